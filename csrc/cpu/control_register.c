@@ -1,0 +1,191 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * control_register.c - CR0..CR8, debug registers, the machine status word, GDTR and IDTR.
+ *
+ * Not modelled
+ *  - leaving long mode (stops as unimplemented).
+ *  - CR4 features that are absent (#GP on setting them): PCID, SMAP, PKE, LA57, UMIP, VMXE, OSXSAVE, CET.
+ *  - debug registers are plain registers; enabling a breakpoint stops as unimplemented.
+ *  - CR0.TS, EM, MP, CD, NW, AM, NE are kept and have no effect.
+ */
+#include "cpu/block.h"
+#include "cpu/flags.h"
+#include "cpu/handlers.h"
+#include "cpu/operand.h"
+
+#define CR0_WRITABLE                                                                               \
+	(CR0_PE | CR0_MP | CR0_EM | CR0_TS | CR0_NE | CR0_WP | CR0_AM | CR0_NW | CR0_CD | CR0_PG)
+/* VME PVI TSD DE PSE PAE MCE PGE PCE OSFXSR OSXMMEXCPT, FSGSBASE, SMEP */
+#define CR4_WRITABLE (GENMASK_ULL(10, 0) | CR4_FSGSBASE | CR4_SMEP)
+#define CR4_DE BIT_ULL(3)
+#define CR4_FLUSHES (BIT_ULL(4) | CR4_PAE | BIT_ULL(7) | CR4_SMEP)
+#define CR3_RESERVED GENMASK_ULL(63, 52)
+
+#define DR7_BREAKPOINTS 0xffull
+#define DR7_FIXED 0x400ull
+#define DR6_FIXED 0xffff0ff0ull
+#define DR6_WRITABLE 0xe00full
+
+static void require_cpl0(struct cpu *c, const struct insn *i)
+{
+	if (c->cpl)
+		raise_fault(c, i, VECTOR_GP, 0);
+}
+
+static void write_cr0(struct cpu *c, const struct insn *i, u64 v)
+{
+	u64 changed;
+
+	if (v >> 32 || ((v & CR0_PG) && !(v & CR0_PE)) || ((v & CR0_NW) && !(v & CR0_CD)))
+		raise_fault(c, i, VECTOR_GP, 0);
+	if (!(v & CR0_PG) || !(v & CR0_PE))
+		stop_unimplemented(c, i);
+	v = (v & CR0_WRITABLE) | CR0_ET;
+	changed = v ^ c->cr0;
+	c->cr0 = v;
+	if (changed & CR0_WP)
+		tlb_flush(c);
+}
+
+static void write_cr4(struct cpu *c, const struct insn *i, u64 v)
+{
+	u64 changed = v ^ c->cr4;
+
+	if ((v & ~CR4_WRITABLE) || !(v & CR4_PAE))
+		raise_fault(c, i, VECTOR_GP, 0);
+	c->cr4 = v;
+	if (changed & CR4_FLUSHES)
+		tlb_flush(c);
+}
+
+void op_mov_to_cr(struct cpu *c, const struct insn *i)
+{
+	u64 v = REG(c, u64, i->rm);
+
+	require_cpl0(c, i);
+	switch (i->op) {
+	case 0: write_cr0(c, i, v); break;
+	case 2: c->cr2 = v; break;
+	case 3:
+		if (v & CR3_RESERVED)
+			raise_fault(c, i, VECTOR_GP, 0);
+		c->cr3 = v;
+		tlb_flush(c);
+		break;
+	case 4: write_cr4(c, i, v); break;
+	default:
+		if (v > 15)
+			raise_fault(c, i, VECTOR_GP, 0);
+		c->cr8 = v;
+		break;
+	}
+	NEXT_INSN(c, i);
+}
+
+void op_mov_from_cr(struct cpu *c, const struct insn *i)
+{
+	u64 v;
+
+	require_cpl0(c, i);
+	switch (i->op) {
+	case 0: v = c->cr0; break;
+	case 2: v = c->cr2; break;
+	case 3: v = c->cr3; break;
+	case 4: v = c->cr4; break;
+	default: v = c->cr8; break;
+	}
+	REG(c, u64, i->rm) = v;
+	NEXT_INSN(c, i);
+}
+
+/* DR4 and DR5 are other names of DR6 and DR7, or invalid. */
+static unsigned int debug_register(struct cpu *c, const struct insn *i)
+{
+	require_cpl0(c, i);
+	if (i->op != 4 && i->op != 5)
+		return i->op;
+	if (c->cr4 & CR4_DE)
+		raise_fault(c, i, VECTOR_UD, NO_ERROR_CODE);
+	return i->op + 2u;
+}
+
+void op_mov_to_dr(struct cpu *c, const struct insn *i)
+{
+	unsigned int n = debug_register(c, i);
+	u64 v = REG(c, u64, i->rm);
+
+	if (n >= 6 && v >> 32)
+		raise_fault(c, i, VECTOR_GP, 0);
+	if (n == 7 && (v & DR7_BREAKPOINTS))
+		stop_unimplemented(c, i);
+	if (n == 6)
+		v = (v & DR6_WRITABLE) | DR6_FIXED;
+	if (n == 7)
+		v |= DR7_FIXED;
+	c->dr[n] = v;
+	NEXT_INSN(c, i);
+}
+
+void op_mov_from_dr(struct cpu *c, const struct insn *i)
+{
+	unsigned int n = debug_register(c, i);
+
+	REG(c, u64, i->rm) = c->dr[n];
+	NEXT_INSN(c, i);
+}
+
+void op_clts(struct cpu *c, const struct insn *i)
+{
+	require_cpl0(c, i);
+	c->cr0 &= ~CR0_TS;
+	NEXT_INSN(c, i);
+}
+
+void op_smsw(struct cpu *c, const struct insn *i)
+{
+	if (i->flags & INSN_MEM)
+		store_u16(c, i, effective_address(c, i), (u16)c->cr0);
+	else
+		set_reg_sized(c, i->rm, i->size, c->cr0);
+	NEXT_INSN(c, i);
+}
+
+void op_lmsw(struct cpu *c, const struct insn *i)
+{
+	const u64 writable = CR0_MP | CR0_EM | CR0_TS;
+	u64 v;
+
+	require_cpl0(c, i);
+	v = load_rm(c, i);
+	c->cr0 = (c->cr0 & ~writable) | (v & writable);
+	NEXT_INSN(c, i);
+}
+
+/* SGDT, SIDT; LGDT, LIDT: op says which table. */
+void op_store_table(struct cpu *c, const struct insn *i)
+{
+	const struct descriptor_table *table = i->op ? &c->idt : &c->gdt;
+	u64 va = effective_address(c, i);
+
+	load_for_update(c, i, va + 2, 8);
+	store_u16(c, i, va, (u16)table->limit);
+	store_u64(c, i, va + 2, table->base);
+	NEXT_INSN(c, i);
+}
+
+void op_load_table(struct cpu *c, const struct insn *i)
+{
+	struct descriptor_table *table = i->op ? &c->idt : &c->gdt;
+	u64 va = effective_address(c, i);
+	u16 limit;
+	u64 base;
+
+	require_cpl0(c, i);
+	limit = load_u16(c, i, va);
+	base = load_u64(c, i, va + 2);
+	if (!is_canonical(base))
+		raise_fault(c, i, VECTOR_GP, 0);
+	table->limit = limit;
+	table->base = base;
+	NEXT_INSN(c, i);
+}

@@ -1,0 +1,282 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * cpu.c - life of a struct cpu, and what others may see and change of it.
+ *
+ * Interface: cpu.h.
+ *
+ * Not modelled
+ *  - 16- and 32-bit modes, compatibility mode: a CPU that is started in, or goes to, anything but
+ *    64-bit mode at CPL 0 or 3 stops as unimplemented.
+ */
+#include <stdlib.h>
+#include <string.h>
+
+#include "cpu/block.h"
+#include "cpu/flags.h"
+#include "cpu/memory.h"
+#include "cpu/predict.h"
+
+#define DR6_RESET 0xffff0ff0ull
+#define DR7_RESET 0x400ull
+
+int cpu_new(struct cpu **out, const struct cpu_config *config)
+{
+	struct cpu *c = calloc(1, sizeof(*c));
+
+	*out = NULL;
+	if (!c)
+		return -1;
+	c->ram = config->ram;
+	c->timing = config->timing;
+	c->ops = config->ops;
+	c->ctx = config->ops_ctx;
+	c->check = config->check;
+	c->id = config->id;
+	c->profiles = config->profiles;
+	c->nr_profiles = config->nr_profiles < CPU_MAX_PROFILES ? config->nr_profiles
+								: CPU_MAX_PROFILES;
+	c->map = 1;
+	for (unsigned int p = 0; p < NR_PRIV; p++)
+		c->tlbs[p].nr_filled = TLB_FILLED_MAX + 1;
+	tlb_flush(c);
+	c->warm_lines = calloc(c->ram.size / PAGE_BYTES, sizeof(*c->warm_lines));
+	if (!c->warm_lines || blocks_new(c)) {
+		cpu_free(c);
+		return -1;
+	}
+	cpu_forget_branches(c);
+	*out = c;
+	return 0;
+}
+
+void cpu_free(struct cpu *c)
+{
+	if (!c)
+		return;
+	blocks_free(c);
+	free(c->warm_lines);
+	free(c);
+}
+
+void set_cpl(struct cpu *c, unsigned int cpl)
+{
+	c->cpl = (u8)cpl;
+	c->priv = cpl == 3 ? PRIV_USR : PRIV_OS;
+	c->tlb = c->tlbs[c->priv].entry;
+	c->resume_block = NULL;
+}
+
+void cpu_start(struct cpu *c, const struct cpu_start *start)
+{
+	const u64 long_mode = EFER_LME | EFER_LMA;
+
+	memset(c->regs, 0, sizeof(c->regs));
+	c->rip = start->rip;
+	c->regs[CPU_RSP] = start->rsp;
+	c->regs[CPU_RDI] = start->rdi;
+	set_rflags(c, start->rflags);
+	c->cr0 = start->cr0 | CR0_ET;
+	c->cr2 = 0;
+	c->cr3 = start->cr3;
+	c->cr4 = start->cr4;
+	c->cr8 = 0;
+	c->efer = start->efer;
+	memset(c->dr, 0, sizeof(c->dr));
+	c->dr[6] = DR6_RESET;
+	c->dr[7] = DR7_RESET;
+	for (unsigned int s = 0; s < NR_SEGS; s++)
+		c->seg[s] = start->ds;
+	c->seg[SEG_CS] = start->cs;
+	c->seg[SEG_SS] = start->ss;
+	c->gdt = (struct descriptor_table){.base = start->gdt_base, .limit = start->gdt_limit};
+	c->idt = (struct descriptor_table){.base = start->idt_base, .limit = start->idt_limit};
+	c->ldt = (struct descriptor_table){0};
+	c->tr = (struct descriptor_table){0};
+	c->star = c->lstar = c->cstar = c->sfmask = c->kernel_gs_base = 0;
+	c->tsc_aux = 0;
+	c->halted = c->shutdown = c->nmi_blocked = false;
+	c->shadow = 0;
+	c->want_irq = c->want_nmi = false;
+	c->stop_requested = false;
+	c->limits_valid = false;
+	c->force_alone = false;
+	set_cpl(c, start->cs.selector & 3);
+	c->pending_priv = c->priv;
+	tlb_flush(c);
+	c->unimplemented = false;
+	c->wrong_mode = (c->efer & long_mode) != long_mode || !(c->cr0 & CR0_PG) ||
+			!(c->seg[SEG_CS].attr & ATTR_LONG) || (c->cpl != 0 && c->cpl != 3);
+}
+
+const struct event_totals *cpu_totals(const struct cpu *c)
+{
+	return &c->totals;
+}
+
+const struct cpu_skipped *cpu_skipped(const struct cpu *c)
+{
+	return &c->skipped;
+}
+
+const struct cpu_exit *cpu_exit_info(const struct cpu *c)
+{
+	return &c->exit;
+}
+
+void cpu_request_stop(struct cpu *c)
+{
+	c->stop_requested = true;
+}
+
+void cpu_horizon_changed(struct cpu *c)
+{
+	c->limits_valid = false;
+}
+
+void cpu_skip_insn(struct cpu *c)
+{
+	if (c->exit.insn == CPU_INSN_WORK) {
+		work_skip_one(c);
+	} else {
+		c->rip += c->exit.len;
+		c->skipped.instructions[c->priv]++;
+	}
+	c->shadow = 0;
+	c->resume_block = NULL;
+}
+
+u64 cpu_reg(const struct cpu *c, enum cpu_reg reg)
+{
+	return c->regs[reg];
+}
+
+void cpu_set_reg(struct cpu *c, enum cpu_reg reg, u64 value)
+{
+	c->regs[reg] = value;
+}
+
+u64 cpu_rip(const struct cpu *c)
+{
+	return c->rip;
+}
+
+u64 cpu_rflags(const struct cpu *c)
+{
+	return get_rflags(c);
+}
+
+unsigned int cpu_cpl(const struct cpu *c)
+{
+	return c->cpl;
+}
+
+bool cpu_halted(const struct cpu *c)
+{
+	return c->halted;
+}
+
+bool cpu_can_take_irq(const struct cpu *c)
+{
+	return (c->flags & FLAG_IF) && !c->shadow;
+}
+
+bool cpu_can_take_nmi(const struct cpu *c)
+{
+	return !c->nmi_blocked && !c->shadow;
+}
+
+void cpu_want_window(struct cpu *c, bool irq, bool nmi)
+{
+	c->want_irq = irq;
+	c->want_nmi = nmi;
+}
+
+void cpu_inject(struct cpu *c, enum cpu_event_type type, unsigned int vector, int error_code)
+{
+	struct event event = {.vector = (u8)vector, .error = NO_ERROR_CODE};
+
+	if (type == CPU_EVENT_EXCEPTION) {
+		event.error = error_code < 0 ? NO_ERROR_CODE : error_code;
+		event.fault = vector != VECTOR_DB && vector != VECTOR_BP;
+	}
+	if (type == CPU_EVENT_NMI)
+		event.vector = VECTOR_NMI;
+	c->halted = false;
+	deliver_event(c, &event);
+	if (type == CPU_EVENT_NMI)
+		c->nmi_blocked = true;
+}
+
+void cpu_forget_branches(struct cpu *c)
+{
+	predictor_reset(&c->predictor);
+}
+
+int cpu_read_physical(const struct cpu *c, u64 pa, void *to, size_t n)
+{
+	if (pa > c->ram.size || n > c->ram.size - pa)
+		return -1;
+	memcpy(to, c->ram.base + pa, n);
+	return 0;
+}
+
+int cpu_read_virtual(struct cpu *c, u64 va, void *to, size_t n)
+{
+	u8 *at = to;
+
+	while (n) {
+		u64 part = min_u64(n, PAGE_BYTES - (va & ~PAGE_MASK));
+		u64 pa;
+
+		if (translate_probe(c, va, &pa) || cpu_read_physical(c, pa, at, part))
+			return -1;
+		at += part;
+		va += part;
+		n -= part;
+	}
+	return 0;
+}
+
+/* ---- intercepts ---- */
+
+/* Index into the bitmaps, or -1 for MSRs that are always intercepted. */
+static int msr_bit(u32 msr)
+{
+	static const u32 base[] = {0, 0xc0000000u, 0xc0010000u};
+
+	for (unsigned int k = 0; k < ARRAY_SIZE(base); k++) {
+		if (msr - base[k] <= 0x1fff)
+			return (int)(k * 0x2000 + (msr - base[k]));
+	}
+	return -1;
+}
+
+static void put_bit(u64 *bitmap, int bit, bool on)
+{
+	u64 mask = BIT_ULL(bit & 63);
+
+	bitmap[bit / 64] = on ? bitmap[bit / 64] | mask : bitmap[bit / 64] & ~mask;
+}
+
+void cpu_intercept_msr(struct cpu_intercept *in, u32 msr, bool read, bool write)
+{
+	int bit = msr_bit(msr);
+
+	if (bit < 0)
+		return;
+	put_bit(in->msr_read, bit, read);
+	put_bit(in->msr_write, bit, write);
+}
+
+bool cpu_msr_intercepted(const struct cpu_intercept *in, u32 msr, bool write)
+{
+	const u64 *bitmap = write ? in->msr_write : in->msr_read;
+	int bit = msr_bit(msr);
+
+	return bit < 0 || (bitmap[bit / 64] >> (bit & 63) & 1);
+}
+
+void cpu_set_intercept(struct cpu *c, const struct cpu_intercept *in)
+{
+	c->intercept = in;
+}

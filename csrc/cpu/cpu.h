@@ -1,0 +1,263 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * cpu.h - the guest CPU: an x86-64 interpreter that counts exactly.
+ *
+ * A struct cpu executes guest code out of a struct guest_ram, adds what retires to
+ * cpu->totals, and lands on the exact instruction on which an armed counter overflows or a
+ * deadline passes. It knows no PMU, no KVM and no devices: it reaches them through struct cpu_ops,
+ * and returns from cpu_run() whenever somebody else has to decide.
+ *
+ * Rules
+ *  - cpu_run() never nests. Callbacks serve direct accesses only and never call cpu_run(),
+ *    cpu_inject() or cpu_skip_insn().
+ *  - Before any callback and before cpu_run() returns, cpu->totals and cpu->rip are exact: all that
+ *    retired before the current instruction is in them, the current instruction is not.
+ *  - An instruction's effect (a WRMSR, say) comes before its retirement is counted.
+ *  - Nothing depends on how a run is cut into budgets.
+ *  - Faults of the guest go through its IDT; they are not errors. What the interpreter does not
+ *    implement stops the run (CPU_STOP_UNIMPLEMENTED) and changes nothing.
+ *
+ * Example
+ *	cpu_init(c, &cfg); cpu_start_long_mode(c, entry, rsp, rdi, cr3, gdt...);
+ *	for (;;) {
+ *		stop = cpu_run(c, &budget);
+ *		...
+ *	}
+ */
+#ifndef CPU_CPU_H_
+#define CPU_CPU_H_
+
+#include "base/check.h"
+#include "base/events.h"
+#include "base/room.h"
+#include "base/types.h"
+
+struct cpu;
+
+/* Why cpu_run() returned. */
+enum cpu_stop {
+	CPU_STOP_BUDGET,	/* the block budget is used up; nothing else happened */
+	CPU_STOP_EVENT,		/* ops->land() or a callback asked to stop (cpu_request_stop()) */
+	CPU_STOP_WINDOW,	/* a window the caller asked for (want_irq/nmi_window) is open */
+	CPU_STOP_INTERCEPT,	/* cpu->exit describes the instruction; it has not been executed */
+	CPU_STOP_HALT,		/* HLT retired (not intercepted): cpu->halted is set */
+	CPU_STOP_SHUTDOWN,	/* triple fault */
+	CPU_STOP_UNIMPLEMENTED, /* cpu->exit has the bytes; RIP is at the instruction */
+};
+
+/* What kind of instruction an intercept or an unimplemented stop is about. */
+enum cpu_insn {
+	CPU_INSN_NONE,
+	CPU_INSN_CPUID,
+	CPU_INSN_RDMSR,
+	CPU_INSN_WRMSR,
+	CPU_INSN_RDPMC,
+	CPU_INSN_HLT,
+	CPU_INSN_IN,
+	CPU_INSN_OUT,
+	CPU_INSN_VMCALL,
+	CPU_INSN_WORK, /* an exit that the work profile asks for; see .reason */
+};
+
+struct cpu_exit {
+	enum cpu_insn insn;
+	u8 len;	    /* bytes of the instruction */
+	u8 size;    /* IN, OUT: operand bytes */
+	u16 port;   /* IN, OUT */
+	u32 msr;    /* RDMSR, WRMSR: ECX; RDPMC: ECX */
+	u64 value;  /* WRMSR: EDX:EAX; OUT: the value */
+	u32 reason; /* WORK: exit reason number of the profile */
+	u64 rip;
+	u8 bytes[15]; /* CPU_STOP_UNIMPLEMENTED: as many as could be fetched */
+	u8 nr_bytes;
+};
+
+/*
+ * What is intercepted, as a VMCS would say it. A NULL cpu->intercept means nothing is (native).
+ * The MSR bitmaps cover 0..0x1fff, 0xc0000000..0xc0001fff and 0xc0010000..0xc0011fff (bit set:
+ * intercepted); MSRs outside are always intercepted. MSRs that the CPU itself holds (EFER, STAR,
+ * LSTAR, CSTAR, SFMASK, FS/GS/KERNEL_GS_BASE, TSC_AUX) are never intercepted.
+ * Privilege checks come before the intercept: CPL 3 WRMSR is #GP(0) in the guest, no exit;
+ * RDPMC with CPL > 0 and CR4.PCE = 0 likewise. VMCALL is #UD where it is not intercepted.
+ */
+struct cpu_intercept {
+	bool cpuid, hlt, rdpmc, io, vmcall, work;
+	u64 msr_read[3 * 128];
+	u64 msr_write[3 * 128];
+};
+
+void cpu_intercept_msr(struct cpu_intercept *in, u32 msr, bool read, bool write);
+bool cpu_msr_intercepted(const struct cpu_intercept *in, u32 msr, bool write);
+
+struct cpu_ops {
+	/* Fill @room for privilege @priv. Asked again after land(), after a change of privilege, and
+	 * after cpu_horizon_changed(). */
+	void (*horizon)(void *ctx, enum privilege priv, struct cpu_room *room);
+	/* A distance is used up. Return true to make cpu_run() return CPU_STOP_EVENT. */
+	bool (*land)(void *ctx);
+	/* Direct accesses. Return 0, or -1 for #GP(0). Not called for MSRs the CPU holds itself. */
+	int (*rdmsr)(void *ctx, u32 msr, u64 *value);
+	int (*wrmsr)(void *ctx, u32 msr, u64 value);
+	int (*rdpmc)(void *ctx, u32 ecx, u64 *value);
+	u64 (*rdtsc)(void *ctx);
+	/* regs = EAX, EBX, ECX, EDX of a leaf that is not intercepted. */
+	void (*cpuid)(void *ctx, u32 leaf, u32 subleaf, u32 regs[4]);
+	u32 (*in)(void *ctx, u16 port, unsigned int size);
+	void (*out)(void *ctx, u16 port, unsigned int size, u32 value);
+	/* Physical addresses outside RAM. */
+	u64 (*mmio_read)(void *ctx, u64 pa, unsigned int size);
+	void (*mmio_write)(void *ctx, u64 pa, unsigned int size, u64 value);
+};
+
+/* Timing model: costs in subcycles unless named otherwise. All from the CPU's TOML. */
+struct cpu_timing {
+	struct core_clock clock;
+	u32 simple; /* move, ALU, LEA, taken-as-predicted branch */
+	u32 load;   /* added by a load */
+	u32 store;  /* added by a store */
+	u32 multiply;
+	u32 divide;
+	u32 locked;	      /* added by LOCK, XCHG with memory */
+	u32 string_iteration; /* each iteration of a string instruction */
+	u32 serialize;	      /* CPUID, fences that drain, IRET, far transfers, WRCR */
+	u32 msr;	      /* RDMSR, WRMSR */
+	u32 rdpmc;
+	u32 rdtsc;
+	u32 pause;
+	u32 interrupt;	 /* delivery of an event through the IDT, counted at the new CPL */
+	u32 branch_miss; /* added by a mispredicted branch */
+	u32 llc_miss;	 /* added by a cold line */
+};
+
+#define CPU_MAX_PROFILES 16
+#define CPU_MAX_PROFILE_EXITS 8
+
+/* A work profile: rates per 2^20 instructions. rate[EVENT_CYCLES] is core cycles; other derived
+ * events follow from it; rate[EVENT_INSTRUCTIONS] is not looked at (it is one each). */
+struct cpu_profile {
+	u64 id; /* the value of RAX that selects it */
+	u64 rate[NR_EVENTS];
+	u32 nr_exits;
+	struct {
+		u32 reason; /* KVM exit reason number, handed through */
+		u64 rate;
+	} exits[CPU_MAX_PROFILE_EXITS];
+};
+
+/* How far one profile has come; never reset, so that rates do not depend on cuts. */
+struct cpu_profile_state {
+	u64 n0;			/* instructions of this profile completed, emulated ones included */
+	u64 counted[NR_EVENTS]; /* floor(n * rate / 2^20) already added to the totals */
+	u64 exited[CPU_MAX_PROFILE_EXITS];
+};
+
+struct guest_ram {
+	u8 *base; /* host memory, zeroed, page aligned */
+	u64 size; /* bytes, a multiple of 4096; guest physical 0..size-1 */
+};
+
+struct cpu_config {
+	struct guest_ram ram;
+	struct cpu_timing timing;
+	const struct cpu_ops *ops;
+	void *ops_ctx;
+	struct pp_check *check;
+	const struct cpu_profile *profiles; /* kept by the caller */
+	u32 nr_profiles;
+	u32 id; /* APIC id, only for diagnostics */
+};
+
+enum cpu_reg {
+	CPU_RAX,
+	CPU_RCX,
+	CPU_RDX,
+	CPU_RBX,
+	CPU_RSP,
+	CPU_RBP,
+	CPU_RSI,
+	CPU_RDI,
+	CPU_R8,
+	CPU_R9,
+	CPU_R10,
+	CPU_R11,
+	CPU_R12,
+	CPU_R13,
+	CPU_R14,
+	CPU_R15,
+};
+
+struct cpu_segment {
+	u64 base;
+	u32 limit;
+	u16 selector;
+	u16 attr; /* descriptor bits 40..55: type, S, DPL, P, limit(0), AVL, L, D, G */
+};
+
+/* Architectural start state; everything else is as after reset. */
+struct cpu_start {
+	u64 rip, rsp, rdi, rflags;
+	u64 cr0, cr3, cr4, efer;
+	struct cpu_segment cs, ss, ds; /* ds serves ES, FS and GS too */
+	u64 gdt_base, idt_base;
+	u16 gdt_limit, idt_limit;
+};
+
+/* -1 when memory is short. The caller frees with cpu_free(). */
+int cpu_new(struct cpu **out, const struct cpu_config *config);
+void cpu_free(struct cpu *c);
+void cpu_start(struct cpu *c, const struct cpu_start *start);
+
+/*
+ * Run until something stops it. *budget is a number of basic blocks (a `work` chunk or a rep
+ * string chunk counts as one); it is decremented, never below 0; the CPU stops with CPU_STOP_BUDGET
+ * when it is 0. Runs at least one instruction unless *budget is 0 or a window is already open.
+ */
+enum cpu_stop cpu_run(struct cpu *c, u64 *budget);
+
+/* The totals, exact whenever the CPU is not inside cpu_run() or is inside a callback. */
+const struct event_totals *cpu_totals(const struct cpu *c);
+
+/* Instructions and branches that the host completed in the guest's place (cpu_skip_insn()). */
+struct cpu_skipped {
+	u64 instructions[NR_PRIV];
+	u64 branches[NR_PRIV];
+};
+const struct cpu_skipped *cpu_skipped(const struct cpu *c);
+
+const struct cpu_exit *cpu_exit_info(const struct cpu *c);
+
+/* Ask for a stop (CPU_STOP_EVENT) at the next instruction boundary; from callbacks. */
+void cpu_request_stop(struct cpu *c);
+/* Distances given by ops->horizon() no longer hold; from callbacks or between runs. */
+void cpu_horizon_changed(struct cpu *c);
+
+/* ---- the other side of an intercept ---- */
+/* Finish the intercepted instruction as done by the host: step RIP over it, count it as skipped.
+ * For CPU_INSN_WORK one instruction of the RCX is done. Clears an interrupt shadow. */
+void cpu_skip_insn(struct cpu *c);
+u64 cpu_reg(const struct cpu *c, enum cpu_reg reg);
+void cpu_set_reg(struct cpu *c, enum cpu_reg reg, u64 value);
+u64 cpu_rip(const struct cpu *c);
+u64 cpu_rflags(const struct cpu *c);
+unsigned int cpu_cpl(const struct cpu *c);
+void cpu_set_intercept(struct cpu *c, const struct cpu_intercept *in);
+
+/* ---- events into the guest ---- */
+bool cpu_can_take_irq(const struct cpu *c); /* IF set, no shadow */
+bool cpu_can_take_nmi(const struct cpu *c); /* not blocked by an earlier NMI, no shadow */
+/* Stop with CPU_STOP_WINDOW once cpu_can_take_irq()/nmi() becomes true. Cleared by the stop. */
+void cpu_want_window(struct cpu *c, bool irq, bool nmi);
+enum cpu_event_type { CPU_EVENT_IRQ, CPU_EVENT_NMI, CPU_EVENT_EXCEPTION };
+/* Deliver now through the guest's IDT, at the current instruction boundary; wakes from HLT. For
+ * exceptions @error_code < 0 means none; the caller has checked cpu_can_take_*(). A fault during
+ * delivery is handled as on hardware (#DF, then shutdown at the next cpu_run()). */
+void cpu_inject(struct cpu *c, enum cpu_event_type type, unsigned int vector, int error_code);
+bool cpu_halted(const struct cpu *c);
+
+/* IBPB: forget branch predictions. */
+void cpu_forget_branches(struct cpu *c);
+/* Copy from guest-virtual or guest-physical memory; -1 if not mapped. Charges nothing. */
+int cpu_read_virtual(struct cpu *c, u64 va, void *to, size_t n);
+int cpu_read_physical(const struct cpu *c, u64 pa, void *to, size_t n);
+
+#endif /* CPU_CPU_H_ */

@@ -1,0 +1,91 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * decode.h - from bytes to struct insn.
+ *
+ * Interface
+ *  - decode_insn() decodes one instruction of 64-bit code. It writes up to two struct insn (an
+ *    op_address() in front of instructions with an FS or GS base or a 32-bit address) and says
+ *    how the instruction ends a block.
+ *  - It never fails: what the architecture does not define raises #UD when executed, what this
+ *    interpreter does not do stops as unimplemented when executed.
+ *
+ * Static loads and stores, counted when the instruction retires:
+ *
+ *	ALU, shifts, INC.., XADD, XCHG, CMPXCHG* with memory destination	1 load, 1 store
+ *	ALU with memory source, CMP, TEST, BT, MOVZX.., CMOVcc, IMUL, DIV	1 load
+ *	MOV to memory, SETcc, STOS, SGDT, SIDT, SLDT, STR, SMSW		1 store
+ *	MOV from memory, LODS, SCAS, XLAT, LGDT, LIDT, LLDT, LTR, LMSW	1 load
+ *	PUSH	1 store; of memory also 1 load
+ *	POP	1 load; to memory also 1 store
+ *	CALL	1 store; through memory also 1 load
+ *	RET, LEAVE, POPF	1 load
+ *	far JMP 1 load, far CALL 1 load and 2 stores, far RET 2 loads, IRET 5 loads
+ *	ENTER	1 store (nesting level 0)
+ *	MOVS	1 load, 1 store; CMPS 2 loads; INS 1 store; OUTS 1 load; each iteration
+ *	LEA, NOP, PREFETCH, CLFLUSH, INT n	none
+ *
+ * However wide and however aligned, an operand is one load or one store (SGDT's ten bytes, too).
+ */
+#ifndef CPU_DECODE_H_
+#define CPU_DECODE_H_
+
+#include "cpu/state.h"
+
+enum decode_end {
+	DECODE_PLAIN,	  /* the block may go on */
+	DECODE_BRANCH,	  /* ends the block, sets RIP itself */
+	DECODE_ALONE,	  /* makes a block of its own and sets RIP only if it says so */
+	DECODE_TRUNCATED, /* needs more bytes */
+};
+
+/* The work of decoding one instruction; private to the decode files. */
+struct decoder {
+	const struct cpu *c;
+	const u8 *bytes;
+	u32 available, at;
+	u64 va;
+	bool truncated;
+	struct insn *out; /* the instruction itself */
+	enum decode_end end;
+	/* Prefixes. */
+	bool operand16, address32, rep, repne, lock;
+	u8 rex;
+	u8 segment; /* SEG_FS, SEG_GS or SEG_NONE */
+	/* Opcode and ModRM. */
+	u8 opcode;
+	u8 modrm;
+	u8 reg, rm; /* with REX extension; rm only if not memory */
+	bool memory, rip_relative;
+	u8 operand_size; /* 1..3 by prefixes */
+	u8 size;	 /* 0 for opcodes with bit 0 clear, else operand_size */
+	bool lockable;
+	u32 cost;	/* subcycles without loads, stores and LOCK */
+	bool locked;	/* costs as LOCK does */
+	bool no_access; /* the memory operand is an address only */
+};
+
+/* Writes out[0], and out[1] if the first is op_address(); *n is how many. */
+enum decode_end decode_insn(const struct cpu *c, u64 va, const u8 *bytes, u32 available,
+			    struct insn *out, u32 *n);
+
+/* ---- between the decode files ---- */
+u64 decode_bytes(struct decoder *d, unsigned int n);
+s64 decode_immediate(struct decoder *d, unsigned int size); /* at most 4 bytes, sign-extended */
+void decode_modrm(struct decoder *d);
+void decode_one_byte(struct decoder *d);
+void decode_two_byte(struct decoder *d); /* behind 0f */
+void decode_invalid(struct decoder *d);
+void decode_unimplemented(struct decoder *d);
+u8 decode_register(const struct decoder *d, unsigned int number, unsigned int size);
+/* Operand registers of ModRM for operands of @size. */
+void decode_operands(struct decoder *d, unsigned int size);
+void decode_alone(struct decoder *d, insn_fn *fn, u32 cost);
+/* A direct branch: the target is relative to the end, which is here. */
+void decode_relative(struct decoder *d, insn_fn *fn, unsigned int size);
+
+static inline bool decode_one_of(u8 value, u8 first, u8 last)
+{
+	return value >= first && value <= last;
+}
+
+#endif /* CPU_DECODE_H_ */

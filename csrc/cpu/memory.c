@@ -1,0 +1,237 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * memory.c - the slow path of data accesses: TLB misses, cold lines, line and page crossings,
+ * memory-mapped devices, stores to pages that hold decoded code.
+ *
+ * Interface
+ *  - load_slow(), load_for_update(), store_slow() do everything that the inline fast paths of
+ *    memory.h do not. Both parts of an access that crosses a page are translated before either
+ *    is touched, so that an access happens entirely or not at all.
+ *  - An access to a device, and one whose cold line could reach a limit, abandons the block before
+ *    this instruction (ESCAPE_ALONE) unless it is already executed alone: then totals are exact
+ *    for the device, and the CPU can stop right behind this instruction.
+ *
+ * Not modelled
+ *  - alignment checks (CR0.AM with RFLAGS.AC).
+ *  - descriptors, gates and stacks of deliveries in device memory: read as ones, written nowhere.
+ */
+#include <string.h>
+
+#include "cpu/block.h"
+#include "cpu/memory.h"
+
+struct piece {
+	u64 pa;
+	unsigned int bytes;
+};
+
+static bool is_ram(const struct cpu *c, u64 pa)
+{
+	return pa < c->ram.size;
+}
+
+/* Cut an access at a line boundary; translate all of it first. */
+static unsigned int split(struct cpu *c, const struct insn *i, u64 va, unsigned int bytes,
+			  enum access access, bool user, struct piece piece[2])
+{
+	unsigned int first = LINE_BYTES - (va & (LINE_BYTES - 1));
+
+	piece[0].pa = translate(c, i, va, access, user);
+	if (bytes <= first) {
+		piece[0].bytes = bytes;
+		return 1;
+	}
+	piece[0].bytes = first;
+	piece[1].bytes = bytes - first;
+	if ((va & ~PAGE_MASK) + bytes > PAGE_BYTES)
+		piece[1].pa = translate(c, i, va + first, access, user);
+	else
+		piece[1].pa = piece[0].pa + first;
+	return 2;
+}
+
+static void touch_line(struct cpu *c, const struct insn *i, u64 pa)
+{
+	u64 *count = c->totals.count[c->priv];
+	u64 *warm = &c->warm_lines[pa / PAGE_BYTES];
+	u64 line = BIT_ULL(pa >> LINE_SHIFT & 63);
+
+	if (likely(*warm & line))
+		return;
+	if (!c->alone && (c->slack_sub < (s64)c->timing.llc_miss ||
+			  count[EVENT_LLC_REFERENCES] + 1 >= c->limit[EVENT_LLC_REFERENCES] ||
+			  count[EVENT_LLC_MISSES] + 1 >= c->limit[EVENT_LLC_MISSES]))
+		cpu_escape(c, i, ESCAPE_ALONE);
+	*warm |= line;
+	count[EVENT_LLC_REFERENCES]++;
+	count[EVENT_LLC_MISSES]++;
+	c->totals.sub[c->priv] += c->timing.llc_miss;
+	c->slack_sub -= (s64)c->timing.llc_miss;
+}
+
+/* Devices see one access, or single bytes where it has no natural size. */
+static bool natural_size(unsigned int bytes)
+{
+	return (bytes & (bytes - 1)) == 0;
+}
+
+static u64 device_read(struct cpu *c, u64 pa, unsigned int bytes)
+{
+	u64 v = 0;
+
+	if (natural_size(bytes))
+		return c->ops->mmio_read(c->ctx, pa, bytes);
+	for (unsigned int n = 0; n < bytes; n++)
+		v |= (c->ops->mmio_read(c->ctx, pa + n, 1) & 0xff) << (8 * n);
+	return v;
+}
+
+static void device_write(struct cpu *c, u64 pa, unsigned int bytes, u64 value)
+{
+	if (natural_size(bytes)) {
+		c->ops->mmio_write(c->ctx, pa, bytes, value);
+		return;
+	}
+	for (unsigned int n = 0; n < bytes; n++)
+		c->ops->mmio_write(c->ctx, pa + n, 1, value >> (8 * n) & 0xff);
+}
+
+static void prepare(struct cpu *c, const struct insn *i, const struct piece *piece, unsigned int n)
+{
+	for (unsigned int k = 0; k < n; k++) {
+		if (is_ram(c, piece[k].pa))
+			touch_line(c, i, piece[k].pa);
+		else if (!c->alone)
+			cpu_escape(c, i, ESCAPE_ALONE);
+	}
+}
+
+static u64 load_pieces(struct cpu *c, const struct piece *piece, unsigned int n)
+{
+	unsigned int shift = 0;
+	u64 value = 0;
+
+	for (unsigned int k = 0; k < n; k++) {
+		u64 part = 0;
+
+		if (is_ram(c, piece[k].pa))
+			memcpy(&part, c->ram.base + piece[k].pa, piece[k].bytes);
+		else
+			part = device_read(c, piece[k].pa, piece[k].bytes);
+		value |= part << shift;
+		shift += 8 * piece[k].bytes;
+	}
+	return value;
+}
+
+static void store_pieces(struct cpu *c, const struct piece *piece, unsigned int n, u64 value)
+{
+	for (unsigned int k = 0; k < n; k++) {
+		unsigned int bytes = piece[k].bytes;
+		u64 pa = piece[k].pa;
+
+		if (is_ram(c, pa)) {
+			memcpy(c->ram.base + pa, &value, bytes);
+			if (unlikely(c->code_lines[pa / PAGE_BYTES] >> (pa >> LINE_SHIFT & 63) & 1))
+				block_written(c, pa, bytes);
+		} else {
+			u64 part = bytes == 8 ? value : value & ((1ull << 8 * bytes) - 1);
+
+			device_write(c, pa, bytes, part);
+		}
+		if (bytes < 8)
+			value >>= 8 * bytes;
+	}
+}
+
+__attribute__((noinline)) u64 load_slow(struct cpu *c, const struct insn *i, u64 va,
+					unsigned int bytes)
+{
+	struct piece piece[2];
+	unsigned int n = split(c, i, va, bytes, ACCESS_READ, c->priv == PRIV_USR, piece);
+
+	prepare(c, i, piece, n);
+	return load_pieces(c, piece, n);
+}
+
+__attribute__((noinline)) u64 load_for_update(struct cpu *c, const struct insn *i, u64 va,
+					      unsigned int bytes)
+{
+	struct piece piece[2];
+	unsigned int n = split(c, i, va, bytes, ACCESS_WRITE, c->priv == PRIV_USR, piece);
+
+	prepare(c, i, piece, n);
+	return load_pieces(c, piece, n);
+}
+
+__attribute__((noinline)) void store_slow(struct cpu *c, const struct insn *i, u64 va,
+					  unsigned int bytes, u64 value)
+{
+	struct piece piece[2];
+	unsigned int n = split(c, i, va, bytes, ACCESS_WRITE, c->priv == PRIV_USR, piece);
+
+	prepare(c, i, piece, n);
+	store_pieces(c, piece, n, value);
+}
+
+u64 system_read(struct cpu *c, const struct insn *i, u64 va, unsigned int bytes)
+{
+	struct piece piece[2];
+	unsigned int n = split(c, i, va, bytes, ACCESS_READ, false, piece);
+	unsigned int shift = 0;
+	u64 value = 0;
+
+	for (unsigned int k = 0; k < n; k++) {
+		u64 part = ~0ull;
+
+		if (is_ram(c, piece[k].pa)) {
+			part = 0;
+			memcpy(&part, c->ram.base + piece[k].pa, piece[k].bytes);
+		}
+		value |= part << shift;
+		shift += 8 * piece[k].bytes;
+	}
+	return value;
+}
+
+static void system_write(struct cpu *c, u64 pa, const u8 *from, unsigned int bytes)
+{
+	if (!is_ram(c, pa))
+		return;
+	memcpy(c->ram.base + pa, from, bytes);
+	if (unlikely(c->code_lines[pa / PAGE_BYTES]))
+		block_written(c, pa, bytes);
+}
+
+#define MAX_PUSHED_WORDS 8
+
+void system_push(struct cpu *c, const struct insn *i, u64 top, const u64 *words, unsigned int n,
+		 bool user)
+{
+	struct piece pieces[MAX_PUSHED_WORDS][2];
+	unsigned int nr[MAX_PUSHED_WORDS];
+
+	for (unsigned int k = 0; k < n; k++)
+		nr[k] = split(c, i, top - 8 * (k + 1), 8, ACCESS_WRITE, user, pieces[k]);
+	for (unsigned int k = 0; k < n; k++) {
+		const u8 *from = (const u8 *)&words[k];
+
+		for (unsigned int part = 0; part < nr[k]; part++) {
+			system_write(c, pieces[k][part].pa, from, pieces[k][part].bytes);
+			from += pieces[k][part].bytes;
+		}
+	}
+}
+
+void system_write_byte(struct cpu *c, const struct insn *i, u64 va, u8 value)
+{
+	system_write(c, translate(c, i, va, ACCESS_WRITE, false), &value, 1);
+}
+
+void flush_line(struct cpu *c, const struct insn *i, u64 va)
+{
+	u64 pa = translate(c, i, va, ACCESS_READ, c->priv == PRIV_USR);
+
+	if (is_ram(c, pa))
+		c->warm_lines[pa / PAGE_BYTES] &= ~BIT_ULL(pa >> LINE_SHIFT & 63);
+}

@@ -1,0 +1,113 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * memory.h - guest memory as instructions see it.
+ *
+ * Interface
+ *  - load_*() and store_*() access guest-virtual memory at the current privilege for instruction i;
+ *    they do not return if the access faults.
+ *  - update_*() gives the host address for a read-modify-write whose page is known to be writable,
+ *    or NULL: then load_for_update() and store_slow() do it, and the second cannot fault any more.
+ *  - system_*() read and write as the processor itself does for descriptors, gates and stacks of
+ *    deliveries: at supervisor privilege, without cold lines.
+ *  - Which page is where is mmu.c's business.
+ *
+ * A data access to a cold line is one LLC reference and one LLC miss and costs timing.llc_miss;
+ * then the line is warm until CLFLUSH. That is the whole cache model: no capacity, no associativity,
+ * no other caches, and no traffic of instruction fetches and page walks.
+ */
+#ifndef CPU_MEMORY_H_
+#define CPU_MEMORY_H_
+
+#include "cpu/state.h"
+
+enum access { ACCESS_READ, ACCESS_WRITE, ACCESS_FETCH };
+
+/* ---- mmu.c ---- */
+/* Physical address of @va, or a page fault. Fills the TLB. @user: privilege of the access. */
+u64 translate(struct cpu *c, const struct insn *i, u64 va, enum access access, bool user);
+u64 translate_fetch(struct cpu *c, u64 va);
+/* -1 when not mapped. No accessed bits are set. */
+int translate_probe(const struct cpu *c, u64 va, u64 *pa);
+void tlb_flush(struct cpu *c);
+/* Writes to the physical page go the slow path from now on. */
+void tlb_forbid_writes(struct cpu *c, u64 pa);
+
+/* ---- memory.c ---- */
+u64 load_slow(struct cpu *c, const struct insn *i, u64 va, unsigned int bytes);
+u64 load_for_update(struct cpu *c, const struct insn *i, u64 va, unsigned int bytes);
+void store_slow(struct cpu *c, const struct insn *i, u64 va, unsigned int bytes, u64 value);
+u64 system_read(struct cpu *c, const struct insn *i, u64 va, unsigned int bytes);
+/* Write @n words downwards from @top at the privilege @user; all or none. */
+void system_push(struct cpu *c, const struct insn *i, u64 top, const u64 *words, unsigned int n,
+		 bool user);
+void system_write_byte(struct cpu *c, const struct insn *i, u64 va, u8 value);
+void flush_line(struct cpu *c, const struct insn *i, u64 va);
+
+static __always_inline struct tlb_entry *tlb_entry(struct cpu *c, u64 va)
+{
+	return &c->tlb[va >> 12 & (TLB_ENTRIES - 1)];
+}
+
+static __always_inline bool line_is_warm(const struct tlb_entry *e, u64 va)
+{
+	return *e->warm >> (va >> LINE_SHIFT & 63) & 1;
+}
+
+#define DEFINE_ACCESS(type)                                                                        \
+	static __always_inline type load_##type(struct cpu *c, const struct insn *i, u64 va)       \
+	{                                                                                          \
+		const struct tlb_entry *e = tlb_entry(c, va);                                      \
+                                                                                                   \
+		if (likely(e->read_tag == (va & (PAGE_MASK | (sizeof(type) - 1))) &&               \
+			   line_is_warm(e, va)))                                                   \
+			return *(const type *)(uintptr_t)(va + e->addend);                         \
+		return (type)load_slow(c, i, va, sizeof(type));                                    \
+	}                                                                                          \
+	static __always_inline type *update_##type(struct cpu *c, u64 va)                          \
+	{                                                                                          \
+		const struct tlb_entry *e = tlb_entry(c, va);                                      \
+                                                                                                   \
+		if (likely(e->write_tag == (va & (PAGE_MASK | (sizeof(type) - 1))) &&              \
+			   line_is_warm(e, va)))                                                   \
+			return (type *)(uintptr_t)(va + e->addend);                                \
+		return NULL;                                                                       \
+	}                                                                                          \
+	static __always_inline void store_##type(struct cpu *c, const struct insn *i, u64 va,      \
+						 type value)                                       \
+	{                                                                                          \
+		type *host = update_##type(c, va);                                                 \
+                                                                                                   \
+		if (likely(host))                                                                  \
+			*host = value;                                                             \
+		else                                                                               \
+			store_slow(c, i, va, sizeof(type), value);                                 \
+	}
+
+DEFINE_ACCESS(u8)
+DEFINE_ACCESS(u16)
+DEFINE_ACCESS(u32)
+DEFINE_ACCESS(u64)
+
+/* By log2 of the size, for handlers that are not worth one copy per size. */
+static inline u64 load_sized(struct cpu *c, const struct insn *i, u64 va, unsigned int size)
+{
+	switch (size) {
+	case 0: return load_u8(c, i, va);
+	case 1: return load_u16(c, i, va);
+	case 2: return load_u32(c, i, va);
+	default: return load_u64(c, i, va);
+	}
+}
+
+static inline void store_sized(struct cpu *c, const struct insn *i, u64 va, unsigned int size,
+			       u64 value)
+{
+	switch (size) {
+	case 0: store_u8(c, i, va, (u8)value); break;
+	case 1: store_u16(c, i, va, (u16)value); break;
+	case 2: store_u32(c, i, va, (u32)value); break;
+	default: store_u64(c, i, va, value); break;
+	}
+}
+
+#endif /* CPU_MEMORY_H_ */

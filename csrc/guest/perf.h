@@ -1,0 +1,182 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * perf.h - a guest's perf: events, contexts of one task, and the driver of the Intel PMU.
+ *
+ * It programs the PMU as Linux's arch/x86/events does (6.8 and 6.9), register access by register
+ * access, and keeps its own handling plain: no samples are written, no call chain is walked. So the
+ * exits of a guest are those of Linux, its handler's instructions are fewer.
+ *
+ * Register accesses
+ *	in		counter, GP: selector on
+ *	out		GP: selector off, RDPMC
+ *	PMI		GLOBAL_CTRL = 0, STATUS, OVF_CTRL, per overflow RDPMC and counter, STATUS,
+ *			GLOBAL_CTRL = all, LVTPC
+ *	tick, 6.9	GLOBAL_CTRL = 0, per event that samples at a frequency: out and in (without
+ *			the counter write if nothing was counted), GLOBAL_CTRL = all
+ *	tick, 6.8	GLOBAL_CTRL = 0 and = all around every active event, counting ones included;
+ *			between them out and in of those that sample at a frequency
+ *	start		GLOBAL_CTRL = 0, in, LVTPC, [FIXED_CTR_CTRL], GLOBAL_CTRL = all
+ *	rotation	GLOBAL_CTRL = 0, all out, as many as fit in, LVTPC, [FIXED_CTR_CTRL],
+ *			GLOBAL_CTRL = all
+ *	exit		GLOBAL_CTRL = 0, all out, [FIXED_CTR_CTRL], GLOBAL_CTRL = all
+ * [FIXED_CTR_CTRL] is written when the value to be differs from the one last written: by a start, a
+ * rotation or the exit with a fixed counter in it. A PMI that hit while the PMU was off leaves it
+ * off. No tick access without an event that samples at a frequency. The first GLOBAL_CTRL = 0 after
+ * boot is left out, since perf has not turned the PMU on yet.
+ *
+ * Contract: everything but perf_nmi() is called with interrupts off; perf_nmi() may come anywhere.
+ *
+ * Not modelled: throttling; groups, pinned events, inheritance; PEBS, LBR; extra registers; AMD;
+ * version 1 PMUs; a resched of all events when one is enabled (one event is added instead).
+ */
+#ifndef GUEST_PERF_H_
+#define GUEST_PERF_H_
+
+#include "base/types.h"
+#include "guest/pp_guest.h"
+
+#define MSR_P6_PERFCTR0 0xc1
+#define MSR_IA32_PMC0 0x4c1
+#define MSR_P6_EVNTSEL0 0x186
+#define MSR_CORE_PERF_FIXED_CTR0 0x309
+#define MSR_IA32_PERF_CAPABILITIES 0x345
+#define MSR_CORE_PERF_FIXED_CTR_CTRL 0x38d
+#define MSR_CORE_PERF_GLOBAL_STATUS 0x38e
+#define MSR_CORE_PERF_GLOBAL_CTRL 0x38f
+#define MSR_CORE_PERF_GLOBAL_OVF_CTRL 0x390
+
+#define ARCH_PERFMON_EVENTSEL_USR BIT_ULL(16)
+#define ARCH_PERFMON_EVENTSEL_OS BIT_ULL(17)
+#define ARCH_PERFMON_EVENTSEL_INT BIT_ULL(20)
+#define ARCH_PERFMON_EVENTSEL_ENABLE BIT_ULL(22)
+
+#define INTEL_PMC_IDX_FIXED 32
+#define INTEL_PMC_FIXED_RDPMC_BASE BIT_ULL(30)
+#define X86_PMC_IDX_MAX 64
+
+#define NSEC_PER_SEC 1000000000ull
+
+/* hw_perf_event.state */
+#define PERF_HES_STOPPED 0x1u
+#define PERF_HES_UPTODATE 0x2u /* count holds all that the counter counted */
+#define PERF_HES_ARCH 0x4u     /* stopped by its user: do not start it on a move */
+
+/* Flags of stop and start. */
+#define PERF_EF_RELOAD 0x2u
+#define PERF_EF_UPDATE 0x4u
+
+struct hw_perf_event {
+	u64 config;	      /* selector, INT set, EN clear */
+	int idx;	      /* counter: bit of GLOBAL_CTRL; -1 never assigned */
+	u32 config_base;      /* MSR of the selector or FIXED_CTR_CTRL */
+	u32 event_base;	      /* MSR of the counter */
+	u32 event_base_rdpmc; /* ECX of RDPMC */
+	u32 state;
+	u64 prev_count; /* counter value up to which count is right */
+	s64 period_left;
+	u64 sample_period;
+	u64 last_period;
+	u64 freq_time_stamp;  /* nanoseconds, of the last overflow */
+	u64 freq_count_stamp; /* count at the last tick */
+};
+
+/* What user code needs to read an event by itself, as in struct perf_event_mmap_page. */
+struct perf_user_page {
+	u32 lock;  /* odd or changed: read again */
+	u32 index; /* RDPMC's ECX + 1; 0: not on a counter */
+	u64 offset;
+	u32 pmc_width;
+};
+
+enum perf_event_state { PERF_EVENT_STATE_OFF, PERF_EVENT_STATE_INACTIVE, PERF_EVENT_STATE_ACTIVE };
+
+struct perf_event {
+	struct hw_perf_event hw;
+	u64 idxmsk; /* counters it may use, of those there are */
+	u32 weight; /* how many these are */
+	bool sampling;
+	u64 freq; /* hertz; 0: fixed period or counting */
+	enum perf_event_state state;
+	u64 count;
+	u64 samples;
+	u64 tstamp; /* context time up to which the times below are right */
+	u64 total_time_enabled;
+	u64 total_time_running;
+	struct perf_user_page user_page;
+};
+
+/* The PMU as CPUID describes it. */
+struct x86_pmu {
+	u32 version;
+	u32 num_counters;
+	u32 cntval_bits;
+	u64 cntval_mask;
+	u64 max_period;
+	u64 intel_ctrl; /* GLOBAL_CTRL with everything on */
+	u32 perfctr;	/* MSR of GP counter 0 */
+};
+
+/* What runs on this CPU. An NMI reads it. */
+struct cpu_hw_events {
+	struct perf_event *events[X86_PMC_IDX_MAX];
+	u64 active_mask;
+	bool enabled;
+	u32 n_events; /* event_list: in the order of their adding */
+	u32 n_added;  /* of these, not yet started */
+	struct perf_event *event_list[PP_GUEST_MAX_EVENTS];
+	int assign[PP_GUEST_MAX_EVENTS];
+	u64 fixed_ctrl_val;	   /* to be */
+	u64 active_fixed_ctrl_val; /* in the register */
+};
+
+/* The events of the one task, all flexible. */
+struct perf_context {
+	struct perf_event *flexible[PP_GUEST_MAX_EVENTS]; /* enabled; in the order of their turns */
+	u32 nr_flexible;
+	u32 nr_freq; /* active ones that sample at a frequency */
+	u64 time;    /* TSC as of the operation under way: one time for all its events */
+	u32 pmu_disable_count;
+	bool rotate_necessary; /* not all of them fit */
+};
+
+extern struct perf_context perf_context;
+extern struct x86_pmu x86_pmu;
+extern struct cpu_hw_events cpu_hw_events;
+extern struct perf_event perf_events[PP_GUEST_MAX_EVENTS];
+
+/* perf_init.c: find the PMU and check the settings' events; no register is touched if perf=0. */
+void perf_init(void);
+
+/* perf_context.c: what a task's events go through. With perf=0 they do nothing. */
+void perf_event_enable(u32 nr);	 /* of the settings' events */
+void perf_event_exit_task(void); /* all events off, times and counts final */
+void perf_report(void);
+void perf_pmu_disable(void);
+void perf_pmu_enable(void);
+
+/* perf_freq.c: sampling at a frequency. */
+void perf_event_task_tick(void);
+void perf_event_account_interrupt(struct perf_event *event);
+
+/* perf_assign.c */
+u32 x86_schedule_events(struct perf_event **events, u32 n, int *assign);
+
+/* perf_counter.c: one event on one counter. */
+void x86_assign_hw_event(struct perf_event *event, int idx);
+bool x86_perf_event_set_period(struct perf_event *event);
+void x86_perf_event_update(struct perf_event *event);
+void x86_pmu_start(struct perf_event *event, u32 flags);
+void x86_pmu_stop(struct perf_event *event, u32 flags);
+
+/* perf_pmu.c: the PMU as a whole. */
+bool x86_pmu_add(struct perf_event *event); /* false: it does not fit now */
+void x86_pmu_del(struct perf_event *event);
+void x86_pmu_enable(void);
+void x86_pmu_disable(void);
+void perf_nmi(void);
+
+/* perf_read.c: from user code, CR4.PCE set. */
+u64 perf_user_read(const struct perf_event *event);
+void perf_event_update_userpage(struct perf_event *event);
+
+#endif /* GUEST_PERF_H_ */

@@ -1,0 +1,163 @@
+// SPDX-License-Identifier: Apache-2.0
+/*
+ * program.c - the common flow of the guest programs. Interface: program.h.
+ *
+ * Kernel side: guest_main() sets up, starts the tick, runs user_main() at CPL 3, and tears down.
+ * Traps and system calls of that time come to trap() and do_syscall().
+ * User side: user_main() does the work piece by piece and asks for each event's start when its
+ * phase has come. While a start is due, a piece is cut finer, to meet the phase.
+ *
+ * Not modelled: more than one task, idling.
+ */
+#include "guest/program.h"
+
+#include "guest/apic.h"
+#include "guest/console.h"
+#include "guest/cpu_tables.h"
+#include "guest/insn.h"
+#include "guest/perf.h"
+#include "guest/settings.h"
+#include "guest/timer.h"
+
+#define PHASE_PIECE 2048 /* instructions between two looks at the clock */
+#define NEVER (~0ull)
+
+struct pp_guest_report report = {.magic = PP_REPORT_MAGIC};
+
+static u8 user_stack[USER_STACK_SIZE] __attribute__((aligned(16)));
+static u32 nr_started;
+
+/* ---- user mode ---- */
+
+static u64 start_due_events(u64 due)
+{
+	while (due != NEVER && rdtsc() >= due)
+		due = syscall(SYS_PERF_START, 0);
+	return due;
+}
+
+/* @n instructions; returns when the next start is due. */
+static u64 piece_of_work(u64 n, u64 due)
+{
+	u64 kernel = mul_u64_u64_div_u64(n, settings.kernel, 1024);
+	u64 user = n - kernel;
+	u64 piece;
+
+	while (user) {
+		piece = due == NEVER ? user : min_u64(user, PHASE_PIECE);
+		work(settings.profile, piece);
+		user -= piece;
+		if (due != NEVER)
+			due = start_due_events(due);
+	}
+	if (kernel)
+		syscall(SYS_WORK, kernel);
+	return due;
+}
+
+static bool work_is_done(void)
+{
+	if (settings.work)
+		return report.work >= settings.work;
+	return rdtsc() - report.tsc_begin >= settings.time;
+}
+
+static void user_main(void)
+{
+	u64 n, due = NEVER;
+
+	if (settings.nr_events)
+		due = start_due_events(report.tsc_begin + us_to_tsc(settings.events[0].phase_us));
+	while (!work_is_done()) {
+		n = settings.chunk;
+		if (settings.work)
+			n = min_u64(n, settings.work - report.work);
+		due = piece_of_work(n, due);
+		report.work += n;
+		if (program.step)
+			program.step();
+	}
+}
+
+/* ---- kernel mode ---- */
+
+/* TSC time at which the event after the ones started is due. */
+static u64 start_next_event(void)
+{
+	u64 flags = local_irq_save();
+	u64 now = rdtsc();
+
+	perf_event_enable(nr_started++);
+	local_irq_restore(flags);
+	if (nr_started == settings.nr_events)
+		return NEVER;
+	return now + us_to_tsc(settings.events[nr_started].phase_us);
+}
+
+u64 do_syscall(u32 nr, u64 argument)
+{
+	switch (nr) {
+	case SYS_WORK: work(settings.profile, argument); return 0;
+	case SYS_PERF_START: return nr_started < settings.nr_events ? start_next_event() : NEVER;
+	default: die("system call %u", (u64)nr);
+	}
+}
+
+static bool tick(void)
+{
+	report.ticks++;
+	perf_event_task_tick();
+	return true;
+}
+
+void trap(struct trap_frame *frame)
+{
+	switch (frame->vector) {
+	case LOCAL_TIMER_VECTOR: timer_interrupt(); return;
+	case SPURIOUS_APIC_VECTOR: return;
+	case NMI_VECTOR:
+		if (settings.perf) {
+			perf_nmi();
+			return;
+		}
+		break;
+	}
+	die("unexpected %s %u, error %x, rip %x, cr2 %x",
+	    frame->vector < 32 ? "exception" : "interrupt", frame->vector, frame->error_code,
+	    frame->rip, read_cr2());
+}
+
+static void check_kinds(void)
+{
+	u32 i;
+
+	for (i = 0; program.counts_only && i < settings.nr_events; i++)
+		if (settings.events[i].kind != KIND_COUNT)
+			die("settings: this program counts; for sampling events run perf-record");
+}
+
+void guest_main(const void *multiboot_info)
+{
+	static struct timer tick_timer = {.function = tick};
+
+	console_init(program.name);
+	cpu_tables_init();
+	outl((u32)(uintptr_t)&report, PP_PORT_REPORT);
+	settings_parse(multiboot_cmdline(multiboot_info));
+	check_kinds();
+	apic_init();
+	perf_init();
+	if (program.user_rdpmc)
+		allow_user_rdpmc();
+
+	report.tsc_begin = rdtsc();
+	if (settings.hz)
+		timer_start(&tick_timer, mul_u64_u64_div_u64(settings.tsc_khz, 1000, settings.hz));
+	run_user(user_main, user_stack + USER_STACK_SIZE);
+	perf_event_exit_task();
+	report.tsc_end = rdtsc();
+
+	timer_stop_all();
+	perf_report();
+	exit_guest(0);
+}

@@ -1,0 +1,191 @@
+// SPDX-License-Identifier: Apache-2.0
+/*
+ * direct.c - what the guest reaches without an exit, and what exits.
+ *
+ * Interface
+ *  - kvm_setup_intercepts(): the table that Python computed, as MSR bitmaps and controls.
+ *  - kvm_cpu_ops: direct accesses; the guest has the physical PMU under its hands here.
+ *
+ * Not modelled: APIC access exits of an xAPIC guest without APICv (each write exits once done).
+ */
+#include "kvm/vcpu.h"
+
+#include "pcpu/direct.h"
+
+#define X2APIC(reg) (APIC_X2APIC_MSR_BASE + ((reg) >> 4))
+
+void kvm_setup_intercepts(struct kvm_vcpu *vcpu)
+{
+	const struct pp_kvm *kvm = &vcpu->config->kvm;
+	struct cpu_intercept *in = &vcpu->intercept;
+
+	*in = (struct cpu_intercept){
+		.cpuid = true,
+		.hlt = true,
+		.io = true,
+		.vmcall = true,
+		.work = true,
+		.rdpmc = kvm->rdpmc_intercept,
+	};
+	for (u32 msr = 0; msr < 0x2000; msr++)
+		cpu_intercept_msr(in, msr, true, true);
+	for (u32 msr = 0; msr < 0x2000; msr++)
+		cpu_intercept_msr(in, 0xc0000000u + msr, true, true);
+	cpu_intercept_msr(in, MSR_IA32_TSC, false, true);
+	cpu_intercept_msr(in, MSR_IA32_SPEC_CTRL, false, false);
+	cpu_intercept_msr(in, MSR_IA32_PRED_CMD, true, false);
+	if (kvm->apicv) {
+		for (u32 reg = 0; reg < 0x400; reg += 0x10)
+			cpu_intercept_msr(in, X2APIC(reg), reg == APIC_TMCCT, true);
+		cpu_intercept_msr(in, X2APIC(APIC_TASKPRI), false, false);
+		cpu_intercept_msr(in, X2APIC(APIC_EOI), false, false);
+		cpu_intercept_msr(in, X2APIC(APIC_SELF_IPI), false, false);
+	}
+	for (u32 i = 0; i < kvm->nr_intercepts; i++)
+		cpu_intercept_msr(in, kvm->intercepts[i].msr, kvm->intercepts[i].read,
+				  kvm->intercepts[i].write);
+}
+
+static u64 cycles_of(u32 sub)
+{
+	return sub >> SUB_SHIFT;
+}
+
+static void kvm_horizon(void *ctx, enum privilege priv, struct cpu_room *room)
+{
+	struct kvm_vcpu *vcpu = ctx;
+
+	pcpu_room(vcpu->pcpu, priv, room);
+	pcpu_room_deadline(vcpu->pcpu, lapic_deadline(&vcpu->lapic), room);
+}
+
+static bool kvm_land(void *ctx)
+{
+	struct kvm_vcpu *vcpu = ctx;
+
+	hwpmu_land(&vcpu->pcpu->pmu);
+	truth_land(&vcpu->pcpu->truth);
+	return kvm_event_due(vcpu);
+}
+
+static int kvm_direct_rdmsr(void *ctx, u32 msr, u64 *value)
+{
+	struct kvm_vcpu *vcpu = ctx;
+
+	if (hwpmu_owns_msr(&vcpu->pcpu->pmu, msr))
+		return pcpu_direct_rdmsr(vcpu->pcpu, &vcpu->access, msr, value,
+					 cycles_of(vcpu->config->timing.msr));
+	if (msr == MSR_IA32_TSC) {
+		*value = pcpu_tsc(vcpu->pcpu);
+		return 0;
+	}
+	if (kvm_is_apic_msr(msr))
+		return lapic_rdmsr(&vcpu->lapic, msr, value);
+	return misc_rdmsr(&vcpu->misc, msr, value);
+}
+
+static int kvm_direct_wrmsr(void *ctx, u32 msr, u64 value)
+{
+	struct kvm_vcpu *vcpu = ctx;
+	bool forget = false;
+	int fault;
+
+	if (hwpmu_owns_msr(&vcpu->pcpu->pmu, msr))
+		return pcpu_direct_wrmsr(vcpu->pcpu, &vcpu->access, msr, value,
+					 cycles_of(vcpu->config->timing.msr));
+	if (kvm_is_apic_msr(msr))
+		return lapic_wrmsr(&vcpu->lapic, msr, value);
+	fault = misc_wrmsr(&vcpu->misc, msr, value, &forget);
+	if (forget)
+		cpu_forget_branches(vcpu->pcpu->cpu);
+	return fault;
+}
+
+static int kvm_direct_rdpmc(void *ctx, u32 ecx, u64 *value)
+{
+	struct kvm_vcpu *vcpu = ctx;
+
+	return pcpu_direct_rdpmc(vcpu->pcpu, &vcpu->access, ecx, value,
+				 cycles_of(vcpu->config->timing.rdpmc));
+}
+
+static u64 kvm_rdtsc(void *ctx)
+{
+	struct kvm_vcpu *vcpu = ctx;
+
+	return pcpu_tsc(vcpu->pcpu);
+}
+
+static void kvm_cpuid(void *ctx, u32 leaf, u32 subleaf, u32 regs[4])
+{
+	struct kvm_vcpu *vcpu = ctx;
+
+	pcpu_cpuid(vcpu->config, leaf, subleaf, regs);
+}
+
+/* Port I/O is always intercepted. */
+static u32 kvm_in(void *ctx, u16 port, unsigned int size)
+{
+	struct kvm_vcpu *vcpu = ctx;
+
+	return ports_in(vcpu->ports, port, size);
+}
+
+static void kvm_out(void *ctx, u16 port, unsigned int size, u32 value)
+{
+	struct kvm_vcpu *vcpu = ctx;
+
+	ports_out(vcpu->ports, port, size, value);
+}
+
+static bool is_apic_page(const struct lapic *lapic, u64 pa)
+{
+	return (pa & ~0xfffull) == (lapic->apic_base & ~0xfffull);
+}
+
+static void trap_after(struct kvm_vcpu *vcpu, enum exit_reason reason)
+{
+	vcpu->trap_exit = (int)reason;
+	cpu_request_stop(vcpu->pcpu->cpu);
+}
+
+static u64 kvm_mmio_read(void *ctx, u64 pa, unsigned int size)
+{
+	struct kvm_vcpu *vcpu = ctx;
+
+	(void)size;
+	if (is_apic_page(&vcpu->lapic, pa))
+		return lapic_mmio_read(&vcpu->lapic, (u32)(pa & 0xfff));
+	trap_after(vcpu, EXIT_EPT_MISCONFIG);
+	return ~0ull;
+}
+
+static void kvm_mmio_write(void *ctx, u64 pa, unsigned int size, u64 value)
+{
+	struct kvm_vcpu *vcpu = ctx;
+	u32 reg = (u32)(pa & 0xff0);
+
+	(void)size;
+	if (!is_apic_page(&vcpu->lapic, pa)) {
+		trap_after(vcpu, EXIT_EPT_MISCONFIG);
+		return;
+	}
+	lapic_mmio_write(&vcpu->lapic, (u32)(pa & 0xfff), (u32)value);
+	/* Virtual-interrupt delivery does these two by itself. */
+	if (!vcpu->config->kvm.apicv || (reg != APIC_EOI && reg != APIC_TASKPRI))
+		trap_after(vcpu, EXIT_APIC_WRITE);
+}
+
+const struct cpu_ops kvm_cpu_ops = {
+	.horizon = kvm_horizon,
+	.land = kvm_land,
+	.rdmsr = kvm_direct_rdmsr,
+	.wrmsr = kvm_direct_wrmsr,
+	.rdpmc = kvm_direct_rdpmc,
+	.rdtsc = kvm_rdtsc,
+	.cpuid = kvm_cpuid,
+	.in = kvm_in,
+	.out = kvm_out,
+	.mmio_read = kvm_mmio_read,
+	.mmio_write = kvm_mmio_write,
+};

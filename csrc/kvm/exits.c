@@ -1,0 +1,238 @@
+// SPDX-License-Identifier: Apache-2.0
+/*
+ * exits.c - exit handlers.
+ *
+ * Interface
+ *  - kvm_handle_exit_fastpath(): inside the inner run loop, with the guest's PMU loaded.
+ *  - kvm_handle_exit(): everything else, after put.
+ *
+ * Not modelled: the instruction emulator (instructions with memory-mapped I/O complete in hardware and
+ * exit afterwards), exits of a guest's page faults.
+ */
+#include "kvm/vcpu.h"
+
+#define GP_VECTOR 13
+#define UD_VECTOR 6
+#define KVM_ENOSYS 1000
+
+static void set_edx_eax(struct kvm_vcpu *vcpu, u64 value)
+{
+	cpu_set_reg(vcpu->pcpu->cpu, CPU_RAX, (u32)value);
+	cpu_set_reg(vcpu->pcpu->cpu, CPU_RDX, value >> 32);
+}
+
+void kvm_skip_emulated_instruction(struct kvm_vcpu *vcpu)
+{
+	struct cpu *cpu = vcpu->pcpu->cpu;
+	enum privilege priv = cpu_cpl(cpu) == 3 ? PRIV_USR : PRIV_OS;
+	u64 credited;
+
+	account_enter(vcpu_books(vcpu), COST_SKIP_INSN);
+	cpu_skip_insn(cpu);
+	credited = kvm_pmu_instruction_retired(vcpu);
+	account_leave(vcpu_books(vcpu));
+	truth_insn_skipped(&vcpu->pcpu->truth, credited, priv, false);
+}
+
+static void complete_or_fault(struct kvm_vcpu *vcpu, int fault)
+{
+	if (fault)
+		vcpu->exception = GP_VECTOR;
+	else
+		kvm_skip_emulated_instruction(vcpu);
+}
+
+enum exit_reason kvm_exit_reason_of(const struct cpu_exit *exit)
+{
+	switch (exit->insn) {
+	case CPU_INSN_CPUID: return EXIT_CPUID;
+	case CPU_INSN_RDMSR: return EXIT_MSR_READ;
+	case CPU_INSN_WRMSR: return EXIT_MSR_WRITE;
+	case CPU_INSN_RDPMC: return EXIT_RDPMC;
+	case CPU_INSN_HLT: return EXIT_HLT;
+	case CPU_INSN_VMCALL: return EXIT_VMCALL;
+	case CPU_INSN_WORK: return (enum exit_reason)exit->reason;
+	default: return EXIT_IO_INSTRUCTION;
+	}
+}
+
+static void note_access(struct kvm_vcpu *vcpu, enum access_kind kind)
+{
+	if (kind == ACCESS_NONE)
+		return;
+	vcpu->exit_access = kind;
+	vcpu->access.intercepted[kind]++;
+}
+
+static void emulate_cpuid(struct kvm_vcpu *vcpu)
+{
+	struct cpu *cpu = vcpu->pcpu->cpu;
+	u32 regs[4];
+
+	account_charge(vcpu_books(vcpu), COST_EMULATE_CPUID);
+	kvm_cpu_ops.cpuid(vcpu, (u32)cpu_reg(cpu, CPU_RAX), (u32)cpu_reg(cpu, CPU_RCX), regs);
+	cpu_set_reg(cpu, CPU_RAX, regs[0]);
+	cpu_set_reg(cpu, CPU_RBX, regs[1]);
+	cpu_set_reg(cpu, CPU_RCX, regs[2]);
+	cpu_set_reg(cpu, CPU_RDX, regs[3]);
+	kvm_skip_emulated_instruction(vcpu);
+}
+
+static void emulate_rdmsr(struct kvm_vcpu *vcpu, u32 msr)
+{
+	u64 value = 0;
+	int fault;
+
+	note_access(vcpu, pmu_access_kind(&vcpu->config->hw, msr, false));
+	account_enter(vcpu_books(vcpu), COST_EMULATE_RDMSR);
+	fault = kvm_get_msr(vcpu, msr, &value);
+	if (!fault)
+		set_edx_eax(vcpu, value);
+	complete_or_fault(vcpu, fault);
+	account_leave(vcpu_books(vcpu));
+	pcpu_trace(vcpu->pcpu, TRACE_KVM_MSR, fault ? 2 : 0, msr, value, 0);
+}
+
+static void emulate_wrmsr(struct kvm_vcpu *vcpu, u32 msr, u64 value)
+{
+	int fault;
+
+	note_access(vcpu, pmu_access_kind(&vcpu->config->hw, msr, true));
+	account_enter(vcpu_books(vcpu), COST_EMULATE_WRMSR);
+	fault = kvm_set_msr(vcpu, msr, value);
+	complete_or_fault(vcpu, fault);
+	account_leave(vcpu_books(vcpu));
+	pcpu_trace(vcpu->pcpu, TRACE_KVM_MSR, fault ? 2 : 1, msr, value, 0);
+}
+
+static void emulate_rdpmc(struct kvm_vcpu *vcpu, u32 ecx)
+{
+	u64 value = 0;
+	int fault;
+
+	note_access(vcpu, ACCESS_RDPMC);
+	account_enter(vcpu_books(vcpu), COST_EMULATE_RDPMC);
+	fault = kvm_pmu_rdpmc(vcpu, ecx, &value);
+	if (!fault)
+		set_edx_eax(vcpu, value);
+	complete_or_fault(vcpu, fault);
+	account_leave(vcpu_books(vcpu));
+}
+
+static void emulate_io(struct kvm_vcpu *vcpu, const struct cpu_exit *exit)
+{
+	struct cpu *cpu = vcpu->pcpu->cpu;
+	u64 keep, value;
+
+	account_charge(vcpu_books(vcpu), COST_FAST_PIO);
+	account_charge(vcpu_books(vcpu), COST_USERSPACE);
+	if (exit->insn == CPU_INSN_OUT) {
+		ports_out(vcpu->ports, exit->port, exit->size, (u32)exit->value);
+	} else {
+		keep = exit->size == 4 ? 0 : ~0ull << (8 * exit->size);
+		value = ports_in(vcpu->ports, exit->port, exit->size);
+		cpu_set_reg(cpu, CPU_RAX, (cpu_reg(cpu, CPU_RAX) & keep) | (value & ~keep));
+	}
+	kvm_skip_emulated_instruction(vcpu);
+}
+
+static void emulate_hypercall(struct kvm_vcpu *vcpu)
+{
+	account_charge(vcpu_books(vcpu), COST_EMULATE_HYPERCALL);
+	/* No hypercall is offered. */
+	cpu_set_reg(vcpu->pcpu->cpu, CPU_RAX, (u64)-KVM_ENOSYS);
+	kvm_skip_emulated_instruction(vcpu);
+}
+
+/* An exit that a work profile asks for: handled and charged as one of its kind, without effect. */
+static void emulate_work(struct kvm_vcpu *vcpu, enum exit_reason reason)
+{
+	static const enum cost handler[NR_EXIT_REASONS] = {
+		[EXIT_CPUID] = COST_EMULATE_CPUID,	   [EXIT_RDPMC] = COST_EMULATE_RDPMC,
+		[EXIT_VMCALL] = COST_EMULATE_HYPERCALL,	   [EXIT_IO_INSTRUCTION] = COST_FAST_PIO,
+		[EXIT_MSR_READ] = COST_EMULATE_RDMSR,	   [EXIT_MSR_WRITE] = COST_EMULATE_WRMSR,
+		[EXIT_EPT_VIOLATION] = COST_EPT_VIOLATION, [EXIT_EPT_MISCONFIG] = COST_EMULATE_MMIO,
+	};
+
+	vcpu->profile_exits[reason]++;
+	if (handler[reason])
+		account_charge(vcpu_books(vcpu), handler[reason]);
+	kvm_skip_emulated_instruction(vcpu);
+}
+
+static void emulate_instruction(struct kvm_vcpu *vcpu)
+{
+	const struct cpu_exit exit = *cpu_exit_info(vcpu->pcpu->cpu);
+
+	switch (exit.insn) {
+	case CPU_INSN_CPUID: emulate_cpuid(vcpu); break;
+	case CPU_INSN_RDMSR: emulate_rdmsr(vcpu, exit.msr); break;
+	case CPU_INSN_WRMSR: emulate_wrmsr(vcpu, exit.msr, exit.value); break;
+	case CPU_INSN_RDPMC: emulate_rdpmc(vcpu, exit.msr); break;
+	case CPU_INSN_VMCALL: emulate_hypercall(vcpu); break;
+	case CPU_INSN_WORK: emulate_work(vcpu, vcpu->exit_reason); break;
+	case CPU_INSN_HLT:
+		account_charge(vcpu_books(vcpu), COST_EMULATE_HALT);
+		kvm_skip_emulated_instruction(vcpu);
+		vcpu->halted = true;
+		break;
+	default: emulate_io(vcpu, &exit); break;
+	}
+}
+
+enum pp_stop kvm_handle_exit(struct kvm_vcpu *vcpu)
+{
+	account_enter(vcpu_books(vcpu), COST_HANDLE_EXIT);
+	switch (vcpu->exit_reason) {
+	case EXIT_EXCEPTION_NMI:
+	case EXIT_EXTERNAL_INTERRUPT:
+	case EXIT_NMI_WINDOW:
+	case EXIT_INTERRUPT_WINDOW: break;
+	case EXIT_PREEMPTION_TIMER:
+		/* The fastpath has done it; only a pending request brought it here. */
+		break;
+	case EXIT_APIC_WRITE: account_charge(vcpu_books(vcpu), COST_APIC_WRITE); break;
+	case EXIT_EPT_MISCONFIG:
+		if (cpu_exit_info(vcpu->pcpu->cpu)->insn == CPU_INSN_WORK)
+			emulate_instruction(vcpu);
+		else
+			account_charge(vcpu_books(vcpu), COST_EMULATE_MMIO);
+		break;
+	default:
+		/* A fastpath that did the instruction but could not re-enter leaves nothing to do. */
+		if (!vcpu->fastpath_done)
+			emulate_instruction(vcpu);
+		break;
+	}
+	account_leave(vcpu_books(vcpu));
+	return PP_STOP_BUDGET;
+}
+
+bool kvm_handle_exit_fastpath(struct kvm_vcpu *vcpu)
+{
+	const struct cpu_exit *exit = cpu_exit_info(vcpu->pcpu->cpu);
+	bool done;
+
+	vcpu->fastpath_done = false;
+	if (vcpu->exit_reason == EXIT_PREEMPTION_TIMER) {
+		account_charge(vcpu_books(vcpu), COST_FASTPATH_TIMER);
+		lapic_timer_expired(&vcpu->lapic);
+		return true;
+	}
+	if (vcpu->exit_reason != EXIT_MSR_WRITE || exit->insn != CPU_INSN_WRMSR ||
+	    (exit->msr != MSR_IA32_TSC_DEADLINE &&
+	     exit->msr != APIC_X2APIC_MSR_BASE + (APIC_ICR >> 4)))
+		return false;
+	/* The credit of the instruction needs counters in memory; they are in hardware here. */
+	if (!kvm_pmu_is_fastpath_emulation_allowed(vcpu)) {
+		account_stat(vcpu_books(vcpu), STAT_FASTPATH_REFUSED);
+		return false;
+	}
+	account_enter(vcpu_books(vcpu), COST_FASTPATH_WRMSR);
+	done = !kvm_set_msr(vcpu, exit->msr, exit->value);
+	if (done)
+		kvm_skip_emulated_instruction(vcpu);
+	account_leave(vcpu_books(vcpu));
+	vcpu->fastpath_done = done;
+	return done;
+}

@@ -1,0 +1,231 @@
+// SPDX-License-Identifier: Apache-2.0
+/*
+ * pmu.c - the vPMU as far as both designs share it.
+ *
+ * Interface
+ *  - kvm_pmu_set_msr()/get_msr()/rdpmc(): guest accesses that were intercepted; -1 is #GP.
+ *  - kvm_pmu_handle_event(): KVM_REQ_PMU, before the next VM-entry.
+ *  - kvm_pmu_deliver_pmi(): KVM_REQ_PMI.
+ *  - kvm_pmu_instruction_retired(): the credit of an emulated instruction.
+ *
+ * Departure: the credit looks at the registers as they are after the emulated instruction; KVM looks
+ * at bitmaps made before it (docs/model.md).
+ *
+ * Not modelled: more than one filter, the VMware backdoor, AMD.
+ */
+#include "kvm/vcpu.h"
+
+#include "pmu/hwpmu.h"
+
+#include <string.h>
+
+int kvm_pmu_init(struct kvm_vcpu *vcpu, const struct kvm_pmu_backend *backend,
+		 const struct pp_pmu *guest)
+{
+	struct kvm_pmu *pmu = &vcpu->pmu;
+
+	memset(pmu, 0, sizeof(*pmu));
+	pmu->backend = backend;
+	for (unsigned int idx = 0; idx < NR_PMC_IDX; idx++) {
+		pmu->pmc[idx].idx = (u8)idx;
+		pmu->pmc[idx].vcpu = vcpu;
+		pmu->pmc[idx].is_paused = true;
+	}
+	if (!guest->version)
+		return 0;
+	intel_pmu_refresh(pmu, guest);
+	for (unsigned int i = 0; i < pmu->nr_gp; i++)
+		pmu->backend->write_eventsel(&pmu->pmc[i]);
+	return backend->create(vcpu);
+}
+
+void kvm_pmu_request_counter_reprogram(struct kvm_pmc *pmc)
+{
+	pmc->vcpu->pmu.reprogram_pmi |= BIT_ULL(pmc->idx);
+	kvm_make_request(KVM_REQ_PMU, pmc->vcpu);
+}
+
+u64 pmc_eventsel(const struct kvm_pmc *pmc)
+{
+	const struct kvm_pmu *pmu = &pmc->vcpu->pmu;
+
+	if (!pmc_is_fixed(pmc))
+		return pmc->eventsel;
+	return pmc->eventsel | fixed_field_to_eventsel(fixed_ctrl_field(
+				       pmu->fixed_ctr_ctrl, pmc->idx - INTEL_PMC_IDX_FIXED));
+}
+
+bool pmc_is_globally_enabled(const struct kvm_pmc *pmc)
+{
+	const struct kvm_pmu *pmu = &pmc->vcpu->pmu;
+
+	return pmu->version < 2 || pmu->global_ctrl & BIT_ULL(pmc->idx);
+}
+
+bool pmc_is_locally_enabled(const struct kvm_pmc *pmc)
+{
+	u64 eventsel = pmc_eventsel(pmc);
+
+	if (pmc_is_fixed(pmc))
+		return eventsel & (ARCH_PERFMON_EVENTSEL_OS | ARCH_PERFMON_EVENTSEL_USR);
+	return eventsel & ARCH_PERFMON_EVENTSEL_ENABLE;
+}
+
+bool pmc_is_event_allowed(const struct kvm_pmc *pmc)
+{
+	return check_pmu_event_filter(&pmc->vcpu->config->kvm.filter, pmc->eventsel,
+				      pmc_is_fixed(pmc), pmc->idx - INTEL_PMC_IDX_FIXED);
+}
+
+int kvm_pmu_get_msr(struct kvm_vcpu *vcpu, u32 msr, u64 *value)
+{
+	account_charge(vcpu_books(vcpu), COST_PMU_GET_MSR);
+	if (!intel_is_valid_msr(&vcpu->pmu, msr))
+		return -1;
+	return intel_pmu_get_msr(vcpu, msr, value);
+}
+
+int kvm_pmu_set_msr(struct kvm_vcpu *vcpu, u32 msr, u64 value)
+{
+	int ret;
+
+	account_enter(vcpu_books(vcpu), COST_PMU_SET_MSR);
+	ret = intel_is_valid_msr(&vcpu->pmu, msr) ? intel_pmu_set_msr(vcpu, msr, value) : -1;
+	account_leave(vcpu_books(vcpu));
+	if (!ret)
+		truth_control_written(&vcpu->pcpu->truth, msr, value);
+	return ret;
+}
+
+int kvm_pmu_rdpmc(struct kvm_vcpu *vcpu, u32 ecx, u64 *value)
+{
+	struct kvm_pmu *pmu = &vcpu->pmu;
+	struct kvm_pmc *pmc;
+	int idx;
+
+	account_enter(vcpu_books(vcpu), COST_PMU_RDPMC);
+	idx = pmu->version ? rdpmc_ecx_to_idx(ecx, pmu->nr_gp, pmu->nr_fixed) : -1;
+	if (idx >= 0) {
+		pmc = &pmu->pmc[idx];
+		*value = pmu->backend->read_counter(pmc) & pmc_bitmask(pmu, pmc);
+		truth_counter_read(&vcpu->pcpu->truth, pmc->idx, *value);
+	}
+	account_leave(vcpu_books(vcpu));
+	return idx < 0 ? -1 : 0;
+}
+
+void kvm_pmu_handle_event(struct kvm_vcpu *vcpu)
+{
+	struct kvm_pmu *pmu = &vcpu->pmu;
+	u64 bitmap = pmu->reprogram_pmi;
+	unsigned int idx;
+
+	account_enter(vcpu_books(vcpu), COST_PMU_HANDLE_EVENT);
+	/* Clear only what was seen; an overflow may ask again while counters are reprogrammed. */
+	pmu->reprogram_pmi &= ~bitmap;
+	for_each_set_bit(idx, bitmap & pmu->all_valid_pmc_idx) {
+		account_charge(vcpu_books(vcpu), COST_FIND_NEXT_BIT);
+		account_enter(vcpu_books(vcpu), COST_REPROGRAM_COUNTER);
+		account_stat(vcpu_books(vcpu), STAT_REPROGRAM);
+		pmu->backend->reprogram(&pmu->pmc[idx]);
+		account_leave(vcpu_books(vcpu));
+	}
+	if (pmu->need_cleanup) {
+		account_enter(vcpu_books(vcpu), COST_PMU_CLEANUP);
+		pmu->need_cleanup = false;
+		pmu->backend->cleanup(vcpu);
+		account_leave(vcpu_books(vcpu));
+	}
+	account_leave(vcpu_books(vcpu));
+}
+
+void kvm_pmu_deliver_pmi(struct kvm_vcpu *vcpu)
+{
+	enum lapic_delivery how;
+	u32 lvtpc = lapic_reg(&vcpu->lapic, APIC_LVTPC);
+
+	account_enter(vcpu_books(vcpu), COST_DELIVER_PMI);
+	account_charge(vcpu_books(vcpu), COST_LOCAL_DELIVER);
+	how = lapic_deliver_lvtpc(&vcpu->lapic);
+	if (how == LAPIC_NMI)
+		vcpu->pmi_is_nmi = true;
+	else if (how == LAPIC_FIXED)
+		vcpu->pmi_vector = (int)(lvtpc & 0xff);
+	pcpu_trace(vcpu->pcpu, TRACE_KVM_PMI, how == LAPIC_NMI || how == LAPIC_FIXED,
+		   vcpu->pmu.global_status, 0, 0);
+	account_leave(vcpu_books(vcpu));
+}
+
+/* Event select and umask alone decide; the CPL only matters if OS and USR differ. */
+static bool counts_instructions(const struct kvm_pmc *pmc)
+{
+	u64 what = ARCH_PERFMON_EVENTSEL_EVENT | ARCH_PERFMON_EVENTSEL_UMASK;
+
+	return (pmc->eventsel & what) == 0x00c0;
+}
+
+static bool cpl_is_counted(const struct kvm_pmc *pmc, unsigned int cpl)
+{
+	u64 eventsel = pmc_eventsel(pmc);
+
+	return eventsel & (cpl == 0 ? ARCH_PERFMON_EVENTSEL_OS : ARCH_PERFMON_EVENTSEL_USR);
+}
+
+u64 kvm_pmu_instruction_retired(struct kvm_vcpu *vcpu)
+{
+	struct kvm_pmu *pmu = &vcpu->pmu;
+	u64 credited = 0;
+	unsigned int idx;
+
+	if (!pmu->version)
+		return 0;
+	account_charge(vcpu_books(vcpu), COST_PMU_TRIGGER_EVENT);
+	for_each_set_bit(idx, pmu->all_valid_pmc_idx) {
+		struct kvm_pmc *pmc = &pmu->pmc[idx];
+
+		if (!counts_instructions(pmc) || !pmc_is_globally_enabled(pmc) ||
+		    !pmc_is_locally_enabled(pmc) || !pmc_is_event_allowed(pmc) ||
+		    !cpl_is_counted(pmc, cpu_cpl(vcpu->pcpu->cpu)))
+			continue;
+		pmu->backend->credit(pmc);
+		account_stat(vcpu_books(vcpu), STAT_CREDITED_INSTRUCTIONS);
+		credited |= BIT_ULL(idx);
+	}
+	return credited;
+}
+
+bool kvm_pmu_is_fastpath_emulation_allowed(struct kvm_vcpu *vcpu)
+{
+	struct kvm_pmu *pmu = &vcpu->pmu;
+	unsigned int idx;
+
+	/* Selectors that the guest writes directly are known only after put. */
+	if (pmu->version && vcpu->config->kvm.selectors_direct)
+		return false;
+	for_each_set_bit(idx, pmu->all_valid_pmc_idx) {
+		struct kvm_pmc *pmc = &pmu->pmc[idx];
+
+		if (counts_instructions(pmc) && pmc_is_locally_enabled(pmc) &&
+		    pmc_is_globally_enabled(pmc))
+			return false;
+	}
+	return true;
+}
+
+void kvm_pmu_explain(struct kvm_vcpu *vcpu)
+{
+	struct kvm_pmu *pmu = &vcpu->pmu;
+	unsigned int idx;
+
+	/* Disabled ones too: the guest may enable them without an exit. */
+	for_each_set_bit(idx, pmu->all_valid_pmc_idx)
+		truth_set_cause(&vcpu->pcpu->truth, idx, pmu->backend->why(&pmu->pmc[idx]));
+}
+
+u64 kvm_pmu_visible(void *ctx, unsigned int idx)
+{
+	struct kvm_vcpu *vcpu = ctx;
+	struct kvm_pmc *pmc = &vcpu->pmu.pmc[idx];
+
+	return vcpu->pmu.backend->peek_counter(pmc) & pmc_bitmask(&vcpu->pmu, pmc);
+}

@@ -1,0 +1,144 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * pmu.h - the vPMU of one vCPU and the two designs behind it.
+ *
+ * Three kinds of counter index: the MSR number, the ECX of RDPMC (type in the upper half), and
+ * pmc->idx, the bit in GLOBAL_CTRL (GP 0..31, fixed 32 + i). Only the last is used between functions.
+ *
+ * What the guest asked for stands beside what runs: eventsel and eventsel_hw, fixed_ctr_ctrl and
+ * fixed_ctr_ctrl_hw. struct kvm_pmu_backend has two constant instances; nothing else knows the mode.
+ */
+#ifndef KVM_PMU_H_
+#define KVM_PMU_H_
+
+#include "base/types.h"
+#include "pmu/msr_index.h"
+#include "pmupass.h"
+#include "truth/truth.h"
+
+struct kvm_vcpu;
+struct kvm_pmu;
+struct perf_event;
+
+struct kvm_pmc {
+	u8 idx;
+	struct kvm_vcpu *vcpu;
+
+	/* Guest-visible */
+	u64 counter;  /* base value; emulated: without what perf has counted since */
+	u64 eventsel; /* GP: as the guest wrote it; fixed: the event it stands for */
+
+	/* What hardware runs; mediated only */
+	u64 eventsel_hw;
+
+	/* Emulated only */
+	u64 emulated_counter; /* credits not yet merged into counter */
+	u64 current_config;   /* selector that perf_event was made for */
+	struct perf_event *perf_event;
+	bool is_paused;
+	bool intr;    /* the guest wants a PMI; latched when the event was made */
+	bool refused; /* perf refused to make the event */
+};
+
+struct kvm_pmu {
+	const struct kvm_pmu_backend *backend;
+	u32 version, nr_gp, nr_fixed;
+	bool fw_write;
+	u64 perf_capabilities;
+	u64 gp_mask, fixed_mask; /* counter values */
+	u64 all_valid_pmc_idx;
+
+	/* Guest-visible */
+	u64 global_ctrl, global_status, fixed_ctr_ctrl;
+	u64 global_ctrl_rsvd, global_status_rsvd, fixed_ctr_ctrl_rsvd, eventsel_rsvd;
+
+	/* What hardware runs; mediated only */
+	u64 fixed_ctr_ctrl_hw;
+
+	u64 reprogram_pmi; /* counters to look at before the next entry */
+	u64 pmc_in_use;	   /* touched by an MSR access in this time slice */
+	bool need_cleanup;
+	u32 event_count; /* perf events held */
+
+	struct kvm_pmc pmc[NR_PMC_IDX];
+
+	/* Accounting of the PMU switch; never read by the model */
+	struct pp_switch_result sw;
+	u64 blind_start; /* host cycles when the last load was done */
+};
+
+struct kvm_pmu_backend {
+	const char *name;
+	/* Preconditions of the VM; 0 or a negative errno. */
+	int (*create)(struct kvm_vcpu *vcpu);
+	void (*destroy)(struct kvm_vcpu *vcpu);
+	/* Around the inner run loop. */
+	void (*load)(struct kvm_vcpu *vcpu);
+	void (*put)(struct kvm_vcpu *vcpu);
+	/* At each VM-entry and VM-exit: what hardware switches by itself. */
+	void (*vm_entry)(struct kvm_vcpu *vcpu);
+	void (*vm_exit)(struct kvm_vcpu *vcpu);
+	/* The host takes the physical PMI: as an NMI right after the exit, or as an interrupt once the
+	 * guest's PMU has been put. */
+	void (*host_pmi)(struct kvm_vcpu *vcpu);
+	/* One counter */
+	u64 (*read_counter)(struct kvm_pmc *pmc);
+	u64 (*peek_counter)(struct kvm_pmc *pmc); /* free of charge and side effects */
+	void (*write_counter)(struct kvm_pmc *pmc, u64 value);
+	void (*reprogram)(struct kvm_pmc *pmc);
+	void (*credit)(struct kvm_pmc *pmc);
+	/* Guest registers have changed */
+	void (*write_eventsel)(struct kvm_pmc *pmc);
+	void (*write_fixed_ctr_ctrl)(struct kvm_pmu *pmu);
+	/* Why the counter, enabled by the guest, does not count now. */
+	enum loss_cause (*why)(struct kvm_pmc *pmc);
+	/* Release what is unused. */
+	void (*cleanup)(struct kvm_vcpu *vcpu);
+};
+
+extern const struct kvm_pmu_backend kvm_pmu_emulated;
+extern const struct kvm_pmu_backend kvm_pmu_mediated;
+
+/* pmu.c: both designs */
+int kvm_pmu_init(struct kvm_vcpu *vcpu, const struct kvm_pmu_backend *backend,
+		 const struct pp_pmu *guest);
+int kvm_pmu_get_msr(struct kvm_vcpu *vcpu, u32 msr, u64 *value);
+int kvm_pmu_set_msr(struct kvm_vcpu *vcpu, u32 msr, u64 value);
+int kvm_pmu_rdpmc(struct kvm_vcpu *vcpu, u32 ecx, u64 *value);
+void kvm_pmu_handle_event(struct kvm_vcpu *vcpu);
+void kvm_pmu_deliver_pmi(struct kvm_vcpu *vcpu);
+/* An instruction was completed by KVM: credit the counters that count it; returns them. */
+u64 kvm_pmu_instruction_retired(struct kvm_vcpu *vcpu);
+bool kvm_pmu_is_fastpath_emulation_allowed(struct kvm_vcpu *vcpu);
+void kvm_pmu_explain(struct kvm_vcpu *vcpu);
+u64 kvm_pmu_visible(void *vcpu, unsigned int idx);
+
+/* pmu_intel.c: registers */
+bool intel_is_valid_msr(const struct kvm_pmu *pmu, u32 msr);
+int intel_pmu_get_msr(struct kvm_vcpu *vcpu, u32 msr, u64 *value);
+int intel_pmu_set_msr(struct kvm_vcpu *vcpu, u32 msr, u64 value);
+void intel_pmu_refresh(struct kvm_pmu *pmu, const struct pp_pmu *guest);
+
+/* Helpers of the backends */
+void kvm_pmu_request_counter_reprogram(struct kvm_pmc *pmc);
+bool pmc_is_globally_enabled(const struct kvm_pmc *pmc);
+bool pmc_is_locally_enabled(const struct kvm_pmc *pmc);
+bool pmc_is_event_allowed(const struct kvm_pmc *pmc);
+/* GP: the selector; fixed: its event with the OS, USR and INT bits of its control field. */
+u64 pmc_eventsel(const struct kvm_pmc *pmc);
+
+static inline bool pmc_is_fixed(const struct kvm_pmc *pmc)
+{
+	return pmc->idx >= INTEL_PMC_IDX_FIXED;
+}
+
+static inline u64 pmc_bitmask(const struct kvm_pmu *pmu, const struct kvm_pmc *pmc)
+{
+	return pmc_is_fixed(pmc) ? pmu->fixed_mask : pmu->gp_mask;
+}
+
+/* event_filter.c */
+bool check_pmu_event_filter(const struct pp_filter *filter, u64 eventsel, bool fixed,
+			    unsigned int fixed_index);
+
+#endif /* KVM_PMU_H_ */

@@ -1,0 +1,280 @@
+// SPDX-License-Identifier: Apache-2.0
+/*
+ * pmu_emulated.c - the emulated vPMU: each guest counter is a perf event of the host.
+ *
+ * Interface: kvm_pmu_emulated, one instance of struct kvm_pmu_backend.
+ *
+ * A counter's visible value is counter + emulated_counter + what its event has counted. Pausing
+ * folds all three into counter; resuming gives the event a period that ends where the guest's
+ * counter wraps. Nobody tells the guest when its event has no physical counter.
+ *
+ * Not modelled: PEBS, the cross-mapped check (only PEBS needs it), events bound to another thread.
+ */
+#include "kvm/vcpu.h"
+
+static struct perf_cpu *perf_of(const struct kvm_pmc *pmc)
+{
+	return pmc->vcpu->perf;
+}
+
+static struct account *books_of(const struct kvm_pmc *pmc)
+{
+	return vcpu_books(pmc->vcpu);
+}
+
+static u64 mask_of(const struct kvm_pmc *pmc)
+{
+	return pmc_bitmask(&pmc->vcpu->pmu, pmc);
+}
+
+static int emulated_create(struct kvm_vcpu *vcpu)
+{
+	(void)vcpu;
+	return 0;
+}
+
+static void emulated_destroy(struct kvm_vcpu *vcpu)
+{
+	(void)vcpu;
+}
+
+static void emulated_load(struct kvm_vcpu *vcpu)
+{
+	(void)vcpu;
+}
+
+static void emulated_put(struct kvm_vcpu *vcpu)
+{
+	(void)vcpu;
+}
+
+/* GLOBAL_CTRL is switched by VM-entry and VM-exit themselves, from the values perf gives. */
+static void write_global_ctrl(struct kvm_vcpu *vcpu, u64 value)
+{
+	struct hwpmu *hw = &vcpu->pcpu->pmu;
+
+	if (hw->global_ctrl != value)
+		PP_CHECK(vcpu->pcpu->check, !hwpmu_wrmsr(hw, MSR_CORE_PERF_GLOBAL_CTRL, value));
+}
+
+static void emulated_vm_entry(struct kvm_vcpu *vcpu)
+{
+	u64 host, guest;
+
+	/* A vCPU without a vPMU is left alone, for better or worse. */
+	if (!vcpu->pmu.version)
+		return;
+	perf_guest_get_msrs(vcpu->perf, &host, &guest);
+	write_global_ctrl(vcpu, guest);
+}
+
+static void emulated_vm_exit(struct kvm_vcpu *vcpu)
+{
+	struct perf_cpu *perf = vcpu->perf;
+
+	if (!vcpu->pmu.version)
+		return;
+	write_global_ctrl(vcpu, perf->intel_ctrl & ~perf->intel_ctrl_guest_mask);
+}
+
+static void emulated_host_pmi(struct kvm_vcpu *vcpu)
+{
+	intel_pmu_handle_irq(vcpu->perf);
+}
+
+static void raise_overflow(struct kvm_pmc *pmc)
+{
+	pmc->vcpu->pmu.global_status |= BIT_ULL(pmc->idx);
+	if (pmc->intr)
+		kvm_make_request(KVM_REQ_PMI, pmc->vcpu);
+}
+
+static void kvm_perf_overflow(struct perf_event *event)
+{
+	struct kvm_pmc *pmc = event->overflow_context;
+	struct kvm_pmu *pmu = &pmc->vcpu->pmu;
+
+	account_charge(books_of(pmc), COST_KVM_PERF_OVERFLOW);
+	/* A reprogram is pending: the event is about to be another one, its overflow is dropped. */
+	if (pmu->reprogram_pmi & BIT_ULL(pmc->idx)) {
+		truth_pmi_dropped(&pmc->vcpu->pcpu->truth);
+		return;
+	}
+	raise_overflow(pmc);
+	kvm_pmu_request_counter_reprogram(pmc);
+}
+
+/* Fold everything into counter; true if credits made it wrap. */
+static bool pmc_pause_counter(struct kvm_pmc *pmc)
+{
+	u64 before;
+
+	if (pmc->perf_event && !pmc->is_paused)
+		pmc->counter += perf_event_pause(perf_of(pmc), pmc->perf_event, true);
+	before = pmc->counter & mask_of(pmc);
+	pmc->counter = (before + pmc->emulated_counter) & mask_of(pmc);
+	pmc->emulated_counter = 0;
+	pmc->is_paused = true;
+	return pmc->counter < before;
+}
+
+/* Events until a guest counter of this value wraps. */
+static u64 get_sample_period(const struct kvm_pmc *pmc, u64 value)
+{
+	u64 period = (0 - value) & mask_of(pmc);
+
+	return period ? period : mask_of(pmc) + 1;
+}
+
+static bool pmc_resume_counter(struct kvm_pmc *pmc)
+{
+	if (!pmc->perf_event)
+		return false;
+	if (perf_event_period(perf_of(pmc), pmc->perf_event, get_sample_period(pmc, pmc->counter)))
+		return false;
+	perf_event_enable(perf_of(pmc), pmc->perf_event);
+	pmc->is_paused = false;
+	account_stat(books_of(pmc), STAT_PERF_RESUMED);
+	return true;
+}
+
+static void pmc_release_perf_event(struct kvm_pmc *pmc)
+{
+	if (!pmc->perf_event)
+		return;
+	perf_event_release_kernel(perf_of(pmc), pmc->perf_event);
+	pmc->perf_event = NULL;
+	pmc->current_config = 0;
+	pmc->vcpu->pmu.event_count--;
+}
+
+static void pmc_reprogram_counter(struct kvm_pmc *pmc, u64 eventsel)
+{
+	struct perf_event_attr attr = {
+		.config = eventsel & EVENTSEL_WHAT,
+		.sample_period = get_sample_period(pmc, pmc->counter),
+		.pinned = true,
+		.exclude_user = !(eventsel & ARCH_PERFMON_EVENTSEL_USR),
+		.exclude_kernel = !(eventsel & ARCH_PERFMON_EVENTSEL_OS),
+		.exclude_host = true,
+	};
+	int error;
+
+	pmc->perf_event = perf_event_create_kernel_counter(perf_of(pmc), &attr, true,
+							   kvm_perf_overflow, pmc, &error);
+	pmc->refused = !pmc->perf_event;
+	if (pmc->refused)
+		return;
+	pmc->vcpu->pmu.event_count++;
+	pmc->is_paused = false;
+	pmc->intr = eventsel & ARCH_PERFMON_EVENTSEL_INT;
+	pmc->current_config = eventsel;
+}
+
+static void emulated_reprogram(struct kvm_pmc *pmc)
+{
+	u64 eventsel = pmc_eventsel(pmc);
+	bool wrapped = pmc_pause_counter(pmc);
+
+	if (!pmc_is_globally_enabled(pmc) || !pmc_is_locally_enabled(pmc))
+		return;
+	account_charge(books_of(pmc), COST_CHECK_EVENT_FILTER);
+	if (!pmc_is_event_allowed(pmc))
+		return;
+	if (wrapped)
+		raise_overflow(pmc);
+	if (pmc->current_config == eventsel && pmc_resume_counter(pmc))
+		return;
+	pmc_release_perf_event(pmc);
+	pmc_reprogram_counter(pmc, eventsel);
+	/* Failed: try again with whatever asks next, without stalling the guest. */
+	if (pmc->refused)
+		pmc->vcpu->pmu.reprogram_pmi |= BIT_ULL(pmc->idx);
+}
+
+static u64 emulated_read_counter(struct kvm_pmc *pmc)
+{
+	u64 value = pmc->counter + pmc->emulated_counter;
+
+	if (pmc->perf_event && !pmc->is_paused)
+		value += perf_event_read_value(perf_of(pmc), pmc->perf_event);
+	return value & mask_of(pmc);
+}
+
+static u64 emulated_peek_counter(struct kvm_pmc *pmc)
+{
+	u64 value = pmc->counter + pmc->emulated_counter;
+
+	if (pmc->perf_event && !pmc->is_paused)
+		value += perf_event_peek(perf_of(pmc), pmc->perf_event);
+	return value & mask_of(pmc);
+}
+
+static void emulated_write_counter(struct kvm_pmc *pmc, u64 value)
+{
+	/* Drop credits not merged yet: a write is a write, not a read-modify-write. */
+	pmc->emulated_counter = 0;
+	pmc->counter += value - emulated_read_counter(pmc);
+	pmc->counter &= mask_of(pmc);
+	if (pmc->perf_event && !pmc->is_paused)
+		perf_event_period(perf_of(pmc), pmc->perf_event, get_sample_period(pmc, value));
+}
+
+static void emulated_credit(struct kvm_pmc *pmc)
+{
+	pmc->emulated_counter++;
+	kvm_pmu_request_counter_reprogram(pmc);
+}
+
+static void emulated_write_eventsel(struct kvm_pmc *pmc)
+{
+	(void)pmc;
+}
+
+static void emulated_write_fixed_ctr_ctrl(struct kvm_pmu *pmu)
+{
+	(void)pmu;
+}
+
+static enum loss_cause emulated_why(struct kvm_pmc *pmc)
+{
+	if (!pmc_is_event_allowed(pmc))
+		return CAUSE_FILTERED;
+	if (!pmc->perf_event)
+		return pmc->refused ? CAUSE_REFUSED : CAUSE_NONE;
+	if (!pmc->is_paused && pmc->perf_event->state != PERF_EVENT_STATE_ACTIVE)
+		return CAUSE_CONTENTION;
+	return CAUSE_NONE;
+}
+
+static void emulated_cleanup(struct kvm_vcpu *vcpu)
+{
+	struct kvm_pmu *pmu = &vcpu->pmu;
+	unsigned int idx;
+
+	for_each_set_bit(idx, pmu->all_valid_pmc_idx & ~pmu->pmc_in_use) {
+		if (!pmc_is_locally_enabled(&pmu->pmc[idx]))
+			pmc_release_perf_event(&pmu->pmc[idx]);
+	}
+	pmu->pmc_in_use = 0;
+}
+
+const struct kvm_pmu_backend kvm_pmu_emulated = {
+	.name = "emulated",
+	.create = emulated_create,
+	.destroy = emulated_destroy,
+	.load = emulated_load,
+	.put = emulated_put,
+	.vm_entry = emulated_vm_entry,
+	.vm_exit = emulated_vm_exit,
+	.host_pmi = emulated_host_pmi,
+	.read_counter = emulated_read_counter,
+	.peek_counter = emulated_peek_counter,
+	.write_counter = emulated_write_counter,
+	.reprogram = emulated_reprogram,
+	.credit = emulated_credit,
+	.write_eventsel = emulated_write_eventsel,
+	.write_fixed_ctr_ctrl = emulated_write_fixed_ctr_ctrl,
+	.why = emulated_why,
+	.cleanup = emulated_cleanup,
+};

@@ -1,0 +1,354 @@
+// SPDX-License-Identifier: Apache-2.0
+/*
+ * vcpu.c - the vCPU loop: requests, PMU load, entry, guest, exit, PMU put, exit handling.
+ *
+ * Interface
+ *  - kvm_vcpu_run(): until the budget is used up or the guest is done. A budget ends inside the
+ *    guest and costs nothing: the next call goes on where the guest stopped.
+ *
+ * Not modelled: several vCPUs, preemption of the vCPU thread, userspace exits other than for port I/O,
+ * posted interrupts, host interrupts other than the PMI.
+ */
+#include "kvm/vcpu.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+
+#define NMI_VECTOR 2
+#define RFLAGS_IF BIT_ULL(9)
+
+static u64 vcpu_now(void *ctx)
+{
+	struct kvm_vcpu *vcpu = ctx;
+
+	return pcpu_tsc(vcpu->pcpu);
+}
+
+/* Something may be pending for the guest: have the loop look. */
+static void vcpu_lapic_changed(void *ctx)
+{
+	struct kvm_vcpu *vcpu = ctx;
+
+	cpu_horizon_changed(vcpu->pcpu->cpu);
+	cpu_request_stop(vcpu->pcpu->cpu);
+}
+
+static const struct lapic_ops vcpu_lapic_ops = {
+	.now = vcpu_now,
+	.changed = vcpu_lapic_changed,
+};
+
+static const struct kvm_pmu_backend *backend_of(const struct pp_config *config)
+{
+	return config->mode == PP_MODE_MEDIATED ? &kvm_pmu_mediated : &kvm_pmu_emulated;
+}
+
+int kvm_vcpu_init(struct kvm_vcpu *vcpu, struct pcpu *pcpu, struct perf_cpu *perf,
+		  struct ports *ports, const struct pp_config *config, struct pp_error *error)
+{
+	static const struct pp_pmu no_pmu;
+	int ret;
+
+	memset(vcpu, 0, sizeof(*vcpu));
+	vcpu->pcpu = pcpu;
+	vcpu->perf = perf;
+	vcpu->ports = ports;
+	vcpu->config = config;
+	vcpu->trap_exit = -1;
+	vcpu->exception = -1;
+	vcpu->pmi_vector = -1;
+	vcpu->exit_reason = NR_EXIT_REASONS;
+	vcpu->exit_access = ACCESS_NONE;
+	lapic_init(&vcpu->lapic, 0, &vcpu_lapic_ops, vcpu);
+	misc_msrs_init(&vcpu->misc, config->kvm.vpmu);
+	ret = kvm_pmu_init(vcpu, backend_of(config), config->kvm.vpmu ? &config->guest : &no_pmu);
+	if (ret == -EBUSY) {
+		error->code = PP_EBUSY;
+		snprintf(error->text, sizeof(error->text),
+			 "KVM_CREATE_VCPU: -EBUSY: a host perf event that counts guests exists");
+		return -1;
+	}
+	kvm_setup_intercepts(vcpu);
+	cpu_set_intercept(pcpu->cpu, &vcpu->intercept);
+	return 0;
+}
+
+/* ---- entry ---- */
+
+static void close_exit_books(struct kvm_vcpu *vcpu)
+{
+	u64 cycles = vcpu_books(vcpu)->host_cycles - vcpu->exit_start;
+
+	if (vcpu->exit_reason == NR_EXIT_REASONS)
+		return;
+	vcpu->exit_cycles[vcpu->exit_reason] += cycles;
+	if (vcpu->exit_access != ACCESS_NONE)
+		vcpu->access.cycles[vcpu->exit_access] += cycles;
+	vcpu->exit_reason = NR_EXIT_REASONS;
+	vcpu->exit_access = ACCESS_NONE;
+}
+
+static void inject_nmi(struct kvm_vcpu *vcpu)
+{
+	vcpu->lapic.nmi_pending = false;
+	cpu_inject(vcpu->pcpu->cpu, CPU_EVENT_NMI, NMI_VECTOR, -1);
+	if (!vcpu->pmi_is_nmi)
+		return;
+	vcpu->pmi_is_nmi = false;
+	truth_pmi_delivered(&vcpu->pcpu->truth);
+}
+
+/* Hand over the highest pending interrupt if the guest can take it; else ask for the window. */
+static void inject_irq(struct kvm_vcpu *vcpu)
+{
+	int vector = lapic_pending_vector(&vcpu->lapic);
+
+	if (vector < 0)
+		return;
+	if (!cpu_can_take_irq(vcpu->pcpu->cpu)) {
+		cpu_want_window(vcpu->pcpu->cpu, true, false);
+		return;
+	}
+	lapic_accept(&vcpu->lapic, (u8)vector);
+	cpu_inject(vcpu->pcpu->cpu, CPU_EVENT_IRQ, (unsigned int)vector, -1);
+	if (vector != vcpu->pmi_vector)
+		return;
+	vcpu->pmi_vector = -1;
+	truth_pmi_delivered(&vcpu->pcpu->truth);
+}
+
+/* One VM-entry. Events are delivered in non-root mode, once the guest's GLOBAL_CTRL is in force. */
+static void vm_entry(struct kvm_vcpu *vcpu)
+{
+	bool nmi = vcpu->lapic.nmi_pending && cpu_can_take_nmi(vcpu->pcpu->cpu);
+
+	if (nmi)
+		account_charge(vcpu_books(vcpu), COST_INJECT_NMI);
+	if (!vcpu->config->kvm.apicv && lapic_pending_vector(&vcpu->lapic) >= 0)
+		account_charge(vcpu_books(vcpu), COST_INJECT_IRQ);
+	account_charge(vcpu_books(vcpu), COST_VMX_VCPU_RUN);
+	account_charge(vcpu_books(vcpu), COST_VMENTRY);
+	kvm_pmu_explain(vcpu);
+	vcpu->pmu.backend->vm_entry(vcpu);
+	close_exit_books(vcpu);
+	pcpu_trace(vcpu->pcpu, TRACE_KVM_ENTRY, 0, cpu_rip(vcpu->pcpu->cpu), 0, 0);
+	cpu_horizon_changed(vcpu->pcpu->cpu);
+	vcpu->in_guest = true;
+	if (vcpu->exception >= 0)
+		cpu_inject(vcpu->pcpu->cpu, CPU_EVENT_EXCEPTION, (unsigned int)vcpu->exception, 0);
+	vcpu->exception = -1;
+	if (nmi)
+		inject_nmi(vcpu);
+	else if (vcpu->lapic.nmi_pending)
+		cpu_want_window(vcpu->pcpu->cpu, false, true);
+}
+
+static void serve_requests(struct kvm_vcpu *vcpu)
+{
+	/* Counters first: a PMI must find its status. Serving one may raise the other. */
+	if (vcpu->requests & KVM_REQ_PMU) {
+		vcpu->requests &= ~KVM_REQ_PMU;
+		kvm_pmu_handle_event(vcpu);
+	}
+	if (vcpu->requests & KVM_REQ_PMI) {
+		vcpu->requests &= ~KVM_REQ_PMI;
+		kvm_pmu_deliver_pmi(vcpu);
+	}
+}
+
+static bool vcpu_runnable(struct kvm_vcpu *vcpu)
+{
+	bool irqs_on = cpu_rflags(vcpu->pcpu->cpu) & RFLAGS_IF;
+
+	return vcpu->lapic.nmi_pending || vcpu->requests ||
+	       (irqs_on && lapic_pending_vector(&vcpu->lapic) >= 0);
+}
+
+static void wake_up(struct kvm_vcpu *vcpu)
+{
+	vcpu->halted = false;
+	account_charge(vcpu_books(vcpu), COST_VCPU_BLOCK);
+	/* The thread was scheduled out and in: the time to release events that nobody touches. */
+	if (vcpu->pmu.event_count) {
+		vcpu->pmu.need_cleanup = true;
+		kvm_make_request(KVM_REQ_PMU, vcpu);
+	}
+}
+
+/* One step of sleeping: to the next event that may wake the guest. */
+static enum pp_stop vcpu_block(struct kvm_vcpu *vcpu, u64 *budget)
+{
+	struct pcpu *pcpu = vcpu->pcpu;
+	u64 next = min_u64(lapic_deadline(&vcpu->lapic), pcpu->time_limit);
+
+	if (vcpu_runnable(vcpu)) {
+		wake_up(vcpu);
+		return PP_STOP_BUDGET;
+	}
+	if (pcpu_tsc(pcpu) >= pcpu->time_limit)
+		return PP_STOP_TIME;
+	if (!(cpu_rflags(pcpu->cpu) & RFLAGS_IF) || next == NO_DEADLINE)
+		return PP_STOP_HALTED;
+	--*budget;
+	pcpu_idle_until(pcpu, next);
+	if (pcpu_tsc(pcpu) >= lapic_deadline(&vcpu->lapic))
+		lapic_timer_expired(&vcpu->lapic);
+	return PP_STOP_BUDGET;
+}
+
+static void vcpu_enter_guest(struct kvm_vcpu *vcpu)
+{
+	account_charge(vcpu_books(vcpu), COST_VCPU_RUN);
+	account_enter(vcpu_books(vcpu), COST_VCPU_ENTER_GUEST);
+	while (vcpu->requests)
+		serve_requests(vcpu);
+	vcpu->pmu.backend->load(vcpu);
+	vm_entry(vcpu);
+}
+
+/* ---- exit ---- */
+
+static void take_host_pmi(struct kvm_vcpu *vcpu)
+{
+	vcpu->pcpu->pmi_at = NO_DEADLINE;
+	vcpu->host_pmi = lapic_deliver_lvtpc(&vcpu->pcpu->lapic);
+	/* The physical APIC has no guest to interrupt: the host acknowledges at once. */
+	vcpu->pcpu->lapic.nmi_pending = false;
+	memset(vcpu->pcpu->lapic.irr, 0, sizeof(vcpu->pcpu->lapic.irr));
+}
+
+static void serve_host_pmi(struct kvm_vcpu *vcpu, enum lapic_delivery how, enum cost entry)
+{
+	if (vcpu->host_pmi != how)
+		return;
+	vcpu->host_pmi = LAPIC_MASKED;
+	account_enter(vcpu_books(vcpu), entry);
+	vcpu->pmu.backend->host_pmi(vcpu);
+	account_leave(vcpu_books(vcpu));
+}
+
+/* The exit itself, as far as it happens before anything is decided. */
+static void vm_exit(struct kvm_vcpu *vcpu, enum exit_reason reason)
+{
+	const struct cpu_exit *exit = cpu_exit_info(vcpu->pcpu->cpu);
+
+	vcpu->in_guest = false;
+	vcpu->exit_reason = reason;
+	vcpu->exit_start = vcpu_books(vcpu)->host_cycles;
+	vcpu->exits[reason]++;
+	vcpu->pmu.backend->vm_exit(vcpu);
+	account_charge(vcpu_books(vcpu), COST_VMEXIT);
+	pcpu_trace(vcpu->pcpu, TRACE_KVM_EXIT, (u32)reason, exit->rip, exit->msr, exit->value);
+	/* An exit takes longer than any skid: a PMI under way arrives now, by the LVTPC of now. */
+	if (vcpu->pcpu->pmi_at != NO_DEADLINE)
+		take_host_pmi(vcpu);
+	serve_host_pmi(vcpu, LAPIC_NMI, COST_NMI);
+}
+
+static enum pp_stop leave_guest(struct kvm_vcpu *vcpu, enum exit_reason reason)
+{
+	vm_exit(vcpu, reason);
+	if (kvm_handle_exit_fastpath(vcpu) && !vcpu->requests && vcpu->host_pmi != LAPIC_FIXED) {
+		account_stat(vcpu_books(vcpu), STAT_FASTPATH);
+		vm_entry(vcpu);
+		return PP_STOP_BUDGET;
+	}
+	vcpu->pmu.backend->put(vcpu);
+	account_leave(vcpu_books(vcpu));
+	serve_host_pmi(vcpu, LAPIC_FIXED, COST_INTERRUPT);
+	return kvm_handle_exit(vcpu);
+}
+
+void kvm_vcpu_put(struct kvm_vcpu *vcpu)
+{
+	if (!vcpu->in_guest)
+		return;
+	vcpu->in_guest = false;
+	vcpu->pmu.backend->vm_exit(vcpu);
+	vcpu->pmu.backend->put(vcpu);
+	account_leave(vcpu_books(vcpu));
+}
+
+/* What is due stops the guest, in the order hardware looks; PP_STOP_BUDGET: nothing for the caller. */
+static enum pp_stop serve_event(struct kvm_vcpu *vcpu)
+{
+	struct pcpu *pcpu = vcpu->pcpu;
+	int trap = vcpu->trap_exit;
+
+	if (trap >= 0) {
+		vcpu->trap_exit = -1;
+		return leave_guest(vcpu, (enum exit_reason)trap);
+	}
+	if (pcpu_tsc(pcpu) >= pcpu->time_limit)
+		return PP_STOP_TIME;
+	if (pcpu_sub(pcpu) >= pcpu->pmi_at) {
+		take_host_pmi(vcpu);
+		if (vcpu->host_pmi == LAPIC_NMI)
+			return leave_guest(vcpu, EXIT_EXCEPTION_NMI);
+		if (vcpu->host_pmi == LAPIC_FIXED)
+			return leave_guest(vcpu, EXIT_EXTERNAL_INTERRUPT);
+		return PP_STOP_BUDGET;
+	}
+	if (pcpu_tsc(pcpu) >= lapic_deadline(&vcpu->lapic))
+		return leave_guest(vcpu, EXIT_PREEMPTION_TIMER);
+	return PP_STOP_BUDGET;
+}
+
+bool kvm_event_due(struct kvm_vcpu *vcpu)
+{
+	u64 tsc = pcpu_tsc(vcpu->pcpu);
+
+	return vcpu->trap_exit >= 0 || tsc >= vcpu->pcpu->time_limit ||
+	       pcpu_sub(vcpu->pcpu) >= vcpu->pcpu->pmi_at || tsc >= lapic_deadline(&vcpu->lapic);
+}
+
+static enum pp_stop open_window(struct kvm_vcpu *vcpu)
+{
+	if (vcpu->lapic.nmi_pending && cpu_can_take_nmi(vcpu->pcpu->cpu))
+		return leave_guest(vcpu, EXIT_NMI_WINDOW);
+	/* With virtual-interrupt delivery hardware takes it from here (see the loop). */
+	if (!vcpu->config->kvm.apicv && lapic_pending_vector(&vcpu->lapic) >= 0)
+		return leave_guest(vcpu, EXIT_INTERRUPT_WINDOW);
+	return PP_STOP_BUDGET;
+}
+
+static enum pp_stop run_guest(struct kvm_vcpu *vcpu, u64 *budget, bool *out_of_budget)
+{
+	struct cpu *cpu = vcpu->pcpu->cpu;
+
+	if (kvm_event_due(vcpu))
+		return serve_event(vcpu);
+	inject_irq(vcpu);
+	switch (cpu_run(cpu, budget)) {
+	case CPU_STOP_BUDGET: *out_of_budget = true; return PP_STOP_BUDGET;
+	case CPU_STOP_INTERCEPT: return leave_guest(vcpu, kvm_exit_reason_of(cpu_exit_info(cpu)));
+	case CPU_STOP_WINDOW: return open_window(vcpu);
+	case CPU_STOP_SHUTDOWN: vm_exit(vcpu, EXIT_TRIPLE_FAULT); return PP_STOP_SHUTDOWN;
+	case CPU_STOP_UNIMPLEMENTED: return PP_STOP_UNIMPLEMENTED;
+	default: return PP_STOP_BUDGET;
+	}
+}
+
+enum pp_stop kvm_vcpu_run(struct kvm_vcpu *vcpu, u64 *budget)
+{
+	bool out_of_budget = false;
+	enum pp_stop stop;
+
+	do {
+		if (vcpu->pcpu->check->broken)
+			return PP_STOP_INVARIANT;
+		if (vcpu->ports->exited)
+			return PP_STOP_EXIT;
+		if (!*budget)
+			return PP_STOP_BUDGET;
+		if (vcpu->halted) {
+			stop = vcpu_block(vcpu, budget);
+			continue;
+		}
+		if (!vcpu->in_guest)
+			vcpu_enter_guest(vcpu);
+		stop = run_guest(vcpu, budget, &out_of_budget);
+	} while (stop == PP_STOP_BUDGET && !out_of_budget);
+	return stop;
+}

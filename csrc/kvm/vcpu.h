@@ -1,0 +1,108 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * vcpu.h - one vCPU: KVM's run loop, exits, requests and vPMU.
+ *
+ * Stands for arch/x86/kvm (x86.c, vmx/vmx.c, pmu.c, vmx/pmu_intel.c, lapic.c) of Linux 7.0 as far as
+ * the vPMU is concerned. Names are the kernel's where the thing is.
+ *
+ *	vcpu.c		the loop: requests, injection, entry, exit
+ *	exits.c		exit handlers
+ *	msr.c		MSR and RDPMC dispatch
+ *	direct.c	what the guest reaches without an exit
+ *	pmu.c		vPMU, both designs	pmu_intel.c	its registers
+ *	pmu_emulated.c, pmu_mediated.c	the two backends
+ */
+#ifndef KVM_VCPU_H_
+#define KVM_VCPU_H_
+
+#include "base/types.h"
+#include "cpu/cpu.h"
+#include "kvm/pmu.h"
+#include "pcpu/pcpu.h"
+#include "perf/perf_event.h"
+#include "platform/lapic.h"
+#include "platform/misc_msrs.h"
+#include "platform/ports.h"
+#include "pmu/access.h"
+#include "pmupass.h"
+
+enum exit_reason {
+#define EXIT_REASON(id, number, text) EXIT_##id,
+#include "base/exit_reasons.def"
+#undef EXIT_REASON
+	NR_EXIT_REASONS,
+};
+
+#define KVM_REQ_PMU BIT_ULL(0)
+#define KVM_REQ_PMI BIT_ULL(1)
+
+/* The vector of the mediated PMI. */
+#define PERF_GUEST_MEDIATED_PMI_VECTOR 0xf5
+
+struct kvm_vcpu {
+	/* Belongs to the machine */
+	struct pcpu *pcpu;
+	struct perf_cpu *perf;
+	struct ports *ports;
+	const struct pp_config *config;
+
+	/* The virtual machine's hardware as the guest sees it */
+	struct lapic lapic;
+	struct misc_msrs misc;
+	struct kvm_pmu pmu;
+
+	/* Run loop */
+	u64 requests;
+	bool in_guest; /* between VM-entry and VM-exit */
+	bool halted;
+	bool fastpath_done;	      /* the exit's instruction was completed in the fastpath */
+	int trap_exit;		      /* reason of an exit due after the instruction, -1: none */
+	int exception;		      /* vector to inject at the next entry, -1: none */
+	enum lapic_delivery host_pmi; /* the host took a PMI and has not served it */
+	bool pmi_is_nmi;	      /* the pending NMI is a PMI */
+	int pmi_vector;		      /* vector a PMI was posted with, -1: none */
+	struct cpu_intercept intercept;
+
+	/* Books */
+	u64 exits[NR_EXIT_REASONS], profile_exits[NR_EXIT_REASONS], exit_cycles[NR_EXIT_REASONS];
+	struct access_books access;
+	enum exit_reason exit_reason; /* of the exit being handled */
+	enum access_kind exit_access; /* the PMU access it is about */
+	u64 exit_start;		      /* host cycles when it began */
+};
+
+int kvm_vcpu_init(struct kvm_vcpu *vcpu, struct pcpu *pcpu, struct perf_cpu *perf,
+		  struct ports *ports, const struct pp_config *config, struct pp_error *error);
+/* Run until the budget is used up or the guest is done. enum pp_stop. */
+enum pp_stop kvm_vcpu_run(struct kvm_vcpu *vcpu, u64 *budget);
+/* Leave the guest for good, so that host events and registers are where they belong. */
+void kvm_vcpu_put(struct kvm_vcpu *vcpu);
+
+static inline void kvm_make_request(u64 request, struct kvm_vcpu *vcpu)
+{
+	vcpu->requests |= request;
+}
+
+static inline struct account *vcpu_books(struct kvm_vcpu *vcpu)
+{
+	return &vcpu->pcpu->account;
+}
+
+/* exits.c */
+enum pp_stop kvm_handle_exit(struct kvm_vcpu *vcpu);
+/* True if the exit was done without leaving the inner run loop. */
+bool kvm_handle_exit_fastpath(struct kvm_vcpu *vcpu);
+enum exit_reason kvm_exit_reason_of(const struct cpu_exit *exit);
+void kvm_skip_emulated_instruction(struct kvm_vcpu *vcpu);
+
+/* msr.c: 0, or -1 for #GP */
+int kvm_get_msr(struct kvm_vcpu *vcpu, u32 msr, u64 *value);
+int kvm_set_msr(struct kvm_vcpu *vcpu, u32 msr, u64 value);
+bool kvm_is_apic_msr(u32 msr);
+
+/* direct.c */
+extern const struct cpu_ops kvm_cpu_ops;
+void kvm_setup_intercepts(struct kvm_vcpu *vcpu);
+bool kvm_event_due(struct kvm_vcpu *vcpu);
+
+#endif /* KVM_VCPU_H_ */

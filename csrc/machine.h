@@ -1,0 +1,41 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* machine.h - one machine: a pCPU, its host or none, and what it was built from. */
+#ifndef MACHINE_H_
+#define MACHINE_H_
+
+#include "guest/pp_guest.h"
+#include "kvm/vcpu.h"
+#include "native.h"
+#include "pcpu/pcpu.h"
+#include "perf/perf_event.h"
+#include "platform/ports.h"
+#include "pmupass.h"
+
+struct pp_machine {
+	struct pp_config config; /* pointers in it are the copies below */
+	struct pp_check check;
+	struct pcpu pcpu;
+	struct ports ports;
+	struct guest_ram ram;
+
+	/* One of the two runs the guest */
+	bool is_native;
+	struct native native;
+	struct perf_cpu perf;
+	struct kvm_vcpu vcpu;
+
+	/* Host events as opened, in the order of the config; NULL if the host refused one */
+	struct perf_event *host_events[PERF_MAX_EVENTS];
+
+	/* Copies of what the config points at */
+	struct pp_cpuid *cpuid;
+	struct pp_msr_intercept *intercepts;
+	struct pp_filter_entry *filter_entries;
+	struct pp_host_event *host_event_configs;
+	struct cpu_profile *profiles;
+
+	enum pp_stop stop; /* why the last run ended */
+	char invariant_text[256];
+};
+
+#endif /* MACHINE_H_ */

@@ -1,0 +1,288 @@
+// SPDX-License-Identifier: Apache-2.0
+/*
+ * native.c - the bare machine's run loop and direct accesses.
+ *
+ * Interface: native_run(); native_cpu_ops.
+ *
+ * Not modelled: firmware, SMM, power states deeper than HLT.
+ */
+#include "native.h"
+
+#include "pcpu/direct.h"
+
+#include <string.h>
+
+#define NMI_VECTOR 2
+#define RFLAGS_IF BIT_ULL(9)
+
+static void native_lapic_changed(void *ctx)
+{
+	struct native *n = ctx;
+
+	cpu_horizon_changed(n->pcpu->cpu);
+	cpu_request_stop(n->pcpu->cpu);
+}
+
+static u64 native_now(void *ctx)
+{
+	struct native *n = ctx;
+
+	return pcpu_tsc(n->pcpu);
+}
+
+static const struct lapic_ops native_lapic_ops = {
+	.now = native_now,
+	.changed = native_lapic_changed,
+};
+
+void native_init(struct native *n, struct pcpu *pcpu, struct ports *ports,
+		 const struct pp_config *config)
+{
+	memset(n, 0, sizeof(*n));
+	n->pcpu = pcpu;
+	n->ports = ports;
+	n->config = config;
+	n->pmi_vector = -1;
+	misc_msrs_init(&n->misc, config->hw.version);
+	lapic_init(&pcpu->lapic, 0, &native_lapic_ops, n);
+}
+
+static bool event_due(struct native *n)
+{
+	u64 tsc = pcpu_tsc(n->pcpu);
+
+	return pcpu_sub(n->pcpu) >= n->pcpu->pmi_at || tsc >= lapic_deadline(&n->pcpu->lapic) ||
+	       tsc >= n->pcpu->time_limit;
+}
+
+/* ---- what the guest CPU asks ---- */
+
+static void native_horizon(void *ctx, enum privilege priv, struct cpu_room *room)
+{
+	struct native *n = ctx;
+
+	pcpu_room(n->pcpu, priv, room);
+	pcpu_room_deadline(n->pcpu, lapic_deadline(&n->pcpu->lapic), room);
+}
+
+static bool native_land(void *ctx)
+{
+	struct native *n = ctx;
+
+	hwpmu_land(&n->pcpu->pmu);
+	truth_land(&n->pcpu->truth);
+	return event_due(n);
+}
+
+static bool is_apic_msr(u32 msr)
+{
+	return msr == MSR_IA32_APICBASE || msr == MSR_IA32_TSC_DEADLINE ||
+	       (msr >= APIC_X2APIC_MSR_BASE && msr < APIC_X2APIC_MSR_BASE + 0x100);
+}
+
+static int native_rdmsr(void *ctx, u32 msr, u64 *value)
+{
+	struct native *n = ctx;
+
+	if (hwpmu_owns_msr(&n->pcpu->pmu, msr))
+		return pcpu_direct_rdmsr(n->pcpu, &n->access, msr, value,
+					 n->config->timing.msr >> SUB_SHIFT);
+	if (msr == MSR_IA32_TSC) {
+		*value = pcpu_tsc(n->pcpu);
+		return 0;
+	}
+	if (is_apic_msr(msr))
+		return lapic_rdmsr(&n->pcpu->lapic, msr, value);
+	return misc_rdmsr(&n->misc, msr, value);
+}
+
+static int native_wrmsr(void *ctx, u32 msr, u64 value)
+{
+	struct native *n = ctx;
+	bool forget = false;
+	int fault;
+
+	if (hwpmu_owns_msr(&n->pcpu->pmu, msr))
+		return pcpu_direct_wrmsr(n->pcpu, &n->access, msr, value,
+					 n->config->timing.msr >> SUB_SHIFT);
+	if (is_apic_msr(msr))
+		return lapic_wrmsr(&n->pcpu->lapic, msr, value);
+	fault = misc_wrmsr(&n->misc, msr, value, &forget);
+	if (forget)
+		cpu_forget_branches(n->pcpu->cpu);
+	return fault;
+}
+
+static int native_rdpmc(void *ctx, u32 ecx, u64 *value)
+{
+	struct native *n = ctx;
+
+	return pcpu_direct_rdpmc(n->pcpu, &n->access, ecx, value,
+				 n->config->timing.rdpmc >> SUB_SHIFT);
+}
+
+static void native_cpuid(void *ctx, u32 leaf, u32 subleaf, u32 regs[4])
+{
+	struct native *n = ctx;
+
+	pcpu_cpuid(n->config, leaf, subleaf, regs);
+}
+
+static u32 native_in(void *ctx, u16 port, unsigned int size)
+{
+	struct native *n = ctx;
+
+	return ports_in(n->ports, port, size);
+}
+
+static void native_out(void *ctx, u16 port, unsigned int size, u32 value)
+{
+	struct native *n = ctx;
+
+	ports_out(n->ports, port, size, value);
+	if (n->ports->exited)
+		cpu_request_stop(n->pcpu->cpu);
+}
+
+static bool is_apic_page(const struct lapic *lapic, u64 pa)
+{
+	return (pa & ~0xfffull) == (lapic->apic_base & ~0xfffull);
+}
+
+static u64 native_mmio_read(void *ctx, u64 pa, unsigned int size)
+{
+	struct native *n = ctx;
+
+	(void)size;
+	if (!is_apic_page(&n->pcpu->lapic, pa))
+		return ~0ull;
+	return lapic_mmio_read(&n->pcpu->lapic, (u32)(pa & 0xfff));
+}
+
+static void native_mmio_write(void *ctx, u64 pa, unsigned int size, u64 value)
+{
+	struct native *n = ctx;
+
+	(void)size;
+	if (is_apic_page(&n->pcpu->lapic, pa))
+		lapic_mmio_write(&n->pcpu->lapic, (u32)(pa & 0xfff), (u32)value);
+}
+
+const struct cpu_ops native_cpu_ops = {
+	.horizon = native_horizon,
+	.land = native_land,
+	.rdmsr = native_rdmsr,
+	.wrmsr = native_wrmsr,
+	.rdpmc = native_rdpmc,
+	.rdtsc = native_now,
+	.cpuid = native_cpuid,
+	.in = native_in,
+	.out = native_out,
+	.mmio_read = native_mmio_read,
+	.mmio_write = native_mmio_write,
+};
+
+/* ---- the run loop ---- */
+
+static void take_pmi(struct native *n)
+{
+	u32 lvtpc = lapic_reg(&n->pcpu->lapic, APIC_LVTPC);
+	enum lapic_delivery how;
+
+	n->pcpu->pmi_at = NO_DEADLINE;
+	how = lapic_deliver_lvtpc(&n->pcpu->lapic);
+	if (how == LAPIC_NMI)
+		n->pmi_is_nmi = true;
+	else if (how == LAPIC_FIXED)
+		n->pmi_vector = (int)(lvtpc & 0xff);
+}
+
+/* Events whose time has come reach the local APIC. */
+static void raise_due(struct native *n)
+{
+	if (pcpu_sub(n->pcpu) >= n->pcpu->pmi_at)
+		take_pmi(n);
+	if (pcpu_tsc(n->pcpu) >= lapic_deadline(&n->pcpu->lapic))
+		lapic_timer_expired(&n->pcpu->lapic);
+}
+
+static void inject(struct native *n)
+{
+	struct lapic *lapic = &n->pcpu->lapic;
+	struct cpu *cpu = n->pcpu->cpu;
+	int vector;
+
+	if (lapic->nmi_pending) {
+		if (!cpu_can_take_nmi(cpu)) {
+			cpu_want_window(cpu, false, true);
+			return;
+		}
+		lapic->nmi_pending = false;
+		cpu_inject(cpu, CPU_EVENT_NMI, NMI_VECTOR, -1);
+		if (n->pmi_is_nmi)
+			truth_pmi_delivered(&n->pcpu->truth);
+		n->pmi_is_nmi = false;
+		return;
+	}
+	vector = lapic_pending_vector(lapic);
+	if (vector < 0)
+		return;
+	if (!cpu_can_take_irq(cpu)) {
+		cpu_want_window(cpu, true, false);
+		return;
+	}
+	lapic_accept(lapic, (u8)vector);
+	cpu_inject(cpu, CPU_EVENT_IRQ, (unsigned int)vector, -1);
+	if (vector != n->pmi_vector)
+		return;
+	n->pmi_vector = -1;
+	truth_pmi_delivered(&n->pcpu->truth);
+}
+
+/* Halted: let time pass until something is due. False when nothing ever will be. */
+static bool idle(struct native *n)
+{
+	struct pcpu *pcpu = n->pcpu;
+	u64 next = min_u64(lapic_deadline(&pcpu->lapic), pcpu->time_limit);
+
+	/* The core clock stands still in HLT; a PMI under way arrives all the same. */
+	if (pcpu->pmi_at != NO_DEADLINE) {
+		take_pmi(n);
+		return true;
+	}
+	if (!(cpu_rflags(pcpu->cpu) & RFLAGS_IF) || next == NO_DEADLINE)
+		return false;
+	pcpu_idle_until(pcpu, next);
+	return true;
+}
+
+enum pp_stop native_run(struct native *n, u64 *budget)
+{
+	struct cpu *cpu = n->pcpu->cpu;
+
+	for (;;) {
+		if (n->pcpu->check->broken)
+			return PP_STOP_INVARIANT;
+		if (n->ports->exited)
+			return PP_STOP_EXIT;
+		if (pcpu_tsc(n->pcpu) >= n->pcpu->time_limit)
+			return PP_STOP_TIME;
+		raise_due(n);
+		inject(n);
+		if (cpu_halted(cpu)) {
+			/* Idling uses budget too, so that a timer nobody hears cannot hang the run. */
+			if (!*budget)
+				return PP_STOP_BUDGET;
+			--*budget;
+			if (!idle(n))
+				return PP_STOP_HALTED;
+			continue;
+		}
+		switch (cpu_run(cpu, budget)) {
+		case CPU_STOP_BUDGET: return PP_STOP_BUDGET;
+		case CPU_STOP_SHUTDOWN: return PP_STOP_SHUTDOWN;
+		case CPU_STOP_UNIMPLEMENTED: return PP_STOP_UNIMPLEMENTED;
+		default: break;
+		}
+	}
+}

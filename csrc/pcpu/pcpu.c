@@ -1,0 +1,79 @@
+// SPDX-License-Identifier: Apache-2.0
+/*
+ * pcpu.c - clock and PMI of one physical CPU.
+ *
+ * Interface: pcpu.h.
+ *
+ * Not modelled: frequency changes (one ratio of core clock to TSC), SMT siblings, C-states with a
+ * wake-up latency (idle time passes and ends exactly on time).
+ */
+#include "pcpu/pcpu.h"
+
+u64 pcpu_sub(const struct pcpu *p)
+{
+	return events_sub(cpu_totals(p->cpu), PRIV_MASK_OS | PRIV_MASK_USR) +
+	       p->account.host.sub[PRIV_OS];
+}
+
+u64 pcpu_tsc(const struct pcpu *p)
+{
+	return p->idle_tsc + sub_to_ref(&p->clk, pcpu_sub(p));
+}
+
+void pcpu_overflow(void *pcpu, unsigned int idx)
+{
+	struct pcpu *p = pcpu;
+	u64 at = pcpu_sub(p) + p->skid_sub;
+
+	p->pmi_at = min_u64(p->pmi_at, at);
+	pcpu_trace(p, TRACE_OVERFLOW, idx, BIT_ULL(idx),
+		   events_count(cpu_totals(p->cpu), EVENT_INSTRUCTIONS, 3), 0);
+}
+
+bool pcpu_take_pmi(struct pcpu *p)
+{
+	if (pcpu_sub(p) < p->pmi_at)
+		return false;
+	p->pmi_at = NO_DEADLINE;
+	return true;
+}
+
+void pcpu_room_deadline(const struct pcpu *p, u64 tsc, struct cpu_room *room)
+{
+	u64 now = pcpu_sub(p), at;
+
+	if (tsc == NO_DEADLINE)
+		return;
+	at = tsc > p->idle_tsc ? ref_to_sub(&p->clk, tsc - p->idle_tsc) : 0;
+	room->sub = min_u64(room->sub, at > now ? at - now : 1);
+}
+
+void pcpu_room(struct pcpu *p, enum privilege priv, struct cpu_room *room)
+{
+	u64 now = pcpu_sub(p);
+
+	hwpmu_room(&p->pmu, priv, room);
+	if (p->truth_on)
+		truth_room(&p->truth, priv, room);
+	if (p->pmi_at != NO_DEADLINE)
+		room->sub = min_u64(room->sub, p->pmi_at > now ? p->pmi_at - now : 1);
+	pcpu_room_deadline(p, p->time_limit, room);
+}
+
+void pcpu_idle_until(struct pcpu *p, u64 tsc)
+{
+	u64 now = pcpu_tsc(p);
+
+	if (tsc > now)
+		p->idle_tsc += tsc - now;
+}
+
+void pcpu_trace(struct pcpu *p, enum trace_type type, u32 x, u64 a, u64 b, u64 c)
+{
+	struct trace_record record = {.type = type, .x = x, .a = a, .b = b, .c = c};
+
+	if (!p->account.trace_size)
+		return;
+	record.tsc = pcpu_tsc(p);
+	account_trace_record(&p->account, &record);
+}

@@ -1,0 +1,62 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * pcpu.h - one physical CPU: guest CPU, PMU, local APIC, clock and books.
+ *
+ * The clock: the core clock runs while guest code runs (the guest CPU's subcycles) and while the host
+ * works (its charges); the TSC follows at a fixed ratio and also runs while the CPU is idle.
+ *
+ * The PMI: an overflow with INT asks for a PMI, which reaches the local APIC a skid later. What the
+ * LVTPC makes of it then is the owner's business (native: the guest; KVM: the host).
+ */
+#ifndef PCPU_PCPU_H_
+#define PCPU_PCPU_H_
+
+#include "account/account.h"
+#include "base/check.h"
+#include "base/events.h"
+#include "cpu/cpu.h"
+#include "platform/lapic.h"
+#include "pmu/hwpmu.h"
+#include "truth/truth.h"
+
+#define NO_DEADLINE (~0ull)
+
+struct pcpu {
+	struct cpu *cpu;
+	struct hwpmu pmu;
+	struct lapic lapic; /* the physical one; native: also the guest's */
+	struct core_clock clk;
+	struct account account;
+	struct truth truth;
+	struct event_map events;
+	struct pp_check *check;
+
+	/* Clock */
+	u64 idle_tsc;	/* TSC cycles spent with nothing running */
+	u64 time_limit; /* TSC at which the run ends, NO_DEADLINE: none */
+
+	/* A PMI under way: core clock (subcycles) at which it reaches the APIC */
+	u64 pmi_at;
+	u64 skid_sub;
+	bool truth_on;
+};
+
+u64 pcpu_tsc(const struct pcpu *p);
+/* Core clock since the start, subcycles: guest and host. */
+u64 pcpu_sub(const struct pcpu *p);
+
+/* An overflow that asks for a PMI; simultaneous ones are one PMI. For hwpmu.overflow. */
+void pcpu_overflow(void *pcpu, unsigned int idx);
+/* Whether a PMI has reached the local APIC by now; takes it from the flight. */
+bool pcpu_take_pmi(struct pcpu *p);
+
+/* Shorten @room to what counters, truth and PMI skid allow. */
+void pcpu_room(struct pcpu *p, enum privilege priv, struct cpu_room *room);
+/* Shorten @room to a TSC deadline. */
+void pcpu_room_deadline(const struct pcpu *p, u64 tsc, struct cpu_room *room);
+/* Let time pass with nothing running, until @tsc. */
+void pcpu_idle_until(struct pcpu *p, u64 tsc);
+
+void pcpu_trace(struct pcpu *p, enum trace_type type, u32 x, u64 a, u64 b, u64 c);
+
+#endif /* PCPU_PCPU_H_ */

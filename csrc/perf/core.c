@@ -1,0 +1,322 @@
+// SPDX-License-Identifier: Apache-2.0
+/*
+ * core.c - perf contexts: who gets onto the PMU, in which order.
+ *
+ * Interface
+ *  - perf_event_create_kernel_counter() ... perf_event_read_value() as in the kernel.
+ *  - ctx_resched(): CPU-pinned, task-pinned, CPU-flexible, task-flexible.
+ *
+ * Not modelled: several tasks, groups, rotation of flexible events (one that does not fit stays
+ * inactive), throttling, frequency mode, inherited events.
+ */
+#include "perf/perf_event.h"
+
+#include "perf/perf_private.h"
+
+#include <errno.h>
+#include <string.h>
+
+#define EVENT_PINNED 1u
+#define EVENT_FLEXIBLE 2u
+
+void perf_init(struct perf_cpu *perf, struct pcpu *pcpu)
+{
+	memset(perf, 0, sizeof(*perf));
+	perf->pcpu = pcpu;
+	perf->intel_ctrl = pcpu->pmu.counter_mask;
+}
+
+static struct account *books(struct perf_cpu *perf)
+{
+	return &perf->pcpu->account;
+}
+
+void perf_update_times(struct perf_cpu *perf, struct perf_event *event)
+{
+	u64 now = pcpu_tsc(perf->pcpu), time = now - event->tstamp;
+
+	event->tstamp = now;
+	/* Guest time is no time of an event that does not count guests. */
+	if (perf->guest_ctx_loaded && event->attr.exclude_guest)
+		return;
+	if (event->state >= PERF_EVENT_STATE_INACTIVE)
+		event->time_enabled += time;
+	if (event->state == PERF_EVENT_STATE_ACTIVE)
+		event->time_running += time;
+}
+
+static void set_state(struct perf_cpu *perf, struct perf_event *event, enum perf_event_state state)
+{
+	perf_update_times(perf, event);
+	event->state = state;
+}
+
+static void event_sched_out(struct perf_cpu *perf, struct perf_event *event)
+{
+	if (event->state != PERF_EVENT_STATE_ACTIVE)
+		return;
+	account_enter(books(perf), COST_EVENT_SCHED_OUT);
+	perf_pmu_disable(perf);
+	x86_pmu_del(perf, event);
+	set_state(perf, event, PERF_EVENT_STATE_INACTIVE);
+	perf_pmu_enable(perf);
+	account_leave(books(perf));
+}
+
+static int event_sched_in(struct perf_cpu *perf, struct perf_event *event)
+{
+	int ret;
+
+	account_enter(books(perf), COST_EVENT_SCHED_IN);
+	perf_pmu_disable(perf);
+	ret = x86_pmu_add(perf, event);
+	if (!ret)
+		set_state(perf, event, PERF_EVENT_STATE_ACTIVE);
+	perf_pmu_enable(perf);
+	account_leave(books(perf));
+	return ret;
+}
+
+static bool in_class(const struct perf_event *event, bool task, unsigned int type)
+{
+	return event->task == task &&
+	       (event->attr.pinned ? type & EVENT_PINNED : type & EVENT_FLEXIBLE);
+}
+
+static void ctx_sched_out(struct perf_cpu *perf, bool task, unsigned int type)
+{
+	for (u32 i = 0; i < perf->nr_events; i++) {
+		if (in_class(perf->events[i], task, type))
+			event_sched_out(perf, perf->events[i]);
+	}
+}
+
+static void ctx_sched_in(struct perf_cpu *perf, bool task, unsigned int type)
+{
+	/* Host events stay out while a guest owns the counters. */
+	if (perf->guest_ctx_loaded)
+		return;
+	for (u32 i = 0; i < perf->nr_events; i++) {
+		struct perf_event *event = perf->events[i];
+
+		if (!in_class(event, task, type) || event->state != PERF_EVENT_STATE_INACTIVE)
+			continue;
+		if (event_sched_in(perf, event) && event->attr.pinned) {
+			set_state(perf, event, PERF_EVENT_STATE_ERROR);
+			account_stat(books(perf), STAT_PERF_ERRORS);
+		}
+	}
+}
+
+static void sched_in_all(struct perf_cpu *perf)
+{
+	ctx_sched_in(perf, false, EVENT_PINNED);
+	ctx_sched_in(perf, true, EVENT_PINNED);
+	ctx_sched_in(perf, false, EVENT_FLEXIBLE);
+	ctx_sched_in(perf, true, EVENT_FLEXIBLE);
+}
+
+/* Make room for an event of one class: what ranks with it or below goes out and comes in again. */
+static void ctx_resched(struct perf_cpu *perf, const struct perf_event *event)
+{
+	unsigned int type = event->attr.pinned ? EVENT_PINNED | EVENT_FLEXIBLE : EVENT_FLEXIBLE;
+
+	account_enter(books(perf), COST_CTX_RESCHED);
+	perf_pmu_disable(perf);
+	ctx_sched_out(perf, true, type);
+	ctx_sched_out(perf, false, event->task ? EVENT_FLEXIBLE : type);
+	sched_in_all(perf);
+	perf_pmu_enable(perf);
+	account_leave(books(perf));
+}
+
+static struct perf_event *new_slot(struct perf_cpu *perf)
+{
+	for (u32 i = 0; i < PERF_MAX_EVENTS; i++) {
+		if (!perf->slots[i].in_use)
+			return &perf->slots[i];
+	}
+	return NULL;
+}
+
+static void forget_event(struct perf_cpu *perf, struct perf_event *event)
+{
+	u32 i = 0;
+
+	while (perf->events[i] != event)
+		i++;
+	perf->nr_events--;
+	memmove(&perf->events[i], &perf->events[i + 1],
+		(perf->nr_events - i) * sizeof(perf->events[0]));
+	event->in_use = false;
+}
+
+struct perf_event *perf_event_create_kernel_counter(struct perf_cpu *perf,
+						    const struct perf_event_attr *attr, bool task,
+						    perf_overflow_handler_t handler, void *context,
+						    int *error)
+{
+	u64 counters = x86_get_event_constraints(perf, attr->config);
+	struct perf_event *event;
+
+	account_enter(books(perf), COST_PERF_CREATE);
+	event = new_slot(perf);
+	*error = !event ? -ENOSPC : !counters ? -EINVAL : 0;
+	if (!attr->exclude_guest && perf->nr_mediated_vms)
+		*error = -EOPNOTSUPP;
+	if (*error) {
+		account_leave(books(perf));
+		return NULL;
+	}
+	*event = (struct perf_event){
+		.attr = *attr,
+		.state = PERF_EVENT_STATE_INACTIVE,
+		.in_use = true,
+		.task = task,
+		.overflow_handler = handler,
+		.overflow_context = context,
+		.tstamp = pcpu_tsc(perf->pcpu),
+	};
+	perf->events[perf->nr_events++] = event;
+	event->hw.idx = -1;
+	event->hw.counters = counters;
+	event->hw.sample_period = attr->sample_period ? attr->sample_period
+						      : x86_pmu_max_period(perf);
+	event->hw.last_period = event->hw.sample_period;
+	event->hw.period_left = (s64)event->hw.sample_period;
+	if (!attr->exclude_guest)
+		perf->nr_include_guest_events++;
+	account_stat(books(perf), STAT_PERF_CREATED);
+	ctx_resched(perf, event);
+	account_leave(books(perf));
+	return event;
+}
+
+void perf_event_release_kernel(struct perf_cpu *perf, struct perf_event *event)
+{
+	account_enter(books(perf), COST_PERF_RELEASE);
+	event_sched_out(perf, event);
+	set_state(perf, event, PERF_EVENT_STATE_OFF);
+	if (!event->attr.exclude_guest)
+		perf->nr_include_guest_events--;
+	forget_event(perf, event);
+	account_stat(books(perf), STAT_PERF_RELEASED);
+	account_leave(books(perf));
+}
+
+void perf_event_enable(struct perf_cpu *perf, struct perf_event *event)
+{
+	account_enter(books(perf), COST_PERF_ENABLE);
+	/* Enabling again is what takes a pinned event out of its error state. */
+	if (event->state < PERF_EVENT_STATE_INACTIVE) {
+		set_state(perf, event, PERF_EVENT_STATE_INACTIVE);
+		ctx_resched(perf, event);
+	}
+	account_leave(books(perf));
+}
+
+static void disable_event(struct perf_cpu *perf, struct perf_event *event)
+{
+	if (event->state < PERF_EVENT_STATE_INACTIVE)
+		return;
+	event_sched_out(perf, event);
+	set_state(perf, event, PERF_EVENT_STATE_OFF);
+}
+
+void perf_event_disable(struct perf_cpu *perf, struct perf_event *event)
+{
+	account_enter(books(perf), COST_PERF_DISABLE);
+	disable_event(perf, event);
+	account_leave(books(perf));
+}
+
+u64 perf_event_pause(struct perf_cpu *perf, struct perf_event *event, bool reset)
+{
+	u64 count;
+
+	account_enter(books(perf), COST_PERF_PAUSE);
+	disable_event(perf, event);
+	count = event->count;
+	if (reset)
+		event->count = 0;
+	account_leave(books(perf));
+	return count;
+}
+
+int perf_event_period(struct perf_cpu *perf, struct perf_event *event, u64 value)
+{
+	if (!event->attr.sample_period || !value || value & BIT_ULL(63))
+		return -EINVAL;
+	account_enter(books(perf), COST_PERF_PERIOD);
+	event->attr.sample_period = value;
+	event->hw.sample_period = value;
+	if (event->state == PERF_EVENT_STATE_ACTIVE) {
+		perf_pmu_disable(perf);
+		x86_pmu_stop(perf, event);
+		event->hw.period_left = 0;
+		x86_pmu_start(perf, event, true);
+		perf_pmu_enable(perf);
+	} else {
+		event->hw.period_left = 0;
+	}
+	account_leave(books(perf));
+	return 0;
+}
+
+u64 perf_event_read_value(struct perf_cpu *perf, struct perf_event *event)
+{
+	account_enter(books(perf), COST_PERF_READ);
+	perf_update_times(perf, event);
+	if (event->state == PERF_EVENT_STATE_ACTIVE)
+		x86_perf_event_update(perf, event);
+	account_leave(books(perf));
+	return event->count;
+}
+
+int perf_create_mediated_pmu(struct perf_cpu *perf)
+{
+	if (!perf->nr_mediated_vms && perf->nr_include_guest_events)
+		return -EBUSY;
+	perf->nr_mediated_vms++;
+	return 0;
+}
+
+void perf_release_mediated_pmu(struct perf_cpu *perf)
+{
+	if (PP_CHECK(perf->pcpu->check, perf->nr_mediated_vms > 0))
+		perf->nr_mediated_vms--;
+}
+
+void perf_load_guest_context(struct perf_cpu *perf)
+{
+	if (!PP_CHECK(perf->pcpu->check, !perf->guest_ctx_loaded))
+		return;
+	account_enter(books(perf), COST_PERF_LOAD_GUEST);
+	/* A context without events of this PMU touches no register. */
+	if (perf->nr_events) {
+		perf_pmu_disable(perf);
+		ctx_sched_out(perf, true, EVENT_PINNED | EVENT_FLEXIBLE);
+		ctx_sched_out(perf, false, EVENT_PINNED | EVENT_FLEXIBLE);
+		perf_pmu_enable(perf);
+	}
+	for (u32 i = 0; i < perf->nr_events; i++)
+		perf_update_times(perf, perf->events[i]);
+	perf->guest_ctx_loaded = true;
+	account_leave(books(perf));
+}
+
+void perf_put_guest_context(struct perf_cpu *perf)
+{
+	if (!PP_CHECK(perf->pcpu->check, perf->guest_ctx_loaded))
+		return;
+	account_enter(books(perf), COST_PERF_PUT_GUEST);
+	for (u32 i = 0; i < perf->nr_events; i++)
+		perf_update_times(perf, perf->events[i]);
+	perf->guest_ctx_loaded = false;
+	if (perf->nr_events) {
+		perf_pmu_disable(perf);
+		sched_in_all(perf);
+		perf_pmu_enable(perf);
+	}
+	account_leave(books(perf));
+}

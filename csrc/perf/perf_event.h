@@ -1,0 +1,120 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * perf_event.h - the host's perf_events on one pCPU.
+ *
+ * Stands for kernel/events/core.c and arch/x86/events as far as KVM's kernel counters and the
+ * host's own CPU-wide events need them: contexts and their order, constraint scheduling, sampling
+ * periods, the PMI, and the guest context of the mediated vPMU. There is one CPU context and one task
+ * context, that of the vCPU's thread, which always runs.
+ *
+ * core.c schedules and knows no counters; x86.c places events on counters and programs them.
+ */
+#ifndef PERF_PERF_EVENT_H_
+#define PERF_PERF_EVENT_H_
+
+#include "base/types.h"
+#include "pcpu/pcpu.h"
+
+struct perf_event;
+
+typedef void (*perf_overflow_handler_t)(struct perf_event *event);
+
+struct perf_event_attr {
+	u64 config;	   /* EVENTSEL_WHAT */
+	u64 sample_period; /* 0: counting */
+	bool pinned;
+	bool exclude_user, exclude_kernel;
+	bool exclude_host, exclude_guest;
+};
+
+/* The order of the kernel's: only states above OFF may be scheduled. */
+enum perf_event_state {
+	PERF_EVENT_STATE_OFF,
+	PERF_EVENT_STATE_ERROR, /* pinned and without a counter; until it is enabled again */
+	PERF_EVENT_STATE_INACTIVE,
+	PERF_EVENT_STATE_ACTIVE,
+};
+
+struct hw_perf_event {
+	int idx;	/* counter index now or last, -1: never placed */
+	bool running;	/* the selector is enabled for this event */
+	u64 counters;	/* constraint: where it may be placed */
+	u64 prev_count; /* raw counter value at the last update */
+	u64 sample_period, last_period;
+	s64 period_left;
+};
+
+struct perf_event {
+	struct perf_event_attr attr;
+	enum perf_event_state state;
+	bool in_use, task; /* slot taken; task context or CPU context */
+	struct hw_perf_event hw;
+	u64 count;
+	perf_overflow_handler_t overflow_handler;
+	void *overflow_context;
+
+	u64 tstamp; /* TSC at which the times below were brought up to date */
+	u64 time_enabled, time_running;
+};
+
+#define PERF_MAX_EVENTS 128
+
+struct perf_cpu {
+	struct pcpu *pcpu;
+
+	/* Every event in a slot of its own; contexts go through them in the order of creation */
+	struct perf_event slots[PERF_MAX_EVENTS];
+	struct perf_event *events[PERF_MAX_EVENTS];
+	u32 nr_events;
+
+	/* The core PMU's state on this CPU (cpu_hw_events) */
+	struct perf_event *list[NR_PMC_IDX]; /* events added, in order */
+	u32 nr_list;
+	struct perf_event *on_counter[NR_PMC_IDX];
+	u64 fixed_ctrl_val;	   /* wanted FIXED_CTR_CTRL; written when the PMU is enabled */
+	u64 active_fixed_ctrl_val; /* last written */
+	u64 intel_ctrl;		   /* every counter's GLOBAL_CTRL bit */
+	u64 intel_ctrl_guest_mask; /* counters of exclude_host events */
+	u64 intel_ctrl_host_mask;  /* counters of exclude_guest events */
+	u32 disable_depth;
+
+	/* Mediated VMs */
+	u32 nr_mediated_vms;
+	u32 nr_include_guest_events;
+	bool guest_ctx_loaded;
+};
+
+void perf_init(struct perf_cpu *perf, struct pcpu *pcpu);
+
+/*
+ * perf_event_create_kernel_counter() and the host's own perf_event_open(). NULL with *error set to
+ * -EOPNOTSUPP (an include-guest event while a mediated VM exists), -EINVAL or -ENOSPC.
+ */
+struct perf_event *perf_event_create_kernel_counter(struct perf_cpu *perf,
+						    const struct perf_event_attr *attr, bool task,
+						    perf_overflow_handler_t handler, void *context,
+						    int *error);
+void perf_event_release_kernel(struct perf_cpu *perf, struct perf_event *event);
+void perf_event_enable(struct perf_cpu *perf, struct perf_event *event);
+void perf_event_disable(struct perf_cpu *perf, struct perf_event *event);
+/* Stop the event and return its count; with @reset the count starts anew from 0. */
+u64 perf_event_pause(struct perf_cpu *perf, struct perf_event *event, bool reset);
+int perf_event_period(struct perf_cpu *perf, struct perf_event *event, u64 value);
+u64 perf_event_read_value(struct perf_cpu *perf, struct perf_event *event);
+/* The count without doing or charging anything. */
+u64 perf_event_peek(struct perf_cpu *perf, const struct perf_event *event);
+
+/* The PMI of the host: update, re-arm and report every overflowed event. */
+void intel_pmu_handle_irq(struct perf_cpu *perf);
+/* GLOBAL_CTRL outside and inside the guest (emulated design). */
+void perf_guest_get_msrs(struct perf_cpu *perf, u64 *host, u64 *guest);
+
+/* Mediated VMs: -EBUSY (negative) while an include-guest event exists. */
+int perf_create_mediated_pmu(struct perf_cpu *perf);
+void perf_release_mediated_pmu(struct perf_cpu *perf);
+void perf_load_guest_context(struct perf_cpu *perf);
+void perf_put_guest_context(struct perf_cpu *perf);
+
+void perf_update_times(struct perf_cpu *perf, struct perf_event *event);
+
+#endif /* PERF_PERF_EVENT_H_ */

@@ -1,0 +1,349 @@
+// SPDX-License-Identifier: Apache-2.0
+/*
+ * x86.c - the core PMU as host perf drives it: placement, programming, periods, the PMI.
+ *
+ * Stands for arch/x86/events/core.c and arch/x86/events/intel/core.c.
+ *
+ * Interface
+ *  - x86_pmu_add()/del(): on and off the PMU; the assignment is solved anew each time.
+ *  - intel_pmu_handle_irq(): the PMI.
+ *  - perf_guest_get_msrs(): which counters run on which side of a VM-entry.
+ *
+ * Not modelled: PEBS, LBR, extra registers, period limits of particular models, events that want
+ * a sibling thread idle, the NMI watchdog.
+ */
+#include "perf/perf_event.h"
+
+#include "perf/perf_private.h"
+
+#include <errno.h>
+#include <string.h>
+
+static struct account *books(struct perf_cpu *perf)
+{
+	return &perf->pcpu->account;
+}
+
+static void wrmsr(struct perf_cpu *perf, u32 msr, u64 value)
+{
+	account_charge(books(perf), COST_WRMSR);
+	PP_CHECK(perf->pcpu->check, !hwpmu_wrmsr(&perf->pcpu->pmu, msr, value));
+}
+
+static u64 rdmsr(struct perf_cpu *perf, u32 msr)
+{
+	u64 value = 0;
+
+	account_charge(books(perf), COST_RDMSR);
+	PP_CHECK(perf->pcpu->check, !hwpmu_rdmsr(&perf->pcpu->pmu, msr, &value));
+	return value;
+}
+
+static u64 value_mask(const struct perf_cpu *perf, int idx)
+{
+	return hwpmu_value_mask(&perf->pcpu->pmu, (unsigned int)idx);
+}
+
+static u64 read_counter(struct perf_cpu *perf, int idx)
+{
+	account_charge(books(perf), COST_RDPMC);
+	return hwpmu_counter(&perf->pcpu->pmu, (unsigned int)idx);
+}
+
+static u32 counter_msr(const struct perf_cpu *perf, int idx)
+{
+	if (idx >= INTEL_PMC_IDX_FIXED)
+		return (u32)(MSR_CORE_PERF_FIXED_CTR0 + idx - INTEL_PMC_IDX_FIXED);
+	return (u32)((perf->pcpu->pmu.caps.fw_write ? MSR_IA32_PMC0 : MSR_IA32_PERFCTR0) + idx);
+}
+
+u64 x86_pmu_max_period(const struct perf_cpu *perf)
+{
+	return perf->pcpu->pmu.gp_value_mask >> 1;
+}
+
+u64 x86_get_event_constraints(const struct perf_cpu *perf, u64 config)
+{
+	const struct event_map_entry *e = event_map_find(&perf->pcpu->events, config);
+	const struct hwpmu *pmu = &perf->pcpu->pmu;
+
+	/* An encoding without a constraint of its own may use any GP counter. */
+	if (!e)
+		return pmu_counter_mask(pmu->caps.nr_gp, 0);
+	return e->counters & pmu->counter_mask;
+}
+
+/* ---- assignment: the most constrained first, fixed counters before GP ones ---- */
+
+static int find_counter(u64 counters, u64 used)
+{
+	u64 fixed = counters & ~used & GENMASK_ULL(63, INTEL_PMC_IDX_FIXED);
+	u64 gp = counters & ~used & GENMASK_ULL(INTEL_PMC_IDX_FIXED - 1, 0);
+
+	if (fixed)
+		return __builtin_ctzll(fixed);
+	return gp ? __builtin_ctzll(gp) : -1;
+}
+
+/* The fast way: everybody stays where it was. */
+static bool assign_previous(struct perf_cpu *perf, int *assign)
+{
+	u64 used = 0;
+
+	for (u32 i = 0; i < perf->nr_list; i++) {
+		const struct hw_perf_event *hw = &perf->list[i]->hw;
+
+		if (hw->idx < 0 || !(hw->counters & BIT_ULL(hw->idx)) || used & BIT_ULL(hw->idx))
+			return false;
+		used |= BIT_ULL(hw->idx);
+		assign[i] = hw->idx;
+	}
+	return true;
+}
+
+static bool perf_assign_events(struct perf_cpu *perf, int *assign)
+{
+	u64 used = 0;
+
+	for (int weight = 1; weight <= NR_PMC_IDX; weight++) {
+		for (u32 i = 0; i < perf->nr_list; i++) {
+			u64 counters = perf->list[i]->hw.counters;
+
+			if (__builtin_popcountll(counters) != weight)
+				continue;
+			assign[i] = find_counter(counters, used);
+			if (assign[i] < 0)
+				return false;
+			used |= BIT_ULL(assign[i]);
+		}
+	}
+	return true;
+}
+
+static bool x86_schedule_events(struct perf_cpu *perf, int *assign)
+{
+	account_charge_n(books(perf), COST_SCHEDULE_EVENTS, perf->nr_list);
+	return assign_previous(perf, assign) || perf_assign_events(perf, assign);
+}
+
+/* ---- one event on its counter ---- */
+
+static void x86_perf_event_set_period(struct perf_cpu *perf, struct perf_event *event)
+{
+	struct hw_perf_event *hw = &event->hw;
+	s64 period = (s64)hw->sample_period, left = hw->period_left;
+	u64 value;
+
+	/* Far behind, or the period changed: start over. */
+	if (left <= -period) {
+		left = period;
+		hw->last_period = (u64)period;
+	}
+	if (left <= 0) {
+		left += period;
+		hw->last_period = (u64)period;
+	}
+	hw->period_left = left;
+	/* Hardware does not raise an overflow reliably from a distance of one. */
+	if (left < 2)
+		left = 2;
+	if (left > (s64)x86_pmu_max_period(perf))
+		left = (s64)x86_pmu_max_period(perf);
+	value = (u64)-left & value_mask(perf, hw->idx);
+	hw->prev_count = value;
+	wrmsr(perf, counter_msr(perf, hw->idx), value);
+}
+
+void x86_perf_event_update(struct perf_cpu *perf, struct perf_event *event)
+{
+	struct hw_perf_event *hw = &event->hw;
+	u64 now = read_counter(perf, hw->idx);
+	u64 delta = (now - hw->prev_count) & value_mask(perf, hw->idx);
+
+	hw->prev_count = now;
+	event->count += delta;
+	hw->period_left -= (s64)delta;
+}
+
+u64 perf_event_peek(struct perf_cpu *perf, const struct perf_event *event)
+{
+	const struct hw_perf_event *hw = &event->hw;
+	u64 now;
+
+	if (event->state != PERF_EVENT_STATE_ACTIVE || !hw->running)
+		return event->count;
+	now = hwpmu_counter(&perf->pcpu->pmu, (unsigned int)hw->idx);
+	return event->count + ((now - hw->prev_count) & value_mask(perf, hw->idx));
+}
+
+static u64 eventsel_of(const struct perf_event *event)
+{
+	u64 eventsel = event->attr.config | ARCH_PERFMON_EVENTSEL_INT |
+		       ARCH_PERFMON_EVENTSEL_ENABLE;
+
+	if (!event->attr.exclude_user)
+		eventsel |= ARCH_PERFMON_EVENTSEL_USR;
+	if (!event->attr.exclude_kernel)
+		eventsel |= ARCH_PERFMON_EVENTSEL_OS;
+	return eventsel;
+}
+
+static u64 fixed_field_of(const struct perf_event *event)
+{
+	u64 field = INTEL_FIXED_0_ENABLE_PMI;
+
+	if (!event->attr.exclude_user)
+		field |= INTEL_FIXED_0_USER;
+	if (!event->attr.exclude_kernel)
+		field |= INTEL_FIXED_0_KERNEL;
+	return field;
+}
+
+static void set_fixed_field(struct perf_cpu *perf, int idx, u64 field)
+{
+	int shift = INTEL_FIXED_BITS_STRIDE * (idx - INTEL_PMC_IDX_FIXED);
+
+	perf->fixed_ctrl_val &= ~(INTEL_FIXED_BITS_MASK << shift);
+	perf->fixed_ctrl_val |= field << shift;
+}
+
+void x86_pmu_start(struct perf_cpu *perf, struct perf_event *event, bool reload)
+{
+	int idx = event->hw.idx;
+
+	if (reload)
+		x86_perf_event_set_period(perf, event);
+	perf->on_counter[idx] = event;
+	event->hw.running = true;
+	if (event->attr.exclude_host)
+		perf->intel_ctrl_guest_mask |= BIT_ULL(idx);
+	if (event->attr.exclude_guest)
+		perf->intel_ctrl_host_mask |= BIT_ULL(idx);
+	if (idx >= INTEL_PMC_IDX_FIXED)
+		set_fixed_field(perf, idx, fixed_field_of(event));
+	else
+		wrmsr(perf, (u32)(MSR_IA32_PERFEVTSEL0 + idx), eventsel_of(event));
+}
+
+void x86_pmu_stop(struct perf_cpu *perf, struct perf_event *event)
+{
+	int idx = event->hw.idx;
+
+	if (!event->hw.running)
+		return;
+	if (idx >= INTEL_PMC_IDX_FIXED)
+		set_fixed_field(perf, idx, 0);
+	else
+		wrmsr(perf, (u32)(MSR_IA32_PERFEVTSEL0 + idx),
+		      eventsel_of(event) & ~ARCH_PERFMON_EVENTSEL_ENABLE);
+	perf->intel_ctrl_guest_mask &= ~BIT_ULL(idx);
+	perf->intel_ctrl_host_mask &= ~BIT_ULL(idx);
+	perf->on_counter[idx] = NULL;
+	event->hw.running = false;
+	x86_perf_event_update(perf, event);
+}
+
+/* ---- on and off the PMU ---- */
+
+int x86_pmu_add(struct perf_cpu *perf, struct perf_event *event)
+{
+	int assign[NR_PMC_IDX];
+
+	if (!PP_CHECK(perf->pcpu->check, perf->disable_depth > 0) || perf->nr_list == NR_PMC_IDX)
+		return -EAGAIN;
+	perf->list[perf->nr_list++] = event;
+	if (!x86_schedule_events(perf, assign)) {
+		perf->nr_list--;
+		return -EAGAIN;
+	}
+	/* First off the counters that change hands, then on: nobody may meet a stranger there. */
+	for (u32 i = 0; i < perf->nr_list; i++) {
+		if (perf->list[i]->hw.idx != assign[i])
+			x86_pmu_stop(perf, perf->list[i]);
+	}
+	for (u32 i = 0; i < perf->nr_list; i++) {
+		if (perf->list[i]->hw.running)
+			continue;
+		perf->list[i]->hw.idx = assign[i];
+		x86_pmu_start(perf, perf->list[i], true);
+	}
+	return 0;
+}
+
+void x86_pmu_del(struct perf_cpu *perf, struct perf_event *event)
+{
+	u32 i = 0;
+
+	x86_pmu_stop(perf, event);
+	while (i < perf->nr_list && perf->list[i] != event)
+		i++;
+	if (!PP_CHECK(perf->pcpu->check, i < perf->nr_list))
+		return;
+	perf->nr_list--;
+	memmove(&perf->list[i], &perf->list[i + 1], (perf->nr_list - i) * sizeof(perf->list[0]));
+}
+
+void perf_pmu_disable(struct perf_cpu *perf)
+{
+	if (perf->disable_depth++)
+		return;
+	account_enter(books(perf), COST_PMU_DISABLE);
+	wrmsr(perf, MSR_CORE_PERF_GLOBAL_CTRL, 0);
+	account_leave(books(perf));
+}
+
+void perf_pmu_enable(struct perf_cpu *perf)
+{
+	if (--perf->disable_depth)
+		return;
+	account_enter(books(perf), COST_PMU_ENABLE);
+	/* The fixed counters' control is written once, and only when it changed. */
+	if (perf->fixed_ctrl_val != perf->active_fixed_ctrl_val) {
+		wrmsr(perf, MSR_CORE_PERF_FIXED_CTR_CTRL, perf->fixed_ctrl_val);
+		perf->active_fixed_ctrl_val = perf->fixed_ctrl_val;
+	}
+	wrmsr(perf, MSR_CORE_PERF_GLOBAL_CTRL, perf->intel_ctrl & ~perf->intel_ctrl_guest_mask);
+	account_leave(books(perf));
+}
+
+static void handle_overflow(struct perf_cpu *perf, struct perf_event *event)
+{
+	x86_perf_event_update(perf, event);
+	x86_perf_event_set_period(perf, event);
+	if (!event->overflow_handler)
+		return;
+	account_enter(books(perf), COST_PERF_OVERFLOW);
+	event->overflow_handler(event);
+	account_leave(books(perf));
+}
+
+void intel_pmu_handle_irq(struct perf_cpu *perf)
+{
+	unsigned int loops = 0, idx;
+	u64 status;
+
+	/* While a guest's PMU is loaded no NMI can be a host PMI. */
+	if (perf->guest_ctx_loaded)
+		return;
+	account_enter(books(perf), COST_HANDLE_IRQ);
+	account_stat(books(perf), STAT_HOST_PMIS);
+	perf_pmu_disable(perf);
+	while ((status = rdmsr(perf, MSR_CORE_PERF_GLOBAL_STATUS)) && loops++ < 100) {
+		wrmsr(perf, MSR_CORE_PERF_GLOBAL_OVF_CTRL, status);
+		for_each_set_bit(idx, status) {
+			if (perf->on_counter[idx])
+				handle_overflow(perf, perf->on_counter[idx]);
+		}
+	}
+	perf_pmu_enable(perf);
+	account_charge(books(perf), COST_LVTPC_WRITE);
+	lapic_mmio_write(&perf->pcpu->lapic, APIC_LVTPC, APIC_DM_NMI);
+	account_leave(books(perf));
+}
+
+void perf_guest_get_msrs(struct perf_cpu *perf, u64 *host, u64 *guest)
+{
+	account_charge(books(perf), COST_GUEST_GET_MSRS);
+	*host = perf->intel_ctrl & ~perf->intel_ctrl_guest_mask;
+	*guest = perf->intel_ctrl & ~perf->intel_ctrl_host_mask;
+}

@@ -1,0 +1,25 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * loader.h - put a guest image into guest RAM and say how the CPU starts.
+ *
+ * ELF64 executables without a multiboot header start in long mode: CPL 0, the first 4 GB identity
+ * mapped by 2 MB pages, IF = 0, a 16-byte aligned stack, RDI = multiboot information. What the
+ * loader needs for itself (page tables, GDT, IDT-less, multiboot information, command line, boot
+ * stack) lies in the last LOADER_RESERVED bytes of RAM, which an image may not claim.
+ *
+ * A malformed image is refused: load_image() returns -1 and one line of text in @error that says what
+ * is wrong, where, and what to do.
+ */
+#ifndef PLATFORM_LOADER_H_
+#define PLATFORM_LOADER_H_
+
+#include "base/types.h"
+#include "cpu/cpu.h"
+
+#define LOADER_RESERVED (1u << 20)
+#define LOADER_ERROR_MAX 200
+
+int load_image(const struct guest_ram *ram, const u8 *image, u64 size, const char *cmdline,
+	       struct cpu_start *start, char error[LOADER_ERROR_MAX]);
+
+#endif /* PLATFORM_LOADER_H_ */

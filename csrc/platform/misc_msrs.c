@@ -1,0 +1,57 @@
+// SPDX-License-Identifier: Apache-2.0
+/*
+ * misc_msrs.c - MSRs of start-up code.
+ *
+ * Interface: misc_msrs.h.
+ *
+ * Not modelled: writes of the TSC (#GP here: no offset is kept), microcode updates, MTRRs, machine
+ * check banks; an MSR that is not listed is #GP.
+ */
+#include "platform/misc_msrs.h"
+
+void misc_msrs_init(struct misc_msrs *m, bool has_pmu)
+{
+	m->spec_ctrl = 0;
+	m->misc_enable = 1 | MISC_ENABLE_BTS_UNAVAIL | MISC_ENABLE_PEBS_UNAVAIL;
+	if (has_pmu)
+		m->misc_enable |= MISC_ENABLE_EMON;
+}
+
+int misc_rdmsr(const struct misc_msrs *m, u32 msr, u64 *value)
+{
+	switch (msr) {
+	case MSR_IA32_FEAT_CTL: *value = 1; return 0;
+	case MSR_IA32_SPEC_CTRL: *value = m->spec_ctrl; return 0;
+	case MSR_IA32_UCODE_REV: *value = 1ull << 32; return 0;
+	case MSR_PLATFORM_INFO: *value = 0; return 0;
+	case MSR_IA32_MISC_ENABLE: *value = m->misc_enable; return 0;
+	default: return -1;
+	}
+}
+
+int misc_wrmsr(struct misc_msrs *m, u32 msr, u64 value, bool *forget)
+{
+	const u64 read_only = MISC_ENABLE_BTS_UNAVAIL | MISC_ENABLE_PEBS_UNAVAIL;
+
+	*forget = false;
+	switch (msr) {
+	case MSR_IA32_SPEC_CTRL:
+		if (value & ~7ull)
+			return -1;
+		m->spec_ctrl = value;
+		return 0;
+	case MSR_IA32_PRED_CMD:
+		if (value & ~1ull)
+			return -1;
+		*forget = value & 1;
+		return 0;
+	case MSR_IA32_UCODE_REV: return 0;
+	case MSR_IA32_MISC_ENABLE:
+		if ((m->misc_enable ^ value) & read_only)
+			return -1;
+		/* The "performance monitoring available" bit ignores writes. */
+		m->misc_enable = (value & ~MISC_ENABLE_EMON) | (m->misc_enable & MISC_ENABLE_EMON);
+		return 0;
+	default: return -1;
+	}
+}

@@ -1,0 +1,33 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * misc_msrs.h - the few MSRs beside PMU, APIC and the CPU's own that guests touch at start.
+ */
+#ifndef PLATFORM_MISC_MSRS_H_
+#define PLATFORM_MISC_MSRS_H_
+
+#include "base/types.h"
+
+#define MSR_IA32_TSC 0x10
+#define MSR_IA32_FEAT_CTL 0x3a
+#define MSR_IA32_SPEC_CTRL 0x48
+#define MSR_IA32_PRED_CMD 0x49
+#define MSR_IA32_UCODE_REV 0x8b
+#define MSR_PLATFORM_INFO 0xce
+#define MSR_IA32_MISC_ENABLE 0x1a0
+
+#define MISC_ENABLE_EMON BIT_ULL(7)
+#define MISC_ENABLE_BTS_UNAVAIL BIT_ULL(11)
+#define MISC_ENABLE_PEBS_UNAVAIL BIT_ULL(12)
+
+struct misc_msrs {
+	u64 spec_ctrl;
+	u64 misc_enable;
+};
+
+void misc_msrs_init(struct misc_msrs *m, bool has_pmu);
+/* 0, -1 for #GP(0). */
+int misc_rdmsr(const struct misc_msrs *m, u32 msr, u64 *value);
+/* *forget is set by an IBPB: the caller clears the branch predictor. */
+int misc_wrmsr(struct misc_msrs *m, u32 msr, u64 value, bool *forget);
+
+#endif /* PLATFORM_MISC_MSRS_H_ */

@@ -1,0 +1,24 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * ports.h - the I/O ports of the machine: serial, exit and report.
+ *
+ * Ports nobody answers read all ones; writes to them are lost.
+ */
+#ifndef PLATFORM_PORTS_H_
+#define PLATFORM_PORTS_H_
+
+#include "base/types.h"
+#include "platform/serial.h"
+
+struct ports {
+	struct serial serial;
+	bool exited; /* the guest wrote the exit port */
+	u32 exit_value;
+	bool has_report;
+	u64 report_pa; /* guest-physical address of its struct pp_guest_report */
+};
+
+u32 ports_in(struct ports *p, u16 port, unsigned int size);
+void ports_out(struct ports *p, u16 port, unsigned int size, u32 value);
+
+#endif /* PLATFORM_PORTS_H_ */

@@ -1,0 +1,135 @@
+// SPDX-License-Identifier: Apache-2.0
+/*
+ * event_map.c - encodings, constraints and counting formulas.
+ *
+ * Interface
+ *  - event_map_find() gives the data of an encoding, event_formula_of() how it counts.
+ *  - event_formula_total() and event_formula_room() are all that counters need.
+ *
+ * Not modelled: events per single cycle. cmask, inv and edge work on aggregated counts.
+ */
+#include "pmu/event_map.h"
+
+#include "pmu/msr_index.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+static int compare_entries(const void *a, const void *b)
+{
+	const struct event_map_entry *x = a, *y = b;
+
+	return (x->config > y->config) - (x->config < y->config);
+}
+
+int event_map_init(struct event_map *map, const struct event_map_entry *entries, u32 nr)
+{
+	map->nr = nr;
+	map->entries = calloc(nr ? nr : 1, sizeof(*entries));
+	if (!map->entries)
+		return -1;
+	if (nr)
+		memcpy(map->entries, entries, nr * sizeof(*entries));
+	qsort(map->entries, nr, sizeof(*entries), compare_entries);
+	return 0;
+}
+
+void event_map_free(struct event_map *map)
+{
+	free(map->entries);
+	map->entries = NULL;
+}
+
+static const struct event_map_entry *find_exact(const struct event_map *map, u64 config)
+{
+	struct event_map_entry key = {.config = config};
+
+	return bsearch(&key, map->entries, map->nr, sizeof(key), compare_entries);
+}
+
+const struct event_map_entry *event_map_find(const struct event_map *map, u64 config)
+{
+	const struct event_map_entry *e = find_exact(map, config & EVENTSEL_WHAT);
+
+	if (e)
+		return e;
+	return find_exact(map,
+			  config & (ARCH_PERFMON_EVENTSEL_EVENT | ARCH_PERFMON_EVENTSEL_UMASK));
+}
+
+struct event_formula event_formula_of(const struct event_map *map, u64 eventsel)
+{
+	const struct event_map_entry *e = event_map_find(map, eventsel);
+	struct event_formula f = {
+		.event = e ? (u8)e->feed : EVENT_NONE,
+		.cmask = (u8)(eventsel >> 24 & 0xff),
+		.inv = eventsel & ARCH_PERFMON_EVENTSEL_INV,
+		.edge = eventsel & ARCH_PERFMON_EVENTSEL_EDGE,
+	};
+
+	if (eventsel & ARCH_PERFMON_EVENTSEL_OS)
+		f.privs |= PRIV_MASK_OS;
+	if (eventsel & ARCH_PERFMON_EVENTSEL_USR)
+		f.privs |= PRIV_MASK_USR;
+	/* Without a threshold, inv has nothing to invert: hardware ignores it. */
+	if (!f.cmask && !f.edge)
+		f.inv = false;
+	return f;
+}
+
+static u64 plain_total(const struct event_formula *f, const struct core_clock *clk,
+		       const struct event_totals *t)
+{
+	if (event_is_derived(f->event))
+		return sub_to_event(clk, f->event, events_sub(t, f->privs));
+	return events_count(t, f->event, f->privs);
+}
+
+static u64 threshold_of(const struct event_formula *f)
+{
+	return f->cmask ? f->cmask : 1;
+}
+
+u64 event_formula_total(const struct event_formula *f, const struct core_clock *clk,
+			const struct event_totals *t)
+{
+	u64 cycles, met;
+
+	if (f->event == EVENT_NONE || !f->privs)
+		return 0;
+	if (event_formula_is_plain(f))
+		return plain_total(f, clk, t);
+	cycles = events_sub(t, f->privs) >> SUB_SHIFT;
+	met = min_u64(cycles, plain_total(f, clk, t) / threshold_of(f));
+	return f->inv ? cycles - met : met;
+}
+
+/* Subcycles until @event, a derived one, has grown by @need. */
+static u64 derived_distance(const struct core_clock *clk, unsigned int event, u64 sub, u64 need)
+{
+	u64 target = sub_to_event(clk, event, sub) + need;
+
+	return event_to_sub(clk, event, target) - sub;
+}
+
+struct event_room event_formula_room(const struct event_formula *f, const struct core_clock *clk,
+				     const struct event_totals *t, u64 need)
+{
+	u64 sub = events_sub(t, f->privs), total, wanted;
+
+	if (f->event == EVENT_NONE || !f->privs)
+		return (struct event_room){EVENT_NONE, ~0ull};
+	/* The sums below must not overflow; nothing gets that far in one go. */
+	need = min_u64(need, BIT_ULL(50));
+	if (event_formula_is_plain(f)) {
+		if (!event_is_derived(f->event))
+			return (struct event_room){f->event, need};
+		return (struct event_room){EVENT_NONE, derived_distance(clk, f->event, sub, need)};
+	}
+	/* At most one a cycle, and never more than events / c: wait for the events first. */
+	total = plain_total(f, clk, t);
+	wanted = (event_formula_total(f, clk, t) + need) * threshold_of(f);
+	if (!f->inv && !event_is_derived(f->event) && wanted > total)
+		return (struct event_room){f->event, wanted - total};
+	return (struct event_room){EVENT_NONE, derived_distance(clk, EVENT_CYCLES, sub, need)};
+}

@@ -1,0 +1,67 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * event_map.h - what a selector's encoding counts, and on which counters it may run.
+ *
+ * Data of the CPU model, compiled by Python. Looked up with event, umask, edge, inv and cmask
+ * first, then with event and umask alone; an encoding in no list is valid, runs on any GP counter
+ * and counts nothing.
+ *
+ * struct event_formula says how base events become counts: a plain event, or with cmask, inv and
+ * edge by the rule for aggregated counts: cmask c counts min(cycles, events / c), inv counts cycles
+ * minus that, edge counts as cmask does (with c = 1 if cmask is 0). All on cumulative totals, so that
+ * counts do not depend on where a counter was stopped in between.
+ */
+#ifndef PMU_EVENT_MAP_H_
+#define PMU_EVENT_MAP_H_
+
+#include "base/events.h"
+#include "base/types.h"
+
+struct event_map_entry {
+	u64 config;   /* bits of EVENTSEL_WHAT */
+	u64 counters; /* bit n: GP n, bit 32+n: fixed n */
+	u32 feed;     /* event id, or EVENT_NONE */
+};
+
+struct event_map {
+	struct event_map_entry *entries; /* sorted by config */
+	u32 nr;
+};
+
+struct event_formula {
+	u8 event; /* event id, or EVENT_NONE */
+	u8 privs; /* PRIV_MASK_* */
+	u8 cmask;
+	bool inv, edge;
+};
+
+/* Room a formula leaves until it has counted @need more; see event_formula_room(). */
+struct event_room {
+	u8 event; /* stored event to watch, or EVENT_NONE: watch .sub */
+	u64 distance;
+};
+
+int event_map_init(struct event_map *map, const struct event_map_entry *entries, u32 nr);
+void event_map_free(struct event_map *map);
+const struct event_map_entry *event_map_find(const struct event_map *map, u64 config);
+
+/* The formula of a selector value (event, umask, cmask, inv, edge, USR, OS). */
+struct event_formula event_formula_of(const struct event_map *map, u64 eventsel);
+
+/* Cumulative count of @f over one producer's totals. */
+u64 event_formula_total(const struct event_formula *f, const struct core_clock *clk,
+			const struct event_totals *t);
+
+/*
+ * A distance (>= 1) that the producer can go, at the privileges of @f, before @f can have counted
+ * @need (>= 1) more than now. Never too long; may be short.
+ */
+struct event_room event_formula_room(const struct event_formula *f, const struct core_clock *clk,
+				     const struct event_totals *t, u64 need);
+
+static inline bool event_formula_is_plain(const struct event_formula *f)
+{
+	return !f->cmask && !f->inv && !f->edge;
+}
+
+#endif /* PMU_EVENT_MAP_H_ */

@@ -1,0 +1,145 @@
+// SPDX-License-Identifier: Apache-2.0
+/*
+ * hwpmu.c - counting and overflow of the physical PMU.
+ *
+ * Interface: hwpmu.h. The register file is in hwpmu_msr.c.
+ *
+ * Not modelled: AnyThread (there is one thread), pin control, IN_TX and IN_TXCP (no transactions),
+ * PEBS, freeze on PMI, PERF_METRICS.
+ */
+#include "pmu/hwpmu.h"
+
+#include "pmu/hwpmu_private.h"
+
+#include <string.h>
+
+void hwpmu_init(struct hwpmu *pmu, const struct pp_pmu *caps, const struct event_map *events,
+		const struct core_clock *clk, struct pp_check *check)
+{
+	memset(pmu, 0, sizeof(*pmu));
+	pmu->caps = *caps;
+	pmu->events = events;
+	pmu->clk = clk;
+	pmu->check = check;
+	pmu->counter_mask = pmu_counter_mask(caps->nr_gp, caps->nr_fixed);
+	pmu->gp_value_mask = width_mask(caps->gp_width);
+	pmu->fixed_value_mask = width_mask(caps->fixed_width);
+	/* Reset leaves the GP counters globally enabled, as software that knows no GLOBAL_CTRL needs. */
+	pmu->global_ctrl = pmu_counter_mask(caps->nr_gp, 0);
+}
+
+static u64 formula_total(const struct hwpmu *pmu, const struct event_formula *f)
+{
+	return event_formula_total(f, pmu->clk, pmu->guest) +
+	       event_formula_total(f, pmu->clk, pmu->host);
+}
+
+/* The selector a counter runs with; for fixed counters the one that says the same. */
+static u64 effective_eventsel(const struct hwpmu *pmu, unsigned int idx)
+{
+	unsigned int i = idx - INTEL_PMC_IDX_FIXED;
+
+	if (idx < INTEL_PMC_IDX_FIXED)
+		return pmu->eventsel[idx];
+	return fixed_counter_event(i) |
+	       fixed_field_to_eventsel(fixed_ctrl_field(pmu->fixed_ctr_ctrl, i));
+}
+
+static bool should_run(const struct hwpmu *pmu, unsigned int idx)
+{
+	u64 eventsel = effective_eventsel(pmu, idx);
+
+	if (pmu->caps.version > 1 && !(pmu->global_ctrl & BIT_ULL(idx)))
+		return false;
+	if (idx < INTEL_PMC_IDX_FIXED && !(eventsel & ARCH_PERFMON_EVENTSEL_ENABLE))
+		return false;
+	return eventsel & (ARCH_PERFMON_EVENTSEL_OS | ARCH_PERFMON_EVENTSEL_USR);
+}
+
+u64 hwpmu_counter(struct hwpmu *pmu, unsigned int idx)
+{
+	struct hwpmc *pmc = &pmu->pmc[idx];
+
+	if (!pmc->running)
+		return pmc->value;
+	return (pmc->value + formula_total(pmu, &pmc->formula) - pmc->start) &
+	       hwpmu_value_mask(pmu, idx);
+}
+
+bool hwpmu_counting(const struct hwpmu *pmu, unsigned int idx)
+{
+	return pmu->pmc[idx].running;
+}
+
+void hwpmu_restart_counter(struct hwpmu *pmu, unsigned int idx)
+{
+	struct hwpmc *pmc = &pmu->pmc[idx];
+
+	pmc->value = hwpmu_counter(pmu, idx);
+	pmc->running = should_run(pmu, idx);
+	if (!pmc->running)
+		return;
+	pmc->formula = event_formula_of(pmu->events, effective_eventsel(pmu, idx));
+	pmc->start = formula_total(pmu, &pmc->formula);
+}
+
+void hwpmu_restart_counters(struct hwpmu *pmu, u64 mask)
+{
+	unsigned int idx;
+
+	for_each_set_bit(idx, mask & pmu->counter_mask)
+		hwpmu_restart_counter(pmu, idx);
+}
+
+void hwpmu_set_counter(struct hwpmu *pmu, unsigned int idx, u64 value)
+{
+	struct hwpmc *pmc = &pmu->pmc[idx];
+
+	pmc->value = value & hwpmu_value_mask(pmu, idx);
+	if (pmc->running)
+		pmc->start = formula_total(pmu, &pmc->formula);
+}
+
+void hwpmu_room(struct hwpmu *pmu, enum privilege priv, struct cpu_room *room)
+{
+	struct event_room r;
+	unsigned int idx;
+
+	for_each_set_bit(idx, pmu->counter_mask) {
+		struct hwpmc *pmc = &pmu->pmc[idx];
+
+		if (!pmc->running || !(pmc->formula.privs & BIT_ULL(priv)))
+			continue;
+		r = event_formula_room(&pmc->formula, pmu->clk, pmu->guest,
+				       hwpmu_value_mask(pmu, idx) + 1 - hwpmu_counter(pmu, idx));
+		if (r.event == EVENT_NONE)
+			room->sub = min_u64(room->sub, r.distance);
+		else
+			room->events[r.event] = min_u64(room->events[r.event], r.distance);
+	}
+}
+
+bool hwpmu_land(struct hwpmu *pmu)
+{
+	bool any = false;
+	unsigned int idx;
+
+	for_each_set_bit(idx, pmu->counter_mask) {
+		struct hwpmc *pmc = &pmu->pmc[idx];
+		u64 mask = hwpmu_value_mask(pmu, idx), total, value;
+
+		if (!pmc->running)
+			continue;
+		total = formula_total(pmu, &pmc->formula);
+		value = pmc->value + total - pmc->start;
+		if (value <= mask)
+			continue;
+		pmc->value = value & mask;
+		pmc->start = total;
+		pmu->global_status |= BIT_ULL(idx);
+		any = true;
+		if (effective_eventsel(pmu, idx) & ARCH_PERFMON_EVENTSEL_INT)
+			pmu->overflow(pmu->overflow_ctx, idx);
+	}
+	return any;
+}

@@ -1,0 +1,91 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * hwpmu.h - the physical PMU of one pCPU: Intel architectural perfmon.
+ *
+ * The registers, what a RDMSR, WRMSR or RDPMC does to them, counting, overflow. Counters do not
+ * tick: a running counter holds its value at the last start and a snapshot of the producers' totals,
+ * so counting costs nothing while code runs. Producers are the guest CPU and the host's own work.
+ *
+ *	hwpmu_wrmsr(pmu, MSR_CORE_PERF_GLOBAL_CTRL, 1);
+ *	hwpmu_room(pmu, priv, room);	how far the guest may run
+ *	hwpmu_land(pmu);		who has overflowed?
+ *
+ * A counter index is the bit in GLOBAL_CTRL: GP 0..31, fixed 32 + i. RDPMC's own encoding is taken
+ * apart here and nowhere else.
+ */
+#ifndef PMU_HWPMU_H_
+#define PMU_HWPMU_H_
+
+#include "base/check.h"
+#include "base/events.h"
+#include "base/room.h"
+#include "base/types.h"
+#include "pmu/event_map.h"
+#include "pmu/msr_index.h"
+#include "pmupass.h"
+
+struct hwpmc {
+	u64 value; /* at the last start, stop or write */
+	u64 start; /* formula total at that time; running only */
+	struct event_formula formula;
+	bool running;
+};
+
+struct hwpmu {
+	/* The silicon */
+	struct pp_pmu caps;
+	const struct event_map *events;
+	const struct core_clock *clk;
+	struct pp_check *check;
+	u64 counter_mask; /* existing counters by index */
+	u64 gp_value_mask, fixed_value_mask;
+
+	/* Producers of events; their totals only grow */
+	const struct event_totals *guest, *host;
+
+	/* Architectural registers */
+	u64 eventsel[PP_MAX_GP];
+	u64 fixed_ctr_ctrl;
+	u64 global_ctrl;
+	u64 global_status;
+	struct hwpmc pmc[NR_PMC_IDX];
+
+	/* Told of each overflow whose INT bit asks for a PMI */
+	void (*overflow)(void *ctx, unsigned int idx);
+	void *overflow_ctx;
+};
+
+void hwpmu_init(struct hwpmu *pmu, const struct pp_pmu *caps, const struct event_map *events,
+		const struct core_clock *clk, struct pp_check *check);
+
+/* Whether @msr belongs to this PMU; other MSRs are nobody's here. */
+bool hwpmu_owns_msr(const struct hwpmu *pmu, u32 msr);
+/* 0, or -1 for #GP(0): no such register, reserved bit, read-only. */
+int hwpmu_rdmsr(struct hwpmu *pmu, u32 msr, u64 *value);
+int hwpmu_wrmsr(struct hwpmu *pmu, u32 msr, u64 value);
+int hwpmu_rdpmc(struct hwpmu *pmu, u32 ecx, u64 *value);
+
+/* The index that ECX of RDPMC names among @nr_gp and @nr_fixed counters, or -1 (#GP). */
+int rdpmc_ecx_to_idx(u32 ecx, unsigned int nr_gp, unsigned int nr_fixed);
+
+/* A counter's value now. */
+u64 hwpmu_counter(struct hwpmu *pmu, unsigned int idx);
+bool hwpmu_counting(const struct hwpmu *pmu, unsigned int idx);
+
+/* Shorten @room to what the armed counters allow at @priv. */
+void hwpmu_room(struct hwpmu *pmu, enum privilege priv, struct cpu_room *room);
+/* Find wrapped counters: set status bits, tell of PMIs. True if any wrapped. */
+bool hwpmu_land(struct hwpmu *pmu);
+
+static inline u64 hwpmu_value_mask(const struct hwpmu *pmu, unsigned int idx)
+{
+	return idx < INTEL_PMC_IDX_FIXED ? pmu->gp_value_mask : pmu->fixed_value_mask;
+}
+
+/* Legacy counter writes carry 32 bits, sign-extended from bit 31. */
+static inline u64 sign_extend_legacy_write(u64 value)
+{
+	return (u64)(s64)(s32)(u32)value;
+}
+
+#endif /* PMU_HWPMU_H_ */

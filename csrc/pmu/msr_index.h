@@ -1,0 +1,105 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * msr_index.h - PMU MSR numbers and bit layouts, named as in the kernel.
+ *
+ * IA32_PERFEVTSELx
+ *	63     34  33   32  31   24 23  22 21  20  19  18   17  16  15    8 7      0
+ *	[ resv  | CP | TX | cmask | I | EN|ANY|INT|PC| E  | OS|USR| umask  | event  ]
+ *
+ * IA32_FIXED_CTR_CTRL, four bits a counter
+ *	   3     2    1     0
+ *	[ PMI | ANY | USR | OS ]
+ */
+#ifndef PMU_MSR_INDEX_H_
+#define PMU_MSR_INDEX_H_
+
+#include "base/types.h"
+
+enum pmu_msr {
+#define MSR(id, number, text) MSR_##id = number,
+#include "base/msrs.def"
+#undef MSR
+};
+
+#define ARCH_PERFMON_EVENTSEL_EVENT 0x000000ffull
+#define ARCH_PERFMON_EVENTSEL_UMASK 0x0000ff00ull
+#define ARCH_PERFMON_EVENTSEL_USR BIT_ULL(16)
+#define ARCH_PERFMON_EVENTSEL_OS BIT_ULL(17)
+#define ARCH_PERFMON_EVENTSEL_EDGE BIT_ULL(18)
+#define ARCH_PERFMON_EVENTSEL_PIN_CONTROL BIT_ULL(19)
+#define ARCH_PERFMON_EVENTSEL_INT BIT_ULL(20)
+#define ARCH_PERFMON_EVENTSEL_ANY BIT_ULL(21)
+#define ARCH_PERFMON_EVENTSEL_ENABLE BIT_ULL(22)
+#define ARCH_PERFMON_EVENTSEL_INV BIT_ULL(23)
+#define ARCH_PERFMON_EVENTSEL_CMASK 0xff000000ull
+
+/* What decides which events are counted; the rest only enables, routes or interrupts. */
+#define EVENTSEL_WHAT                                                                              \
+	(ARCH_PERFMON_EVENTSEL_EVENT | ARCH_PERFMON_EVENTSEL_UMASK | ARCH_PERFMON_EVENTSEL_EDGE |  \
+	 ARCH_PERFMON_EVENTSEL_INV | ARCH_PERFMON_EVENTSEL_CMASK)
+
+#define INTEL_FIXED_0_KERNEL BIT_ULL(0)
+#define INTEL_FIXED_0_USER BIT_ULL(1)
+#define INTEL_FIXED_0_ANYTHREAD BIT_ULL(2)
+#define INTEL_FIXED_0_ENABLE_PMI BIT_ULL(3)
+#define INTEL_FIXED_BITS_STRIDE 4
+#define INTEL_FIXED_BITS_MASK 0xfull
+
+/* The index of a counter everywhere but in RDPMC: GP 0..31, fixed at 32, as in GLOBAL_CTRL. */
+#define INTEL_PMC_IDX_FIXED 32
+#define NR_PMC_IDX 64
+
+#define PERF_CAP_FW_WRITES BIT_ULL(13)
+
+/* GLOBAL_STATUS bits beside the counters' own */
+#define GLOBAL_STATUS_TRACE_TOPAPMI BIT_ULL(55)
+#define GLOBAL_STATUS_LBRS_FROZEN BIT_ULL(58)
+#define GLOBAL_STATUS_COUNTERS_FROZEN BIT_ULL(59)
+#define GLOBAL_STATUS_ASIF BIT_ULL(60)
+#define GLOBAL_STATUS_BUFFER_OVF BIT_ULL(62)
+#define GLOBAL_STATUS_COND_CHG BIT_ULL(63)
+
+#define INTEL_RDPMC_TYPE_SHIFT 16
+#define INTEL_RDPMC_GP 0x0000
+#define INTEL_RDPMC_FIXED 0x4000
+
+/* The architectural event of each fixed counter, as a selector would name it. */
+static inline u64 fixed_counter_event(unsigned int i)
+{
+	static const u64 events[] = {0x00c0, 0x003c, 0x0300, 0x0400};
+
+	return i < ARRAY_SIZE(events) ? events[i] : 0;
+}
+
+/* A fixed counter's control field as the USR, OS and INT bits of a selector. */
+static inline u64 fixed_field_to_eventsel(u64 field)
+{
+	u64 bits = 0;
+
+	if (field & INTEL_FIXED_0_KERNEL)
+		bits |= ARCH_PERFMON_EVENTSEL_OS;
+	if (field & INTEL_FIXED_0_USER)
+		bits |= ARCH_PERFMON_EVENTSEL_USR;
+	if (field & INTEL_FIXED_0_ENABLE_PMI)
+		bits |= ARCH_PERFMON_EVENTSEL_INT;
+	return bits;
+}
+
+static inline u64 fixed_ctrl_field(u64 fixed_ctr_ctrl, unsigned int i)
+{
+	return fixed_ctr_ctrl >> (INTEL_FIXED_BITS_STRIDE * i) & INTEL_FIXED_BITS_MASK;
+}
+
+static inline u64 pmu_counter_mask(unsigned int nr_gp, unsigned int nr_fixed)
+{
+	return (nr_gp ? GENMASK_ULL(nr_gp - 1, 0) : 0) |
+	       (nr_fixed ? GENMASK_ULL(INTEL_PMC_IDX_FIXED + nr_fixed - 1, INTEL_PMC_IDX_FIXED)
+			 : 0);
+}
+
+static inline u64 width_mask(unsigned int width)
+{
+	return width ? GENMASK_ULL(width - 1, 0) : 0;
+}
+
+#endif /* PMU_MSR_INDEX_H_ */

@@ -1,0 +1,284 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * pmupass.h - the public API of the core; the part between the cffi marks is the cdef.
+ *
+ * A machine is built from a struct pp_config, run for budgets of basic blocks, and read out in
+ * batches. A handle belongs to one thread at a time; handles do not touch each other. Nothing
+ * depends on how a run is cut into budgets.
+ *
+ *	struct pp_machine *m = pp_machine_new(&config, &error);
+ *	while ((stop = pp_machine_run(m, 1u << 20)) == PP_STOP_BUDGET)
+ *		;
+ *	n = pp_read_counters(m, NULL, 0);
+ *	...
+ *	pp_machine_free(m);
+ *
+ * pp_read_*() copies up to @cap records and returns how many there are. Sizes: cycles are core clock
+ * cycles of the host's work, tsc values are TSC cycles, encodings are PERFEVTSEL bits.
+ */
+#ifndef PMUPASS_H_
+#define PMUPASS_H_
+
+#include <stdint.h>
+
+/* cffi: begin */
+struct pp_machine;
+
+/* Lists that live once, as .def files; pp_list_name(list, i) is NULL past the end. */
+enum pp_list {
+	PP_LIST_BASE_EVENTS,
+	PP_LIST_EXIT_REASONS,
+	PP_LIST_LOSS_CAUSES,
+	PP_LIST_COSTS,
+	PP_LIST_ACCESS_KINDS,
+	PP_LIST_MSRS,
+	PP_LIST_TRACE_RECORDS,
+	PP_LIST_STATS
+};
+const char *pp_list_name(uint32_t list, uint32_t i);
+const char *pp_list_text(uint32_t list, uint32_t i);
+uint64_t pp_list_value(uint32_t list, uint32_t i); /* MSR number; exit reason number; else i */
+
+enum pp_mode { PP_MODE_NATIVE, PP_MODE_EMULATED, PP_MODE_MEDIATED };
+
+enum pp_stop {
+	PP_STOP_BUDGET,	       /* more to do */
+	PP_STOP_EXIT,	       /* the guest wrote the exit port */
+	PP_STOP_HALTED,	       /* HLT with nothing that could wake it */
+	PP_STOP_TIME,	       /* config.time_limit reached */
+	PP_STOP_SHUTDOWN,      /* triple fault */
+	PP_STOP_UNIMPLEMENTED, /* an instruction the guest CPU does not have */
+	PP_STOP_INVARIANT      /* the model is broken: a bug */
+};
+
+enum pp_error_code {
+	PP_OK,
+	PP_EINVAL = -22, /* a config that no caller of the command line can make */
+	PP_ENOMEM = -12,
+	PP_EBUSY = -16, /* KVM_CREATE_VCPU: an include-guest host event exists */
+	PP_EIMAGE = -8	/* malformed guest image */
+};
+
+struct pp_error {
+	int32_t code;
+	char text[252];
+};
+
+#define PP_MAX_GP 16
+#define PP_MAX_FIXED 8
+
+/* A PMU as its CPUID describes it: the silicon's, or what the guest is told. */
+struct pp_pmu {
+	uint32_t version; /* 0: none */
+	uint32_t nr_gp, nr_fixed;
+	uint32_t gp_width, fixed_width;
+	uint32_t fw_write; /* full-width counter writes at 0x4c1+i */
+	uint64_t perf_capabilities;
+};
+
+/* Subcycles (1/64 cycle) each; see csrc/cpu/cpu.h, struct cpu_timing. */
+struct pp_timing {
+	uint32_t ref_num, ref_den, issue_width;
+	uint32_t simple, load, store, multiply, divide, locked, string_iteration, serialize;
+	uint32_t msr, rdpmc, rdtsc, pause, interrupt, branch_miss, llc_miss;
+};
+
+struct pp_cpuid {
+	uint32_t leaf, subleaf;
+	uint32_t any_subleaf; /* 1: the subleaf is not looked at */
+	uint32_t regs[4];     /* EAX, EBX, ECX, EDX */
+};
+
+/* What an encoding counts and where it may be placed. Looked up with event, umask, edge, inv and
+ * cmask first, then with event and umask alone. */
+struct pp_event_map {
+	uint64_t config;   /* event 7:0, umask 15:8, edge 18, inv 23, cmask 31:24 */
+	uint64_t counters; /* bit n: GP n, bit 32+n: fixed n */
+	uint32_t feed;	   /* event id (list BASE_EVENTS, then named events), 0xff: nothing */
+	uint32_t pad;
+};
+
+struct pp_msr_intercept {
+	uint32_t msr;
+	uint8_t read, write;
+	uint8_t pad[2];
+};
+
+struct pp_profile {
+	uint64_t id;
+	uint64_t rate[32]; /* per 2^20 instructions, by event id */
+	uint32_t nr_exits, pad;
+	uint32_t exit_reason[8]; /* index into list EXIT_REASONS */
+	uint64_t exit_rate[8];
+};
+
+enum pp_filter_action { PP_FILTER_NONE, PP_FILTER_ALLOW, PP_FILTER_DENY };
+
+/* KVM_SET_PMU_EVENT_FILTER, checked and sorted by policy/event_filter.py. */
+struct pp_filter_entry {
+	uint16_t select;
+	uint8_t mask, match;
+	uint8_t exclude;
+	uint8_t pad[3];
+};
+
+struct pp_filter {
+	uint32_t action;
+	uint32_t fixed_bitmap;
+	uint32_t nr_entries, pad;
+	const struct pp_filter_entry *entries;
+};
+
+/* A host perf event, CPU-wide on the vCPU's pCPU, open before the VM is made. */
+struct pp_host_event {
+	uint64_t config;	/* PERFEVTSEL bits with USR and OS */
+	uint64_t sample_period; /* 0: counting */
+	uint8_t pinned;
+	uint8_t exclude_host, exclude_guest;
+	uint8_t pad[5];
+};
+
+enum pp_interception { PP_INTERCEPT_UPSTREAM, PP_INTERCEPT_RFC2024, PP_INTERCEPT_NONE };
+
+struct pp_kvm {
+	uint32_t vpmu;			/* 0: a VM without a vPMU */
+	uint32_t exit_save_global_ctrl; /* VM-exit saves GLOBAL_CTRL; else the auto-store list */
+	uint32_t apicv;			/* EOI, TPR and APIC reads without exits */
+	uint32_t rdpmc_intercept;
+	uint32_t selectors_direct; /* interception none: put reads the selectors back */
+	uint32_t nr_intercepts;
+	const struct pp_msr_intercept *intercepts;
+	struct pp_filter filter;
+};
+
+struct pp_config {
+	uint32_t mode;
+	uint32_t seed;
+	uint64_t memory; /* bytes of guest RAM */
+	uint64_t tsc_khz;
+	uint64_t time_limit;	/* TSC cycles, 0: none */
+	uint32_t skid_cycles;	/* overflow to PMI, core cycles */
+	uint32_t trace_records; /* ring size, 0: no trace */
+	uint32_t truth;		/* 0: leave the truth out (bench only) */
+	uint32_t host_ipc_q20;	/* host instructions per core cycle, times 2^20 */
+	struct pp_pmu hw, guest;
+	struct pp_timing timing;
+	struct pp_kvm kvm;
+	uint32_t nr_cpuid, nr_event_maps, nr_profiles, nr_host_events, nr_costs, pad;
+	const struct pp_cpuid *cpuid;
+	const struct pp_event_map *event_maps;
+	const struct pp_profile *profiles;
+	const struct pp_host_event *host_events;
+	const uint32_t *costs; /* cycles, by list COSTS */
+	const uint8_t *image;
+	uint64_t image_size;
+	const char *cmdline;
+};
+
+struct pp_machine *pp_machine_new(const struct pp_config *config, struct pp_error *error);
+void pp_machine_free(struct pp_machine *m);
+int32_t pp_machine_run(struct pp_machine *m, uint64_t blocks); /* enum pp_stop */
+
+struct pp_guest_info {
+	uint64_t instructions; /* completed by the guest, emulated ones included */
+	uint64_t emulated;     /* of these, completed by KVM */
+	uint64_t tsc_cycles;   /* guest time since the start, host time included */
+	uint64_t core_cycles;  /* non-root, not halted */
+	uint64_t rip;	       /* where it stopped */
+	uint32_t exit_value;
+	uint32_t exited;
+	uint32_t serial_length;
+	uint32_t serial_truncated;
+	uint32_t has_report;
+	uint8_t bytes[15]; /* PP_STOP_UNIMPLEMENTED: the instruction */
+	uint8_t nr_bytes;
+	uint32_t pad;
+};
+void pp_read_guest(struct pp_machine *m, struct pp_guest_info *out);
+uint32_t pp_read_serial(struct pp_machine *m, char *out, uint32_t cap);
+/* The raw struct pp_guest_report (csrc/guest/pp_guest.h) as the guest left it; its size, 0 if none. */
+uint32_t pp_read_report(struct pp_machine *m, uint8_t *out, uint32_t cap);
+uint32_t pp_read_physical(struct pp_machine *m, uint64_t pa, uint8_t *out, uint32_t n);
+
+#define PP_MAX_CAUSES 8
+
+/* One guest event (an encoding with its privileges), summed over the counters that ran it. */
+struct pp_counter_result {
+	uint64_t config; /* PERFEVTSEL bits; fixed counters by their architectural event */
+	uint64_t true_count;
+	uint64_t counted;
+	int64_t causes[PP_MAX_CAUSES]; /* sum = true - counted; list LOSS_CAUSES */
+	uint64_t enabled_cycles;       /* TSC cycles enabled on a guest counter */
+	uint64_t true_running_cycles;  /* of these, really backed by a counting counter */
+	uint64_t reads, wrong_reads;
+	uint64_t overflows; /* in the truth */
+	uint32_t filtered;
+	uint32_t unread; /* intervals closed without a read */
+	uint32_t fed;	 /* 0: a valid encoding that the model does not feed */
+	uint32_t pad;
+};
+uint32_t pp_read_counters(struct pp_machine *m, struct pp_counter_result *out, uint32_t cap);
+
+struct pp_silent_error {
+	uint64_t config;
+	uint64_t tsc, until;
+	int64_t lost;
+	uint32_t cause, pad;
+};
+uint32_t pp_read_silent_errors(struct pp_machine *m, struct pp_silent_error *out, uint32_t cap);
+
+struct pp_pmi_result {
+	uint64_t due, delivered, coalesced, masked, dropped;
+	uint64_t latency_p50, latency_p99, latency_max; /* TSC cycles */
+	uint64_t instructions_p50, instructions_p99, instructions_max;
+};
+void pp_read_pmi(struct pp_machine *m, struct pp_pmi_result *out);
+
+struct pp_exit_result {
+	uint32_t reason, pad; /* index into list EXIT_REASONS */
+	uint64_t count, profile, cycles;
+};
+uint32_t pp_read_exits(struct pp_machine *m, struct pp_exit_result *out, uint32_t cap);
+
+struct pp_access_result {
+	uint32_t kind, pad; /* list ACCESS_KINDS */
+	uint64_t direct, intercepted;
+	uint64_t cycles; /* all of them together: the instruction, exit, handling, entry */
+};
+uint32_t pp_read_accesses(struct pp_machine *m, struct pp_access_result *out, uint32_t cap);
+
+struct pp_switch_result {
+	uint64_t loads, puts, rdmsr, wrmsr, rdpmc, lvtpc, cycles, host_blind_cycles;
+};
+void pp_read_switch(struct pp_machine *m, struct pp_switch_result *out);
+
+struct pp_cost_result {
+	char stack[244]; /* kernel functions, outermost first, joined by ; */
+	uint32_t cost;	 /* list COSTS */
+	uint64_t count, cycles;
+};
+uint32_t pp_read_costs(struct pp_machine *m, struct pp_cost_result *out, uint32_t cap);
+
+struct pp_host_event_result {
+	uint64_t config;
+	uint64_t count;
+	uint64_t time_enabled, time_running; /* TSC cycles */
+	uint32_t state;			     /* 0 off, 1 error, 2 inactive, 3 active */
+	uint32_t pad;
+};
+uint32_t pp_read_host_events(struct pp_machine *m, struct pp_host_event_result *out, uint32_t cap);
+
+struct pp_trace_record {
+	uint64_t tsc;
+	uint32_t type, x;
+	uint64_t a, b, c;
+};
+/* Oldest first. The ring keeps the newest config.trace_records. */
+uint32_t pp_read_trace(struct pp_machine *m, struct pp_trace_record *out, uint32_t cap);
+
+/* By list STATS. */
+uint32_t pp_read_stats(struct pp_machine *m, uint64_t *out, uint32_t cap);
+const char *pp_invariant_text(struct pp_machine *m);
+/* cffi: end */
+
+#endif /* PMUPASS_H_ */

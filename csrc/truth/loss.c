@@ -1,0 +1,180 @@
+// SPDX-License-Identifier: Apache-2.0
+/*
+ * loss.c - intervals, causes and silent errors.
+ *
+ * Interface
+ *  - truth_counter_read() keeps what a read showed; truth_set_cause() says why nothing is counted.
+ *  - truth_close_interval() is where true and counted meet.
+ *
+ * Not modelled: scaling; what the guest's perf makes of enabled and running times is in its report.
+ */
+#include "truth/truth.h"
+
+#include "truth/truth_private.h"
+
+#include <string.h>
+
+#define CONFIG_OTHER (~0ull)
+
+struct pp_counter_result *truth_result_of(struct truth *t, u64 config)
+{
+	struct pp_counter_result *r;
+
+	for (u32 i = 0; i < t->nr_results; i++) {
+		if (t->results[i].config == config)
+			return &t->results[i];
+	}
+	if (t->nr_results == TRUTH_MAX_EVENTS)
+		return &t->results[TRUTH_MAX_EVENTS - 1];
+	r = &t->results[t->nr_results++];
+	r->config = t->nr_results == TRUTH_MAX_EVENTS ? CONFIG_OTHER : config;
+	r->fed = event_formula_of(t->events, config).event != EVENT_NONE;
+	return r;
+}
+
+void truth_settle(struct truth *t, unsigned int idx)
+{
+	struct truth_pmc *pmc = &t->pmc[idx];
+	u64 delta = truth_delta(t, idx), lost = delta - pmc->cause_delta;
+
+	pmc->cause_delta = delta;
+	if (pmc->cause == CAUSE_NONE)
+		return;
+	if (pmc->cause == CAUSE_FILTERED && pmc->enabled)
+		truth_result_of(t, pmc->config)->filtered = 1;
+	pmc->causes[pmc->cause] += (s64)lost;
+	if (pmc->episode.open)
+		pmc->episode.lost += (s64)lost;
+}
+
+void truth_correct(struct truth *t, unsigned int idx, bool counts, bool got)
+{
+	struct truth_pmc *pmc = &t->pmc[idx];
+
+	if (counts && got) {
+		/* The ideal count of a dead counter goes to its cause; this one was credited. */
+		pmc->causes[pmc->cause]--;
+		if (pmc->episode.open)
+			pmc->episode.lost--;
+		return;
+	}
+	if (counts && pmc->cause == CAUSE_NONE)
+		pmc->causes[CAUSE_UNCREDITED]++;
+	if (got && !counts)
+		pmc->causes[CAUSE_UNCREDITED]--;
+}
+
+void truth_account_time(struct truth *t, unsigned int idx)
+{
+	struct truth_pmc *pmc = &t->pmc[idx];
+	struct pp_counter_result *r = truth_result_of(t, pmc->config);
+	u64 now = t->tsc(t->tsc_ctx), time = now - pmc->enabled_since;
+
+	r->enabled_cycles += time;
+	if (pmc->cause == CAUSE_NONE)
+		r->true_running_cycles += time;
+	pmc->enabled_since = now;
+}
+
+static void push_error(struct truth *t, const struct truth_episode *e)
+{
+	if (!e->lost || t->nr_errors == TRUTH_MAX_SILENT_ERRORS)
+		return;
+	t->errors[t->nr_errors++] = (struct pp_silent_error){
+		.config = e->config,
+		.tsc = e->tsc,
+		.until = t->tsc(t->tsc_ctx),
+		.lost = e->lost,
+		.cause = e->cause,
+	};
+}
+
+void truth_close_episode(struct truth *t, unsigned int idx)
+{
+	struct truth_episode *e = &t->pmc[idx].episode;
+
+	if (e->open)
+		push_error(t, e);
+	memset(e, 0, sizeof(*e));
+}
+
+void truth_set_cause(struct truth *t, unsigned int idx, enum loss_cause cause)
+{
+	struct truth_pmc *pmc = &t->pmc[idx];
+
+	if (pmc->cause == cause && (!pmc->episode.open || pmc->episode.config == pmc->config))
+		return;
+	truth_settle(t, idx);
+	if (pmc->enabled)
+		truth_account_time(t, idx);
+	truth_close_episode(t, idx);
+	pmc->cause = (u8)cause;
+	/* What the filter denies is policy, not an error. */
+	if (cause == CAUSE_NONE || cause == CAUSE_FILTERED)
+		return;
+	pmc->episode = (struct truth_episode){
+		.open = true,
+		.cause = (u8)cause,
+		.config = pmc->config,
+		.tsc = t->tsc(t->tsc_ctx),
+	};
+}
+
+/* ideal - visible, as a signed number of the counter's width. */
+static s64 lost_now(const struct truth *t, unsigned int idx, u64 visible)
+{
+	unsigned int width = idx < INTEL_PMC_IDX_FIXED ? t->caps.gp_width : t->caps.fixed_width;
+
+	return (s64)((truth_counter(t, idx) - visible) << (64 - width)) >> (64 - width);
+}
+
+void truth_counter_read(struct truth *t, unsigned int idx, u64 visible)
+{
+	struct truth_pmc *pmc = &t->pmc[idx];
+	struct pp_counter_result *r;
+
+	if (!pmc->touched)
+		return;
+	truth_settle(t, idx);
+	r = truth_result_of(t, pmc->config);
+	r->reads++;
+	pmc->read = true;
+	pmc->read_delta = truth_delta(t, idx);
+	pmc->read_lost = lost_now(t, idx, visible);
+	memcpy(pmc->read_causes, pmc->causes, sizeof(pmc->causes));
+	if (pmc->read_lost)
+		r->wrong_reads++;
+}
+
+/* The rest that no cause explains; an erratum of the silicon, or a gap of the model. */
+static s64 unexplained(s64 lost, const s64 *causes)
+{
+	for (unsigned int c = 0; c < NR_CAUSES; c++)
+		lost -= causes[c];
+	return lost;
+}
+
+void truth_close_interval(struct truth *t, unsigned int idx, u64 visible, bool last)
+{
+	struct truth_pmc *pmc = &t->pmc[idx];
+	struct pp_counter_result *r = truth_result_of(t, pmc->config);
+	bool at_read = last && pmc->read;
+	u64 delta = at_read ? pmc->read_delta : truth_delta(t, idx);
+	s64 lost = at_read ? pmc->read_lost : lost_now(t, idx, visible);
+	const s64 *causes = at_read ? pmc->read_causes : pmc->causes;
+
+	r->true_count += delta;
+	r->counted += delta - (u64)lost;
+	for (unsigned int c = 0; c < NR_CAUSES; c++)
+		r->causes[c] += causes[c];
+	r->causes[CAUSE_ERRATUM] += unexplained(lost, causes);
+	if (!pmc->read && delta)
+		r->unread++;
+
+	pmc->written = visible;
+	pmc->delta = 0;
+	pmc->wraps = 0;
+	pmc->cause_delta = 0;
+	pmc->read = false;
+	memset(pmc->causes, 0, sizeof(pmc->causes));
+}

@@ -1,0 +1,11 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What ``pmupass bench`` measures: suites of figures, each with its unit.
+
+Host times are medians of several runs, taken in turn so that a slow moment of the computer hits all
+of them. Model figures (ratios, shares) are exact.
+"""
+
+SUITES: dict[str, str] = {
+    "speed": "how fast this program is: guest MIPS, host ns per intercepted access, PMI and switch",
+    "modes": "what the modes cost in the model: VM-exits and overhead of perf-record, by CPU",
+}

@@ -1,0 +1,152 @@
+# SPDX-License-Identifier: Apache-2.0
+"""``pmupass list``: what there is to name in options."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING
+
+import click
+
+from pmupass.cli import options
+from pmupass.errors import UsageError
+from pmupass.options import DEFAULT_CPU
+from pmupass.settings import near
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+Rows = Iterable[tuple[str, ...]]
+
+
+@click.command(name="list")
+@click.argument("what", metavar="WHAT")
+@options.cpu
+def command(what: str, cpu: str) -> int:
+    """List what can be named: cpus, events, workloads, msrs, costs, profiles or settings.
+
+    \b
+    pmupass list events --cpu skylake-sp
+    """
+    if what not in LISTS:
+        raise UsageError(
+            f"nothing to list by the name {what!r}{near(what, LISTS)}\nThere is: {', '.join(LISTS)}"
+        )
+    from pmupass.report import console
+
+    columns, rows = LISTS[what](cpu)
+    console.make().print(_table(columns, rows))
+    return 0
+
+
+def _table(columns: tuple[str, ...], rows: Rows) -> Table:
+    from rich.markup import escape
+
+    from pmupass.report import console
+
+    out = console.table("", *columns)
+    out.title = None
+    for column in out.columns:
+        column.justify = "left"
+    for row in rows:
+        out.add_row(*(escape(cell) for cell in row))
+    return out
+
+
+def _cpus(_cpu: str) -> tuple[tuple[str, ...], Rows]:
+    from pmupass import cpus
+
+    rows = []
+    for name in cpus.names():
+        cpu = cpus.load(name)
+        pmu = cpu.pmu
+        note = " (default)" if name == DEFAULT_CPU else ""
+        rows.append(
+            (
+                name + note,
+                cpu.brand,
+                f"version {pmu.version}, {pmu.nr_gp} GP + {pmu.nr_fixed} fixed",
+                f"{cpu.tsc_khz / 1e6:g} GHz TSC, {cpu.core_khz / 1e6:g} GHz core",
+            )
+        )
+    return ("cpu", "brand", "PMU", "clocks"), rows
+
+
+def _events(cpu: str) -> tuple[tuple[str, ...], Rows]:
+    from pmupass import cpus
+    from pmupass.events.table import EventTable, counter_names
+
+    table = EventTable(cpus.load(cpu))
+    rows = []
+    for name in table.names():
+        config = table.encoding(name) or 0
+        counts = table.feed_of(config)
+        rows.append(
+            (
+                name,
+                f"r{config:04x}",
+                counter_names(table.counters_of(config)),
+                counts or "zero: " + table.not_fed(config),
+            )
+        )
+    return ("event", "encoding", "counters", "counts"), rows
+
+
+def _workloads(_cpu: str) -> tuple[tuple[str, ...], Rows]:
+    from pmupass import workloads
+
+    return ("workload", "what it does", "events"), [
+        (w.name, w.doc, w.events + (f" -F {w.frequency}" if w.frequency else ""))
+        for w in workloads.BUILT_IN.values()
+    ]
+
+
+def _msrs(_cpu: str) -> tuple[tuple[str, ...], Rows]:
+    from pmupass import core
+
+    return ("number", "msr", "what"), [
+        (f"{entry.value:#x}", entry.name, entry.text) for entry in core.table("msrs")
+    ]
+
+
+def _costs(_cpu: str) -> tuple[tuple[str, ...], Rows]:
+    from pmupass import costs
+    from pmupass.core import table
+
+    known = costs.load()
+    return ("function", "cycles", "per", "confidence"), [
+        (e.name, f"{known[e.name].cycles:,}", e.text, known[e.name].confidence)
+        for e in table("costs")
+    ]
+
+
+def _profiles(_cpu: str) -> tuple[tuple[str, ...], Rows]:
+    from pmupass import profiles
+
+    return ("profile", "what it is"), [(p.name, p.doc) for p in profiles.load_all()]
+
+
+def _settings(_cpu: str) -> tuple[tuple[str, ...], Rows]:
+    from pmupass.settings import OPEN_NAMESPACES, SETTINGS
+
+    rows = [
+        (s.key, "-" if s.default is None else str(s.default), _valid(s.choices), s.doc)
+        for s in SETTINGS
+    ]
+    rows += [(f"{name}.*", "-", "", f"{doc}") for name, doc in OPEN_NAMESPACES.items()]
+    return ("setting", "default", "values", "what it does"), rows
+
+
+def _valid(choices: tuple[str, ...]) -> str:
+    return " | ".join(choices)
+
+
+LISTS: dict[str, Callable[[str], tuple[tuple[str, ...], Rows]]] = {
+    "cpus": _cpus,
+    "events": _events,
+    "workloads": _workloads,
+    "msrs": _msrs,
+    "costs": _costs,
+    "profiles": _profiles,
+    "settings": _settings,
+}

@@ -1,0 +1,130 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Options that several commands take, and what becomes of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+from pmupass.errors import UsageError
+from pmupass.options import DEFAULT_CPU, Options, parse_time
+
+Function = TypeVar("Function", bound=Callable[..., Any])
+
+
+def stacked(*decorators: Callable[[Any], Any]) -> Callable[[Function], Function]:
+    """Return one decorator for several options, shown in the order given."""
+
+    def apply(function: Function) -> Function:
+        for decorator in reversed(decorators):
+            function = decorator(function)
+        return function
+
+    return apply
+
+
+cpu = click.option(
+    "--cpu", metavar="NAME", default=DEFAULT_CPU, show_default=True, help="CPU model."
+)
+settings = click.option(
+    "--set",
+    "settings",
+    metavar="KEY=VALUE",
+    multiple=True,
+    help="Change a setting (pmupass list settings); may be repeated.",
+)
+json = click.option(
+    "--json",
+    "json_to",
+    metavar="[FILE]",
+    is_flag=False,
+    flag_value="-",
+    default=None,
+    help="Write the document as JSON: to stdout in place of the tables, or to --json=FILE.",
+)
+no_host = click.option(
+    "--no-host", is_flag=True, help="Leave facts of this computer out of the JSON."
+)
+
+experiment = stacked(
+    click.argument("workload", metavar="WORKLOAD", required=False),
+    cpu,
+    click.option(
+        "-e",
+        "--event",
+        "events",
+        metavar="EVENTS",
+        multiple=True,
+        help="Events, as perf writes them; may be repeated.",
+    ),
+    click.option(
+        "-F", "--freq", "frequency", metavar="HZ", type=int, help="Sample at a frequency."
+    ),
+    click.option(
+        "-c", "--count", "period", metavar="PERIOD", type=int, help="Sample every so many."
+    ),
+    click.option(
+        "--time",
+        metavar="TIME",
+        help="Guest time a built-in workload works (default 100ms); a limit for other images.",
+    ),
+    click.option(
+        "--filter", "filter_file", metavar="FILE", type=Path, help="KVM PMU event filter, TOML."
+    ),
+    click.option(
+        "--host-perf",
+        metavar="SPEC",
+        multiple=True,
+        help="A perf event that the host has open, as cycles:D; may be repeated.",
+    ),
+    click.option(
+        "--switch",
+        metavar="POLICY",
+        default="upstream",
+        show_default=True,
+        help="Where the PMU changes hands.",
+    ),
+    settings,
+    click.option("--seed", metavar="N", type=int, default=1, show_default=True, help="Seed."),
+    no_host,
+    json,
+)
+
+
+def collect(
+    *,
+    workload: str | None,
+    cpu: str,
+    events: tuple[str, ...],
+    frequency: int | None,
+    period: int | None,
+    time: str | None,
+    filter_file: Path | None,
+    host_perf: tuple[str, ...],
+    switch: str,
+    settings: tuple[str, ...],
+    seed: int,
+    no_host: bool,
+) -> Options:
+    """Return the options of an experiment; UsageError for those that contradict each other."""
+    if workload is None:
+        raise UsageError(
+            "WORKLOAD is missing: a built-in name (pmupass list workloads) or the path of an image"
+        )
+    return Options(
+        workload=workload,
+        cpu=cpu,
+        events=",".join(events) or None,
+        frequency=frequency,
+        period=period,
+        time_ns=None if time is None else parse_time(time),
+        filter=filter_file,
+        host_perf=host_perf,
+        switch=switch,
+        settings=settings,
+        seed=seed,
+        host=not no_host,
+    )

@@ -1,0 +1,64 @@
+# SPDX-License-Identifier: Apache-2.0
+"""``pmupass policy``."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import click
+
+from pmupass.cli import options
+from pmupass.options import MODES, check_modes
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+
+@click.command(name="policy")
+@options.cpu
+@click.option(
+    "--mode",
+    metavar="|".join(MODES),
+    default="mediated",
+    show_default=True,
+    help="How the PMU is arranged.",
+)
+@options.settings
+def command(cpu: str, mode: str, settings: tuple[str, ...]) -> int:
+    """Show what KVM intercepts of a guest's PMU accesses, each row with its reason.
+
+    For the mediated vPMU, Linux 7.0 (upstream) stands beside the RFC of 2024, the arrangement of
+    the talk. kvm.max_fixed_counters, guest.gp_counters and guest.fixed_counters change the table.
+
+    \b
+    pmupass policy --cpu skylake-sp
+    pmupass policy --set kvm.max_fixed_counters=4
+    """
+    (mode,) = check_modes([mode])
+    from pmupass import cpus, settings as known
+    from pmupass.config import Mode
+    from pmupass.policy import guest_cpuid, interception
+    from pmupass.report import console, policy as report
+
+    resolved = known.resolve(settings)
+    model = cpus.load(cpu, resolved.namespace("cpu"))
+    chosen = Mode[mode.upper()]
+    guest = guest_cpuid.guest_pmu(
+        model,
+        mode=chosen,
+        max_gp=resolved.integer("kvm.max_gp_counters"),
+        max_fixed=resolved.integer("kvm.max_fixed_counters"),
+        gp_counters=resolved.optional("guest.gp_counters"),
+        fixed_counters=resolved.optional("guest.fixed_counters"),
+    )
+    arrangements: tuple[interception.Arrangement, ...] = ("upstream",)
+    if chosen is Mode.MEDIATED:
+        arrangements = ("upstream", "rfc2024")
+        if resolved.text("kvm.interception") == "none":
+            arrangements += ("none",)
+    tables: dict[str, Sequence[interception.InterceptRow]] = {
+        name: interception.table(model.pmu, guest, mode=chosen, arrangement=name)
+        for name in arrangements
+    }
+    report.render(console.make(), report.Policy(cpu, mode, model.pmu, guest, tables))
+    return 0

@@ -1,0 +1,51 @@
+# SPDX-License-Identifier: Apache-2.0
+"""``pmupass run``."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from pmupass.bench import SUITES
+from pmupass.cli import options, output
+from pmupass.errors import ExitStatus
+from pmupass.options import MODES, check_modes
+
+
+@click.command(name="run")
+@options.experiment
+@click.option(
+    "--mode",
+    metavar="|".join(MODES),
+    default="mediated",
+    show_default=True,
+    help="How the PMU is arranged.",
+)
+def command(mode: str, json_to: str | None, **experiment: Any) -> int:
+    """Run a guest image in one mode.
+
+    WORKLOAD is a built-in name (pmupass list workloads) or the path of an ELF64 image. The report
+    says what the guest counted, what was true, where the loss comes from, and what it all cost.
+
+    \b
+    pmupass run perf-record -e cycles,instructions -F 1000
+    pmupass run perf-stat --mode emulated --host-perf cycles:D --json
+    """
+    from pmupass import workloads
+
+    output.check_target(json_to, (*workloads.BUILT_IN, *SUITES), "pmupass run perf-stat --json")
+    (mode,) = check_modes([mode])
+    from pmupass.cli.watching import Watching
+    from pmupass.machine import Session
+    from pmupass.report import run as report
+
+    with Watching() as watch:
+        session = Session(options.collect(**experiment), watch)
+        for warning in session.plan.warnings:
+            click.echo(f"pmupass: {warning}", err=True)
+        result = session.run(mode)
+    output.emit(result, json_to, lambda console: report.render(console, result))
+    if not result.complete:
+        return int(ExitStatus.INTERRUPTED)
+    return int(ExitStatus.GUEST_FAILURE if result.failed else ExitStatus.OK)

@@ -1,0 +1,146 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a machine is built from: plain frozen records, one per struct of ``csrc/pmupass.h``.
+
+Sizes are those of the header: TSC cycles for times, bytes for memory, PERFEVTSEL bits for
+encodings, event ids (list ``base_events``, then named events) for what an encoding counts.
+:mod:`pmupass.core` turns a :class:`MachineConfig` into a ``struct pp_config``.
+"""
+
+from __future__ import annotations
+
+import enum
+from dataclasses import dataclass, field
+
+
+class Mode(enum.IntEnum):
+    """How the PMU is arranged; ``enum pp_mode``."""
+
+    NATIVE = 0
+    EMULATED = 1
+    MEDIATED = 2
+
+
+class FilterAction(enum.IntEnum):
+    """``enum pp_filter_action``."""
+
+    NONE = 0
+    ALLOW = 1
+    DENY = 2
+
+
+@dataclass(frozen=True, slots=True)
+class Pmu:
+    """A PMU as its CPUID describes it: the silicon's, or what the guest is told."""
+
+    version: int = 0
+    nr_gp: int = 0
+    nr_fixed: int = 0
+    gp_width: int = 0
+    fixed_width: int = 0
+    fw_write: bool = False
+    perf_capabilities: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Cpuid:
+    """One CPUID leaf; ``regs`` are EAX, EBX, ECX, EDX. A subleaf of None stands for any."""
+
+    leaf: int
+    subleaf: int | None
+    regs: tuple[int, int, int, int]
+
+
+@dataclass(frozen=True, slots=True)
+class EventMap:
+    """What an encoding counts (an event id, or None) and the counters it may be placed on."""
+
+    config: int
+    counters: int
+    feed: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class MsrIntercept:
+    """Whether a guest's RDMSR and WRMSR of one MSR exit."""
+
+    msr: int
+    read: bool
+    write: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Profile:
+    """Rates of the ``work`` instruction per 2**20 instructions: events by id, exits by reason."""
+
+    id: int
+    rates: tuple[int, ...]
+    exits: tuple[tuple[int, int], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class FilterEntry:
+    """One entry of KVM_SET_PMU_EVENT_FILTER, masked form."""
+
+    select: int
+    mask: int
+    match: int
+    exclude: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Filter:
+    """A KVM PMU event filter, checked and sorted."""
+
+    action: FilterAction = FilterAction.NONE
+    fixed_bitmap: int = 0
+    entries: tuple[FilterEntry, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class HostEvent:
+    """A host perf event on the vCPU's pCPU, open before the VM is made; period 0 counts."""
+
+    config: int
+    sample_period: int = 0
+    pinned: bool = False
+    exclude_host: bool = False
+    exclude_guest: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Kvm:
+    """What KVM is told: the vPMU, the intercepts that the policy computed, the event filter."""
+
+    vpmu: bool = False
+    exit_save_global_ctrl: bool = False
+    apicv: bool = True
+    rdpmc_intercept: bool = True
+    selectors_direct: bool = False
+    intercepts: tuple[MsrIntercept, ...] = ()
+    filter: Filter = field(default_factory=Filter)
+
+
+@dataclass(frozen=True, slots=True)
+class MachineConfig:
+    """Everything a machine is built from. ``timing`` holds the fields of ``struct pp_timing``."""
+
+    mode: Mode
+    image: bytes
+    cmdline: str
+    tsc_khz: int
+    hw: Pmu
+    guest: Pmu
+    timing: dict[str, int]
+    cpuid: tuple[Cpuid, ...]
+    event_maps: tuple[EventMap, ...]
+    costs: tuple[int, ...]
+    kvm: Kvm = field(default_factory=Kvm)
+    profiles: tuple[Profile, ...] = ()
+    host_events: tuple[HostEvent, ...] = ()
+    seed: int = 1
+    memory: int = 512 << 20
+    time_limit: int = 0
+    skid_cycles: int = 0
+    trace_records: int = 0
+    truth: bool = True
+    host_ipc_q20: int = 1 << 20

@@ -1,0 +1,377 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The boundary to the compiled core: the only module that imports ``pmupass._core``.
+
+Strings, dataclasses and lists above it, ``struct pp_config`` and arrays of PODs below. Runs are
+budgeted, so that Ctrl-C and progress work; the core lets go of the GIL while it runs.
+"""
+
+from __future__ import annotations
+
+import functools
+import struct
+from dataclasses import dataclass
+from typing import Any
+
+from pmupass import records
+from pmupass.config import MachineConfig, Pmu
+from pmupass.errors import InputError, ModelError
+
+try:
+    from pmupass._core import ffi, lib
+except ImportError as error:
+    raise ImportError(
+        "the compiled core (pmupass._core) is missing. This happens when Python finds the source "
+        "tree before the installed package: run the pmupass command or plain pytest from another "
+        "folder, or install for development with\n"
+        "    pip install --no-build-isolation -e '.[test]'",
+        name="pmupass._core",
+    ) from error
+
+NO_FEED = 0xFF
+MAX_EVENTS = 32
+_HOST_EVENT_STATES = ("off", "error", "inactive", "active")
+_REPORT_HEAD = struct.Struct("<II9Q")
+_REPORT_EVENT = struct.Struct("<6Q")
+_REPORT_MAGIC = 0x32304D50
+
+
+class VmRefusedError(InputError):
+    """KVM would refuse the VM (-EBUSY); the text names what to change."""
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One line of a ``.def`` list: its name, what it says, its number."""
+
+    name: str
+    text: str
+    value: int
+
+
+@functools.cache
+def table(name: str) -> tuple[Entry, ...]:
+    """Return a list of the core.
+
+    These are base_events, exit_reasons, loss_causes, costs, access_kinds, msrs, trace_records
+    and stats.
+    """
+    number = getattr(lib, f"PP_LIST_{name.upper()}")
+    entries: list[Entry] = []
+    while (text := lib.pp_list_name(number, len(entries))) != ffi.NULL:
+        i = len(entries)
+        entries.append(
+            Entry(
+                _text(text), _text(lib.pp_list_text(number, i)), int(lib.pp_list_value(number, i))
+            )
+        )
+    return tuple(entries)
+
+
+def names(name: str) -> tuple[str, ...]:
+    """Return the names of a list of the core, by index."""
+    return tuple(entry.name for entry in table(name))
+
+
+def _text(pointer: Any) -> str:
+    return "" if pointer == ffi.NULL else ffi.string(pointer).decode()
+
+
+def _check(error: Any) -> None:
+    """Raise what a ``struct pp_error`` stands for; the one place where codes become exceptions."""
+    text = ffi.string(error.text).decode(errors="replace")
+    if error.code == lib.PP_OK:
+        return
+    if error.code == lib.PP_EBUSY:
+        raise VmRefusedError(f"KVM_CREATE_VCPU fails with -EBUSY: {text}")
+    if error.code == lib.PP_EIMAGE:
+        raise InputError(f"malformed guest image: {text}")
+    if error.code == lib.PP_ENOMEM:
+        raise InputError(f"out of memory: {text or 'the guest does not fit'}")
+    raise ModelError(f"the core refused the configuration: {text}")
+
+
+class _Config:
+    """A ``struct pp_config`` with everything it points to kept alive."""
+
+    def __init__(self, config: MachineConfig) -> None:
+        self._alive: list[Any] = []
+        self.struct = c = ffi.new("struct pp_config *")
+        for name in ("mode", "seed", "memory", "tsc_khz", "time_limit", "skid_cycles"):
+            setattr(c, name, int(getattr(config, name)))
+        c.trace_records = config.trace_records
+        c.truth = config.truth
+        c.host_ipc_q20 = config.host_ipc_q20
+        self._pmu(c.hw, config.hw)
+        self._pmu(c.guest, config.guest)
+        for name, value in config.timing.items():
+            setattr(c.timing, name, value)
+        self._kvm(c.kvm, config)
+        self._lists(c, config)
+        c.image = self._keep(ffi.from_buffer("uint8_t[]", config.image))
+        c.image_size = len(config.image)
+        c.cmdline = self._keep(ffi.new("char[]", config.cmdline.encode()))
+
+    def _keep(self, value: Any) -> Any:
+        self._alive.append(value)
+        return value
+
+    def _array(self, kind: str, values: list[Any]) -> Any:
+        return self._keep(ffi.new(f"{kind}[]", values)) if values else ffi.NULL
+
+    @staticmethod
+    def _pmu(out: Any, pmu: Pmu) -> None:
+        for name in Pmu.__slots__:
+            setattr(out, name, int(getattr(pmu, name)))
+
+    def _kvm(self, out: Any, config: MachineConfig) -> None:
+        kvm = config.kvm
+        for name in (
+            "vpmu",
+            "exit_save_global_ctrl",
+            "apicv",
+            "rdpmc_intercept",
+            "selectors_direct",
+        ):
+            setattr(out, name, int(getattr(kvm, name)))
+        out.nr_intercepts = len(kvm.intercepts)
+        out.intercepts = self._array(
+            "struct pp_msr_intercept",
+            [{"msr": i.msr, "read": i.read, "write": i.write} for i in kvm.intercepts],
+        )
+        out.filter.action = kvm.filter.action
+        out.filter.fixed_bitmap = kvm.filter.fixed_bitmap
+        out.filter.nr_entries = len(kvm.filter.entries)
+        out.filter.entries = self._array(
+            "struct pp_filter_entry",
+            [
+                {"select": e.select, "mask": e.mask, "match": e.match, "exclude": e.exclude}
+                for e in kvm.filter.entries
+            ],
+        )
+
+    def _lists(self, c: Any, config: MachineConfig) -> None:
+        c.nr_cpuid = len(config.cpuid)
+        c.cpuid = self._array(
+            "struct pp_cpuid",
+            [
+                {
+                    "leaf": e.leaf,
+                    "subleaf": e.subleaf or 0,
+                    "any_subleaf": e.subleaf is None,
+                    "regs": e.regs,
+                }
+                for e in config.cpuid
+            ],
+        )
+        c.nr_event_maps = len(config.event_maps)
+        c.event_maps = self._array(
+            "struct pp_event_map",
+            [
+                {
+                    "config": e.config,
+                    "counters": e.counters,
+                    "feed": NO_FEED if e.feed is None else e.feed,
+                }
+                for e in config.event_maps
+            ],
+        )
+        c.nr_profiles = len(config.profiles)
+        c.profiles = self._array(
+            "struct pp_profile",
+            [
+                {
+                    "id": p.id,
+                    "rate": p.rates,
+                    "nr_exits": len(p.exits),
+                    "exit_reason": [reason for reason, _ in p.exits],
+                    "exit_rate": [rate for _, rate in p.exits],
+                }
+                for p in config.profiles
+            ],
+        )
+        c.nr_host_events = len(config.host_events)
+        c.host_events = self._array(
+            "struct pp_host_event",
+            [
+                {
+                    "config": e.config,
+                    "sample_period": e.sample_period,
+                    "pinned": e.pinned,
+                    "exclude_host": e.exclude_host,
+                    "exclude_guest": e.exclude_guest,
+                }
+                for e in config.host_events
+            ],
+        )
+        c.nr_costs = len(config.costs)
+        c.costs = self._array("uint32_t", list(config.costs))
+
+
+class Machine:
+    """A machine. One thread at a time; machines do not touch each other.
+
+    Raises InputError for a refused image or VM (-EBUSY), ModelError for a configuration that the
+    core does not take.
+    """
+
+    def __init__(self, config: MachineConfig) -> None:
+        built = _Config(config)
+        error = ffi.new("struct pp_error *")
+        handle = lib.pp_machine_new(built.struct, error)
+        if handle == ffi.NULL:
+            _check(error)
+            raise ModelError("the core made no machine and gave no reason")
+        self._handle = ffi.gc(handle, lib.pp_machine_free)
+
+    def close(self) -> None:
+        """Give the guest's memory back now; the machine must not be used afterwards."""
+        ffi.release(self._handle)
+
+    def run(self, blocks: int) -> records.Stop:
+        """Run up to so many basic blocks."""
+        return records.Stop(lib.pp_machine_run(self._handle, blocks))
+
+    def _all(self, function: Any, kind: str) -> Any:
+        count = function(self._handle, ffi.NULL, 0)
+        out = ffi.new(f"{kind}[]", count) if count else ()
+        if count:
+            function(self._handle, out, count)
+        return out
+
+    def guest(self) -> records.Guest:
+        """Return what became of the guest."""
+        info = ffi.new("struct pp_guest_info *")
+        lib.pp_read_guest(self._handle, info)
+        return records.Guest(
+            instructions=info.instructions,
+            emulated=info.emulated,
+            tsc_cycles=info.tsc_cycles,
+            core_cycles=info.core_cycles,
+            rip=info.rip,
+            exit_value=info.exit_value,
+            exited=bool(info.exited),
+            serial_length=info.serial_length,
+            serial_truncated=bool(info.serial_truncated),
+            has_report=bool(info.has_report),
+            bytes=bytes(info.bytes)[: info.nr_bytes],
+        )
+
+    def serial(self) -> str:
+        """Return what the guest wrote to its serial port."""
+        text = self._all(lib.pp_read_serial, "char")
+        return bytes(ffi.buffer(text)).decode(errors="replace") if text else ""
+
+    def report(self) -> records.GuestReport | None:
+        """Return the guest's report, None if it left none (or one that is none)."""
+        raw = self._all(lib.pp_read_report, "uint8_t")
+        if not raw:
+            return None
+        data = bytes(ffi.buffer(raw))
+        if len(data) < _REPORT_HEAD.size:
+            return None
+        magic, count, *head = _REPORT_HEAD.unpack_from(data)
+        end = _REPORT_HEAD.size + count * _REPORT_EVENT.size
+        if magic != _REPORT_MAGIC or count > MAX_EVENTS or end > len(data):
+            return None
+        events = _REPORT_EVENT.iter_unpack(data[_REPORT_HEAD.size : end])
+        values: dict[str, Any] = dict(zip(records.GuestReport.__slots__, head, strict=False))
+        values["events"] = tuple(records.ReportEvent(*e) for e in events)
+        return records.GuestReport(**values)
+
+    def physical(self, address: int, size: int) -> bytes:
+        """Return guest-physical memory; empty if any of it lies outside the RAM."""
+        out = ffi.new("uint8_t[]", size)
+        count = lib.pp_read_physical(self._handle, address, out, size)
+        return bytes(ffi.buffer(out))[:count]
+
+    def counters(self) -> list[records.Counter]:
+        """Return what each guest event was and what the guest could read of it."""
+        causes = names("loss_causes")
+        return [
+            records.Counter(
+                config=c.config,
+                true_count=c.true_count,
+                counted=c.counted,
+                causes={name: c.causes[i] for i, name in enumerate(causes) if c.causes[i]},
+                enabled_cycles=c.enabled_cycles,
+                true_running_cycles=c.true_running_cycles,
+                reads=c.reads,
+                wrong_reads=c.wrong_reads,
+                overflows=c.overflows,
+                filtered=bool(c.filtered),
+                unread=c.unread,
+                fed=bool(c.fed),
+            )
+            for c in self._all(lib.pp_read_counters, "struct pp_counter_result")
+        ]
+
+    def silent_errors(self) -> list[records.SilentError]:
+        """Return the episodes of silent loss."""
+        causes = names("loss_causes")
+        return [
+            records.SilentError(e.config, e.tsc, e.until, e.lost, causes[e.cause])
+            for e in self._all(lib.pp_read_silent_errors, "struct pp_silent_error")
+        ]
+
+    def pmi(self) -> records.Pmi:
+        """Return how many PMIs were due and delivered, and how late."""
+        out = ffi.new("struct pp_pmi_result *")
+        lib.pp_read_pmi(self._handle, out)
+        return records.Pmi(**{name: getattr(out, name) for name in records.Pmi.__slots__})
+
+    def exits(self) -> list[records.Exits]:
+        """Return the VM-exits by reason, those that happened."""
+        reasons = names("exit_reasons")
+        return [
+            records.Exits(reasons[e.reason], e.count, e.profile, e.cycles)
+            for e in self._all(lib.pp_read_exits, "struct pp_exit_result")
+            if e.count
+        ]
+
+    def accesses(self) -> list[records.Accesses]:
+        """Return the guest's PMU accesses by kind, those that happened."""
+        kinds = names("access_kinds")
+        return [
+            records.Accesses(kinds[a.kind], a.direct, a.intercepted, a.cycles)
+            for a in self._all(lib.pp_read_accesses, "struct pp_access_result")
+            if a.direct or a.intercepted
+        ]
+
+    def switch(self) -> records.Switch:
+        """Return the PMU switches and their register traffic."""
+        out = ffi.new("struct pp_switch_result *")
+        lib.pp_read_switch(self._handle, out)
+        return records.Switch(**{name: getattr(out, name) for name in records.Switch.__slots__})
+
+    def costs(self) -> list[records.Cost]:
+        """Return the cycles charged, by call stack."""
+        functions = names("costs")
+        return [
+            records.Cost(ffi.string(c.stack).decode(), functions[c.cost], c.count, c.cycles)
+            for c in self._all(lib.pp_read_costs, "struct pp_cost_result")
+        ]
+
+    def host_events(self) -> list[records.HostEventResult]:
+        """Return the host's perf events, in the order they were given."""
+        return [
+            records.HostEventResult(
+                e.config, e.count, e.time_enabled, e.time_running, _HOST_EVENT_STATES[e.state]
+            )
+            for e in self._all(lib.pp_read_host_events, "struct pp_host_event_result")
+        ]
+
+    def stats(self) -> dict[str, int]:
+        """Return what the core counted about its own work, by name."""
+        return dict(zip(names("stats"), self._all(lib.pp_read_stats, "uint64_t"), strict=True))
+
+    def trace(self) -> list[tuple[int, str, int, int, int, int]]:
+        """Return the trace ring, oldest first: TSC, record name, x, a, b, c."""
+        types = names("trace_records")
+        return [
+            (t.tsc, types[t.type], t.x, t.a, t.b, t.c)
+            for t in self._all(lib.pp_read_trace, "struct pp_trace_record")
+        ]
+
+    def invariant(self) -> str:
+        """Return the text of the broken invariant after ``Stop.INVARIANT``."""
+        return _text(lib.pp_invariant_text(self._handle))

@@ -1,0 +1,50 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What host work costs: cycles of each function that the core charges, with source and confidence.
+
+    table = costs.load({"perf_event_period": "2000"})
+    table["perf_event_period"].cycles, table["PERF_PERIOD"].cycles      the same entry
+    costs.cycles(core.names("costs"))                                   in the core's order
+
+Which functions there are stands in ``csrc/base/costs.def`` alone; ``default.toml`` has one entry
+for each.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from pmupass.costs.model import Cost, CostTable
+
+__all__ = ["Cost", "CostTable", "cycles", "load"]
+
+
+def load(overrides: Mapping[str, int | str] | None = None) -> CostTable:
+    """Return the cost table, by function name, with ``--set cost.KEY=CYCLES`` in place.
+
+    UsageError for a key that is neither a function's name nor an entry's ID, or a bad number.
+    """
+    from importlib import resources
+
+    from pmupass.costs.model import parse
+
+    text = resources.files(__name__).joinpath("default.toml").read_text(encoding="utf-8")
+    return parse(text, overrides or {})
+
+
+def cycles(
+    names: Sequence[str], overrides: Mapping[str, int | str] | None = None
+) -> tuple[int, ...]:
+    """Return the cycles of the core's list of costs, in its order; ModelError for a missing one."""
+    return load(overrides).in_order(names)
+
+
+def __getattr__(name: str) -> object:
+    """Bring in a type when somebody asks for it: they need msgspec."""
+    if name in ("Cost", "CostTable"):
+        from pmupass.costs import model
+
+        return getattr(model, name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

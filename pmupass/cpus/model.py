@@ -1,0 +1,234 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a CPU model consists of, and how its file is read.
+
+Frequencies are kHz, times of the timing table subcycles (1/64 core cycle), counters a mask with
+bit n for GP counter n and bit 32+n for fixed counter n, encodings event | umask << 8.
+"""
+
+from __future__ import annotations
+
+import math
+import tomllib
+from typing import TYPE_CHECKING, Annotated, Any
+
+import msgspec
+from msgspec import Meta, Struct
+
+from pmupass.config import Pmu
+from pmupass.errors import ModelError, UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+FIXED_SHIFT = 32
+PERF_CAP_FW_WRITE = 1 << 13
+# PERF_CAPABILITIES bits whose features the model has. The silicon's LBR, PEBS and PERF_METRICS
+# bits are kept from guests, in every mode: a guest that believed them would touch absent MSRs.
+MODELLED_PERF_CAPABILITIES = PERF_CAP_FW_WRITE
+
+Positive = Annotated[int, Meta(ge=1, le=0xFFFF_FFFF)]
+Word = Annotated[int, Meta(ge=0, le=0xFFFF_FFFF)]
+Subcycles = Annotated[int, Meta(ge=0, le=1 << 24)]
+Encoding = Annotated[int, Meta(ge=0, le=0xFFFF)]
+
+
+class Signature(Struct, frozen=True, forbid_unknown_fields=True):
+    """CPUID leaf 1, EAX, taken apart."""
+
+    family: Annotated[int, Meta(ge=6, le=6)]
+    model: Annotated[int, Meta(ge=0, le=0xFF)]
+    stepping: Annotated[int, Meta(ge=0, le=0xF)]
+
+    @property
+    def eax(self) -> int:
+        """The register value."""
+        return (self.model >> 4) << 16 | self.family << 8 | (self.model & 0xF) << 4 | self.stepping
+
+
+class Clock(Struct, frozen=True, forbid_unknown_fields=True):
+    """Clocks in kHz. ``crystal_enumerated``: CPUID 0x15 ECX gives the crystal's frequency."""
+
+    tsc_khz: Positive
+    core_khz: Positive
+    max_khz: Positive
+    crystal_khz: Positive
+    bus_khz: Positive
+    crystal_enumerated: bool
+
+
+class Timing(Struct, frozen=True, forbid_unknown_fields=True):
+    """What instructions cost, in subcycles; ``struct pp_timing`` has the meanings."""
+
+    issue_width: Annotated[int, Meta(ge=1, le=64)]
+    simple: Annotated[int, Meta(ge=1, le=1 << 24)]
+    load: Subcycles
+    store: Subcycles
+    multiply: Subcycles
+    divide: Subcycles
+    locked: Subcycles
+    string_iteration: Subcycles
+    serialize: Subcycles
+    msr: Subcycles
+    rdpmc: Subcycles
+    rdtsc: Subcycles
+    pause: Subcycles
+    interrupt: Subcycles
+    branch_miss: Subcycles
+    llc_miss: Subcycles
+
+
+class Silicon(Struct, frozen=True, forbid_unknown_fields=True):
+    """The PMU as the silicon has it, and what VMX and perf offer around it."""
+
+    version: Annotated[int, Meta(ge=1, le=5)]
+    nr_gp: Annotated[int, Meta(ge=1, le=16)]
+    nr_fixed: Annotated[int, Meta(ge=0, le=8)]
+    gp_width: Annotated[int, Meta(ge=32, le=64)]
+    fixed_width: Annotated[int, Meta(ge=32, le=64)]
+    perf_capabilities: int
+    nr_arch_events: Annotated[int, Meta(ge=7, le=32)]
+    anythread_deprecated: bool
+    skid_cycles: Annotated[int, Meta(ge=0, le=1 << 20)]
+    exit_save_global_ctrl: bool
+    entry_load_global_ctrl: bool
+    mediated_capable: bool
+    hybrid: bool = False
+
+
+class FixedCounter(Struct, frozen=True, forbid_unknown_fields=True):
+    """Encodings that perf places on a fixed counter: on it alone, or on any GP counter as well."""
+
+    counter: Annotated[int, Meta(ge=0, le=7)]
+    counts: str
+    also: tuple[Encoding, ...] = ()
+    only: tuple[Encoding, ...] = ()
+
+
+class CpuModel(Struct, frozen=True, forbid_unknown_fields=True):
+    """A CPU. ``feeds`` says which encodings count which base event, by its name."""
+
+    name: str
+    vendor: str
+    brand: Annotated[str, Meta(max_length=47)]
+    signature: Signature
+    physical_address_bits: Annotated[int, Meta(ge=36, le=52)]
+    clock: Clock
+    silicon: Silicon
+    timing_table: Timing
+    fixed: tuple[FixedCounter, ...]
+    feeds: dict[str, tuple[Encoding, ...]]
+    not_fed: dict[str, str]
+
+    @property
+    def tsc_khz(self) -> int:
+        """TSC frequency in kHz."""
+        return self.clock.tsc_khz
+
+    @property
+    def core_khz(self) -> int:
+        """Core frequency in kHz; the model keeps it constant."""
+        return self.clock.core_khz
+
+    @property
+    def skid_cycles(self) -> int:
+        """Core cycles from an overflow to its PMI."""
+        return self.silicon.skid_cycles
+
+    @property
+    def exit_save_global_ctrl(self) -> bool:
+        """Whether a VM-exit can save GLOBAL_CTRL; without it KVM uses the auto-store list."""
+        return self.silicon.exit_save_global_ctrl
+
+    @property
+    def pmu(self) -> Pmu:
+        """The physical PMU, as far as it is modelled: no PEBS, LBR and PERF_METRICS."""
+        s = self.silicon
+        return Pmu(
+            version=s.version,
+            nr_gp=s.nr_gp,
+            nr_fixed=s.nr_fixed,
+            gp_width=s.gp_width,
+            fixed_width=s.fixed_width,
+            fw_write=bool(s.perf_capabilities & PERF_CAP_FW_WRITE),
+            perf_capabilities=s.perf_capabilities & MODELLED_PERF_CAPABILITIES,
+        )
+
+    @property
+    def timing(self) -> dict[str, int]:
+        """The fields of ``struct pp_timing``; ref_num / ref_den are TSC cycles per core cycle."""
+        shared = math.gcd(self.clock.tsc_khz, self.clock.core_khz)
+        return {
+            "ref_num": self.clock.tsc_khz // shared,
+            "ref_den": self.clock.core_khz // shared,
+            **msgspec.structs.asdict(self.timing_table),
+        }
+
+    @property
+    def gp_mask(self) -> int:
+        """All GP counters."""
+        return (1 << self.silicon.nr_gp) - 1
+
+    @property
+    def fixed_mask(self) -> int:
+        """All fixed counters."""
+        return ((1 << self.silicon.nr_fixed) - 1) << FIXED_SHIFT
+
+    def counters_of(self, encoding: int) -> int | None:
+        """Return where perf places an encoding that has to do with a fixed counter, else None."""
+        for fixed in self.fixed:
+            bit = 1 << (FIXED_SHIFT + fixed.counter)
+            if encoding in fixed.only:
+                return bit
+            if encoding in fixed.also:
+                return bit | self.gp_mask
+        return None
+
+    def feed_of(self, encoding: int) -> str | None:
+        """Return the name of the base event that an encoding counts, None for none."""
+        for event, encodings in self.feeds.items():
+            if encoding in encodings:
+                return event
+        return None
+
+
+# --set cpu.KEY: the key, and the table of the file that it stands in.
+_TABLES = {
+    **dict.fromkeys(("tsc_khz", "core_khz"), "clock"),
+    **dict.fromkeys(("skid_cycles", "exit_save_global_ctrl"), "silicon"),
+    **dict.fromkeys(Timing.__struct_fields__, "timing"),
+}
+OVERRIDES = tuple(_TABLES)
+_BOOLEANS = {"1": True, "true": True, "yes": True, "0": False, "false": False, "no": False}
+
+
+def _value(key: str, given: int | str) -> int | bool:
+    text = str(given).strip().lower()
+    if key == "exit_save_global_ctrl":
+        if text not in _BOOLEANS:
+            raise UsageError(f"cpu.{key}={given}: true or false is expected")
+        return _BOOLEANS[text]
+    try:
+        return int(text, 0)
+    except ValueError:
+        raise UsageError(f"cpu.{key}={given}: a whole number is expected") from None
+
+
+def _override(data: dict[str, Any], overrides: Mapping[str, int | str]) -> None:
+    for key, given in overrides.items():
+        if key not in _TABLES:
+            raise UsageError(f"no setting cpu.{key}; there is cpu.* with {', '.join(OVERRIDES)}")
+        data[_TABLES[key]][key] = _value(key, given)
+
+
+def parse(name: str, text: str, overrides: Mapping[str, int | str]) -> CpuModel:
+    """Read the text of a CPU file. UsageError for bad overrides, ModelError for a bad file."""
+    data: dict[str, Any] = tomllib.loads(text)
+    _override(data, overrides)
+    try:
+        timing = data.pop("timing")
+        return msgspec.convert({**data, "name": name, "timing_table": timing}, CpuModel)
+    except msgspec.ValidationError as error:
+        if overrides:
+            given = ", ".join(f"cpu.{key}={value}" for key, value in overrides.items())
+            raise UsageError(f"{given}: {error}") from None
+        raise ModelError(f"the CPU model {name} is malformed: {error}") from error

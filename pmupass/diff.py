@@ -1,0 +1,156 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What differs between the modes, each difference with its class and whether it is expected.
+
+- architectural: what the guest computed; must be equal.
+- accuracy: counts and PMIs against the truth. A loss is expected where the design is known to
+  lose (the emulated one to contention, refusals, dropped overflows and rounded periods; any to the
+  event filter); elsewhere it is not.
+- cost: exits, accesses, host cycles, time; expected to differ.
+- host-visibility: what the host's own perf could see; expected to differ.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING
+
+from pmupass import verdict
+from pmupass.results import Counter, Diff, Difference, DifferenceClass, Refused, Result
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+EMULATED_LOSES_TO = {"contention", "refused", "dropped-overflow", "period-rounding"}
+Cell = int | float | str | None
+Values = dict[str, Cell]
+
+
+def compare(workload: str, modes: Mapping[str, Result | Refused]) -> Diff:
+    """Return the comparison of one workload's runs by mode."""
+    results = {mode: r for mode, r in modes.items() if isinstance(r, Result)}
+    refusals = {mode: r.refused for mode, r in modes.items() if isinstance(r, Refused)}
+    return Diff(
+        complete=all(r.complete for r in results.values()),
+        workload=workload,
+        modes=dict(modes),
+        differences=differences(results) if len(results) > 1 else [],
+        verdict=verdict.of_diff(results, refusals),
+    )
+
+
+def differences(results: Mapping[str, Result]) -> list[Difference]:
+    """Return what differs, architectural first, then accuracy, cost and host visibility."""
+    return [
+        *_architectural(results),
+        *_accuracy(results),
+        *_cost(results),
+        *_host_visibility(results),
+    ]
+
+
+def _values(results: Mapping[str, Result], of: Callable[[Result], Cell]) -> Values | None:
+    values = {mode: of(r) for mode, r in results.items()}
+    return values if len(set(values.values())) > 1 else None
+
+
+def _listed(
+    results: Mapping[str, Result],
+    kind: DifferenceClass,
+    quantities: Mapping[str, Callable[[Result], Cell]],
+) -> list[Difference]:
+    out = []
+    for what, of in quantities.items():
+        values = _values(results, of)
+        if values is not None:
+            out.append(Difference(kind, what, values, expected=kind != "architectural"))
+    return out
+
+
+def _architectural(results: Mapping[str, Result]) -> list[Difference]:
+    def work(r: Result) -> Cell:
+        report = r.guest.report
+        return None if not report else report.work
+
+    return _listed(
+        results,
+        "architectural",
+        {
+            "exit value": lambda r: r.guest.exit_value,
+            "how the guest stopped": lambda r: r.guest.stop,
+            "serial output": lambda r: r.guest.serial[-200:],
+            "instructions of work": work,
+        },
+    )
+
+
+def _accuracy(results: Mapping[str, Result]) -> list[Difference]:
+    out = []
+    configs = dict.fromkeys(c.config for r in results.values() for c in r.counters)
+    for config in configs:
+        found = {mode: _find(r, config) for mode, r in results.items()}
+        name = next(c.event for c in found.values() if c)
+        lost: Values = {mode: c.lost for mode, c in found.items() if c}
+        if len(set(lost.values())) > 1:
+            expected = all(_loss_expected(mode, c) for mode, c in found.items() if c and c.lost)
+            out.append(Difference("accuracy", f"{name}: counts lost", lost, expected=expected))
+    silent = _values(results, lambda r: len(r.silent_errors))
+    if silent is not None:
+        expected = all(
+            mode == "emulated" and all(e.cause in EMULATED_LOSES_TO for e in r.silent_errors)
+            for mode, r in results.items()
+            if r.silent_errors
+        )
+        out.append(Difference("accuracy", "silent errors", silent, expected=expected))
+    undelivered = _values(results, lambda r: r.pmi.due - r.pmi.delivered)
+    if undelivered is not None:
+        expected = all(
+            mode == "emulated" for mode, r in results.items() if r.pmi.due != r.pmi.delivered
+        )
+        out.append(
+            Difference("accuracy", "PMIs due but not delivered", undelivered, expected=expected)
+        )
+    out += _listed(
+        results, "accuracy", {"PMI latency p50, cycles": lambda r: r.pmi.latency_cycles.p50}
+    )
+    return out
+
+
+def _find(result: Result, config: str) -> Counter | None:
+    return next((c for c in result.counters if c.config == config), None)
+
+
+def _loss_expected(mode: str, counter: Counter) -> bool:
+    allowed = {"filtered"} | (EMULATED_LOSES_TO if mode == "emulated" else set())
+    return set(counter.causes) <= allowed
+
+
+def _cost(results: Mapping[str, Result]) -> list[Difference]:
+    return _listed(
+        results,
+        "cost",
+        {
+            "overhead": lambda r: r.overhead,
+            "standing cost": lambda r: r.standing_cost,
+            "guest time, TSC cycles": lambda r: r.guest.tsc_cycles,
+            "VM-exits, those of the work profile left out": lambda r: r.own_exit_count,
+            "PMU accesses intercepted": lambda r: r.accesses.intercepted,
+            "PMU accesses direct": lambda r: r.accesses.direct,
+            "PMU switches": lambda r: r.switch.loads,
+            "PMU switch, cycles": lambda r: r.switch.cycles,
+            "host work, cycles": lambda r: r.cost_cycles,
+        },
+    )
+
+
+def _host_count(i: int, result: Result) -> Cell:
+    return result.host_events[i].count if i < len(result.host_events) else None
+
+
+def _host_visibility(results: Mapping[str, Result]) -> list[Difference]:
+    under_kvm = {mode: r for mode, r in results.items() if mode != "native"}
+    quantities: dict[str, Callable[[Result], Cell]] = {
+        "cycles that host perf could not see": lambda r: r.switch.host_blind_cycles
+    }
+    for i, event in enumerate(next(iter(under_kvm.values())).host_events if under_kvm else []):
+        quantities[f"host event {event.event}"] = partial(_host_count, i)
+    return _listed(under_kvm, "host-visibility", quantities)

@@ -1,0 +1,104 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The event lists of real CPUs, and the encodings that perf gives their events.
+
+An encoding (``config``) has the bits of PERFEVTSEL: event 7:0, umask 15:8, edge 18, any 21, inv
+23, cmask 31:24. Source: intel/perfmon (BSD-3-Clause), version and commit in each file; names in
+lower case as perf shows them.
+"""
+
+from __future__ import annotations
+
+import functools
+from importlib import resources
+
+import msgspec
+from msgspec import Struct
+
+USR = 1 << 16
+OS = 1 << 17
+EDGE = 1 << 18
+ANY = 1 << 21
+INV = 1 << 23
+CMASK_SHIFT = 24
+CODE = 0xFFFF  # event and umask
+WHAT = CODE | EDGE | INV | 0xFF << CMASK_SHIFT  # what event maps are looked up with
+
+# perf's generic names (PERF_TYPE_HARDWARE) as Linux's Intel driver encodes them, and the lab's own
+# short names for loads and stores.
+GENERIC = {
+    "cycles": 0x003C,
+    "instructions": 0x00C0,
+    "branches": 0x00C4,
+    "branch-misses": 0x00C5,
+    "ref-cycles": 0x0300,
+    "cache-references": 0x4F2E,
+    "cache-misses": 0x412E,
+    "slots": 0x0400,
+    "loads": 0x81D0,
+    "stores": 0x82D0,
+}
+ALIASES = {
+    "cpu-cycles": "cycles",
+    "branch-instructions": "branches",
+    "llc-references": "cache-references",
+    "llc-misses": "cache-misses",
+    "l1-dcache-loads": "loads",
+    "l1-dcache-stores": "stores",
+}
+# Names of fixed counters' events that perf programs by their GP encoding.
+BY_GP_ENCODING = {"inst_retired.any": 0x00C0, "cpu_clk_unhalted.thread": 0x003C}
+
+
+class DataEvent(Struct, frozen=True, forbid_unknown_fields=True):
+    """One event of a list. ``extra_msr`` events need a register that no guest has."""
+
+    name: str
+    event: str
+    umask: str
+    sample_after: int
+    counters: tuple[int, ...] = ()
+    fixed: int | None = None
+    cmask: int = 0
+    inv: int = 0
+    edge: int = 0
+    any: int = 0
+    extra_msr: str = ""
+    alone: int = 0
+    pebs: int = 0
+    deprecated: int = 0
+    errata: str = ""
+
+    @property
+    def config(self) -> int:
+        """The encoding that perf would program."""
+        if self.name in BY_GP_ENCODING:
+            return BY_GP_ENCODING[self.name]
+        return (
+            int(self.event, 16)
+            | int(self.umask, 16) << 8
+            | (EDGE if self.edge else 0)
+            | (ANY if self.any else 0)
+            | (INV if self.inv else 0)
+            | self.cmask << CMASK_SHIFT
+        )
+
+    @property
+    def counter_mask(self) -> int:
+        """Where it may be counted: bit n for GP counter n, bit 32+n for fixed counter n."""
+        mask = sum(1 << n for n in self.counters)
+        return mask if self.fixed is None else mask | 1 << (32 + self.fixed)
+
+
+class DataFile(Struct, frozen=True, forbid_unknown_fields=True):
+    """A list and where it comes from."""
+
+    cpu: str
+    source: str
+    events: tuple[DataEvent, ...]
+
+
+@functools.cache
+def load(cpu: str) -> DataFile:
+    """Return the event list of a CPU model by the model's name."""
+    text = resources.files("pmupass.events").joinpath(f"{cpu}.json").read_bytes()
+    return msgspec.json.decode(text, type=DataFile)

@@ -1,0 +1,129 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The syntax of event lists, as perf has it: ``name:modifiers,name:modifiers,...``.
+
+A name is a generic one, one of the CPU's event list, or rNNNN (hexadecimal PERFEVTSEL bits). The
+modifiers: ``u`` user only, ``k`` kernel only, ``G`` guest only, ``H`` host only, ``D`` pinned.
+Groups, PMU/terms/, and perf's other modifiers are not understood yet.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import NoReturn
+
+from msgspec import Struct
+
+from pmupass.config import HostEvent
+from pmupass.errors import UsageError
+from pmupass.events.data import ANY, OS, USR, WHAT
+
+MODIFIERS = "ukGHD"
+PERFS_OTHER_MODIFIERS = "hIpPSWebR"
+_RAW = re.compile(r"r(?:0x)?([0-9a-fA-F]{1,16})", re.ASCII)
+_PREFIX = "event syntax error: '"
+
+
+class EventSpec(Struct, frozen=True, forbid_unknown_fields=True):
+    """One event as the user asked for it.
+
+    ``config`` has the PERFEVTSEL bits event, umask, USR, OS, edge, inv and cmask; ``counters`` has
+    bit n for GP counter n and bit 32+n for fixed counter n of the silicon. ``feed`` names the base
+    event it counts, None if the model does not feed it.
+    """
+
+    name: str
+    text: str
+    config: int
+    counters: int
+    user: bool
+    kernel: bool
+    guest: bool
+    host: bool
+    pinned: bool
+    feed: str | None
+
+    def host_event(self, sample_period: int = 0) -> HostEvent:
+        """Return it as a perf event of the host, CPU-wide; a period of 0 counts."""
+        return HostEvent(
+            config=self.config,
+            sample_period=sample_period,
+            pinned=self.pinned,
+            exclude_host=not self.host,
+            exclude_guest=not self.guest,
+        )
+
+
+class Term(Struct, frozen=True):
+    """A name and its modifiers, and where in the text they stand."""
+
+    name: str
+    modifiers: str
+    text: str
+    column: int
+
+    @property
+    def privileges(self) -> int:
+        """The USR and OS bits: both unless u or k says otherwise."""
+        bits = (USR if "u" in self.modifiers else 0) | (OS if "k" in self.modifiers else 0)
+        return bits or USR | OS
+
+
+def fail(text: str, column: int, what: str) -> NoReturn:
+    """Raise a UsageError that points at a column, as perf does."""
+    raise UsageError(f"{_PREFIX}{text}'\n{' ' * (len(_PREFIX) + column)}\\___ {what}")
+
+
+def _modifiers(text: str, column: int, modifiers: str) -> None:
+    if not modifiers:
+        fail(text, column, f"a modifier is expected: {' '.join(MODIFIERS)}")
+    for i, letter in enumerate(modifiers):
+        if letter in PERFS_OTHER_MODIFIERS:
+            fail(text, column + i, f"modifier '{letter}' is not supported yet")
+        if letter not in MODIFIERS:
+            fail(text, column + i, f"Bad modifier; valid are {' '.join(MODIFIERS)}")
+        if letter in modifiers[:i]:
+            fail(text, column + i, f"Duplicate modifier '{letter}'")
+
+
+def terms(text: str) -> list[Term]:
+    """Take an event list apart; UsageError points at what is wrong."""
+    found = []
+    column = 0
+    for part in text.split(","):
+        blank = len(part) - len(part.lstrip())
+        stripped = part.strip()
+        start = column + blank
+        column += len(part) + 1
+        if not stripped:
+            fail(text, start, "an event name is expected")
+        for i, letter in enumerate(stripped):
+            if letter in "/{}":
+                fail(
+                    text,
+                    start + i,
+                    f"'{letter}' is not supported yet: write names, rNNNN and modifiers",
+                )
+        name, colon, modifiers = stripped.partition(":")
+        if not name:
+            fail(text, start, "an event name is expected")
+        if colon:
+            _modifiers(text, start + len(name) + 1, modifiers)
+        found.append(Term(name, modifiers, stripped, start))
+    return found
+
+
+def raw(text: str, term: Term) -> int | None:
+    """Return what an rNNNN encodes, None if the name is not one.
+
+    Bits that the driver sets itself (USR, OS, INT, EN, pin control) are dropped, as perf drops
+    them. UsageError for AnyThread and for bits beyond the selector's.
+    """
+    match = _RAW.fullmatch(term.name)
+    if match is None:
+        return None
+    bits = int(match[1], 16)
+    if bits & ANY:
+        fail(text, term.column, "AnyThread (bit 21): KVM's guests get #GP for it")
+    if bits >> 32:
+        fail(text, term.column, "bits above 31 (in_tx and later fields) are not supported")
+    return bits & WHAT

@@ -1,0 +1,261 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Which events a CPU has: names to encodings and back, placement, and what feeds them."""
+
+from __future__ import annotations
+
+import difflib
+from typing import TYPE_CHECKING
+
+from pmupass.config import EventMap, Pmu
+from pmupass.cpus.model import FIXED_SHIFT, CpuModel
+from pmupass.errors import UsageError
+from pmupass.events import data
+from pmupass.events.data import ANY, CODE, EDGE, OS, USR, WHAT, DataEvent
+from pmupass.events.parse import EventSpec, Term, fail, raw, terms
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+# A listed event that counts edges of a clock (ring 0 transitions) is no fraction of the clock: it
+# counts zero.
+_CLOCKS = ("cycles", "ref-cycles", "slots")
+MAX_EVENTS = 32  # NR_EVENTS of the core: base events and named events of profiles together
+
+
+class EventTable:
+    """The events of one CPU.
+
+    It shows events under the names they were parsed with; everything else about it is constant.
+    """
+
+    def __init__(self, cpu: CpuModel) -> None:
+        self.cpu = cpu
+        self._names: dict[str, int] = {}
+        self._shown: dict[int, str] = {}
+        self._typed: dict[int, str] = {}
+        self._listed: dict[int, int] = {}
+        self.data = {event.name: event for event in data.load(cpu.name).events}
+        self._read()
+
+    def _read(self) -> None:
+        for name, config in data.GENERIC.items():
+            if self.cpu.feed_of(config) is not None:
+                self._names[name] = config
+                self._shown[config] = name
+        by_config: dict[int, list[DataEvent]] = {}
+        for event in self.data.values():
+            self._names.setdefault(event.name, event.config)
+            by_config.setdefault(event.config, []).append(event)
+        for config, events in by_config.items():
+            mask = self.cpu.gp_mask | self.cpu.fixed_mask
+            for event in events:
+                mask &= event.counter_mask
+            self._listed[config] = mask
+            shown = _name_among(events)
+            if shown is not None:
+                self._shown.setdefault(config, shown)
+
+    # Names
+
+    def names(self) -> list[str]:
+        """Return every name that ``-e`` understands, generic ones first."""
+        return [name for name, config in self._names.items() if not config & ANY]
+
+    def parse(self, text: str) -> tuple[EventSpec, ...]:
+        """Return the events of ``-e``; each repetition is one of its own.
+
+        UsageError points at the column that is wrong.
+        """
+        specs = tuple(self._spec(text, term) for term in terms(text))
+        for spec in specs:
+            self._typed.setdefault(spec.config & WHAT, spec.name)
+        return specs
+
+    def host(self, text: str) -> tuple[EventSpec, ...]:
+        """Return the events of ``--host-perf``: the same syntax, not shown under these names."""
+        return tuple(self._spec(text, term) for term in terms(text))
+
+    def _spec(self, text: str, term: Term) -> EventSpec:
+        name, config = self._resolve(text, term)
+        config |= term.privileges
+        either = "G" in term.modifiers or "H" in term.modifiers
+        return EventSpec(
+            name=name,
+            text=term.text,
+            config=config,
+            counters=self.counters_of(config),
+            user=bool(config & USR),
+            kernel=bool(config & OS),
+            guest=not either or "G" in term.modifiers,
+            host=not either or "H" in term.modifiers,
+            pinned="D" in term.modifiers,
+            feed=self.feed_of(config),
+        )
+
+    def _resolve(self, text: str, term: Term) -> tuple[str, int]:
+        name = term.name.lower()
+        name = data.ALIASES.get(name, name)
+        config = self._names.get(name)
+        if config is None:
+            encoding = raw(text, term)
+            if encoding is not None:
+                return term.name, encoding
+            fail(text, term.column, self._unknown(name))
+        if config & ANY:
+            fail(text, term.column, "an AnyThread event: KVM's guests get #GP for it")
+        return name, config
+
+    def _unknown(self, name: str) -> str:
+        if name in data.GENERIC:
+            return f"{self.cpu.name} has no {name} event"
+        near = difflib.get_close_matches(name, [*self._names, *data.ALIASES], n=2)
+        hint = f"; did you mean {' or '.join(near)}?" if near else " (pmupass list events)"
+        return f"unknown event on {self.cpu.name}{hint}"
+
+    def encoding(self, name: str) -> int | None:
+        """Return the encoding of a name without modifiers, None if there is no such event."""
+        name = name.lower()
+        return self._names.get(data.ALIASES.get(name, name))
+
+    def name_of(self, config: int) -> str:
+        """Return how an encoding is shown: with ``:u`` or ``:k`` if it counts one privilege only.
+
+        The name it was asked for by, else the generic one, else the event list's, else rNNNN.
+        """
+        what = config & WHAT
+        name = self._typed.get(what) or self._shown.get(what) or f"r{what:04x}"
+        privileges = config & (USR | OS)
+        if privileges == USR:
+            return f"{name}:u"
+        return f"{name}:k" if privileges == OS else name
+
+    def listing(self) -> list[tuple[str, str, str, str]]:
+        """Return every event for people: name, encoding, counters, and what to know about it."""
+        rows = []
+        for name in self.names():
+            config = self._names[name]
+            rows.append(
+                (name, f"r{config:04x}", counter_names(self.counters_of(config)), self._note(name))
+            )
+        return rows
+
+    def _note(self, name: str) -> str:
+        event = self.data.get(name)
+        if self.feed_of(self._names[name]) is not None:
+            return "counted" if event is None or not event.deprecated else "counted; deprecated"
+        if event is not None and event.extra_msr:
+            return f"counts zero: needs MSR {event.extra_msr}, which no guest has"
+        return f"counts zero: {self.not_fed(self._names[name])}"
+
+    # Placement and meaning
+
+    def counters_of(self, config: int) -> int:
+        """Return where perf may place an encoding: bit n GP counter n, bit 32+n fixed counter n.
+
+        Fixed counters know no edge, inv and cmask; an encoding in no list fits every GP counter.
+        """
+        what = config & WHAT
+        mask = self.cpu.counters_of(what & CODE)
+        if mask is not None:
+            plain = what == what & CODE
+            return mask if plain else (mask & self.cpu.gp_mask or mask)
+        return self._listed.get(what) or self._listed.get(what & CODE) or self.cpu.gp_mask
+
+    def feed_of(self, config: int) -> str | None:
+        """Return the base event that an encoding counts, None if it counts zero."""
+        what = config & WHAT
+        feed = self.cpu.feed_of(what & CODE)
+        edge_of_clock = feed in _CLOCKS and what & EDGE and what in self._listed
+        return None if edge_of_clock else feed
+
+    def not_fed(self, config: int) -> str:
+        """Return why an encoding counts zero."""
+        key = f"0x{config & CODE:04x}"
+        return self.cpu.not_fed.get(key, "the model has no such event")
+
+    def require(self, specs: Iterable[EventSpec], pmu: Pmu) -> None:
+        """Raise UsageError if a PMU has none of the counters that an event may use."""
+        gp = (1 << pmu.nr_gp) - 1
+        fixed = ((1 << pmu.nr_fixed) - 1) << FIXED_SHIFT
+        for spec in specs:
+            if not spec.counters & (gp | fixed):
+                raise UsageError(
+                    f"{spec.text}: it needs {counter_names(spec.counters)}; this PMU has "
+                    f"{pmu.nr_gp} GP and {pmu.nr_fixed} fixed counters"
+                    + _more_fixed(spec.counters, pmu.nr_fixed)
+                )
+
+    def maps(
+        self, named: Sequence[str] = (), base_events: Sequence[str] | None = None
+    ) -> list[EventMap]:
+        """Return every encoding that is known, for the core, sorted.
+
+        ``named`` are the named events of profiles: the k-th gets the event id behind the base
+        events plus k. ``base_events`` is the core's list, asked for if it is not given. UsageError
+        for a named event that does not exist, is a base event, or is one too many.
+        """
+        if base_events is None:
+            from pmupass import core
+
+            base_events = core.names("base_events")
+        ids = {name: i for i, name in enumerate(base_events)}
+        extra = self._named_ids(named, len(ids))
+        configs = {config & WHAT for config in self._listed if not config & ANY}
+        configs |= {config for config in self._names.values() if not config & ANY}
+        for encodings in self.cpu.feeds.values():
+            configs |= set(encodings)
+        for fixed in self.cpu.fixed:
+            configs |= {*fixed.also, *fixed.only}
+        configs |= set(extra)
+        result = []
+        for config in sorted(configs):
+            feed = self.feed_of(config)
+            number = extra.get(config) if feed is None else ids[feed]
+            result.append(EventMap(config, self.counters_of(config), number))
+        return result
+
+    def _named_ids(self, named: Sequence[str], first: int) -> dict[int, int]:
+        ids: dict[int, int] = {}
+        if first + len(named) > MAX_EVENTS:
+            raise UsageError(f"at most {MAX_EVENTS - first} named events fit into the profiles")
+        for k, name in enumerate(named):
+            config = self.encoding(name)
+            if config is None or config & ANY:
+                raise UsageError(f"profile event {name}: {self.cpu.name} has no such event")
+            if self.feed_of(config) is not None or config in ids:
+                shown = self.name_of(config)
+                raise UsageError(f"profile event {name}: it is the same encoding as {shown}")
+            ids[config] = first + k
+        return ids
+
+
+def _name_among(events: Sequence[DataEvent]) -> str | None:
+    """The name to show for one encoding: none if an extra register tells its events apart."""
+    plain = [event for event in events if not event.extra_msr and not event.any]
+    current = [event for event in plain if not event.deprecated]
+    return (current or plain)[0].name if plain else None
+
+
+def counter_names(mask: int) -> str:
+    """Return a counter mask in words: ``GP 0-3`` or ``fixed 2``."""
+    gp = [n for n in range(FIXED_SHIFT) if mask >> n & 1]
+    fixed = [n for n in range(FIXED_SHIFT) if mask >> (FIXED_SHIFT + n) & 1]
+    words = [f"{kind} {_ranges(ns)}" for kind, ns in (("GP", gp), ("fixed", fixed)) if ns]
+    return " or ".join(words) or "no counter"
+
+
+def _ranges(numbers: Sequence[int]) -> str:
+    runs: list[list[int]] = []
+    for n in numbers:
+        if runs and runs[-1][1] == n - 1:
+            runs[-1][1] = n
+        else:
+            runs.append([n, n])
+    return ",".join(f"{a}" if a == b else f"{a}-{b}" for a, b in runs)
+
+
+def _more_fixed(counters: int, nr_fixed: int) -> str:
+    fixed = counters >> FIXED_SHIFT
+    if fixed >> nr_fixed == 1 and nr_fixed == 3:
+        return " (--set kvm.max_fixed_counters=4 exposes fixed counter 3)"
+    return ""

@@ -1,0 +1,244 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Experiments: the runs that one result needs.
+
+A built-in workload is sized once, natively and without a vPMU, so that every run does the same
+work; then it runs profiled (the result), unprofiled in the same mode (the overhead) and in a VM
+without a vPMU (the standing cost). An image of the user's runs once in each mode.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal, Protocol, cast
+
+from msgspec import UNSET
+
+from pmupass import diff, readout
+from pmupass.config import MachineConfig, Mode
+from pmupass.core import Machine, VmRefusedError
+from pmupass.errors import ModelError
+from pmupass.options import (
+    MODES,
+    Options,
+)
+from pmupass.plan import Plan
+from pmupass.records import Stop
+from pmupass.results import Diff, Refused, Result
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+SLICE_SECONDS = 0.025
+FIRST_BLOCKS = 1 << 16
+ModeName = Literal["native", "emulated", "mediated"]
+
+
+class Watch(Protocol):
+    """Called between slices with what runs and how far it is (None: nobody knows)."""
+
+    def __call__(self, label: str, fraction: float | None, /) -> bool:
+        """Return False to stop the run."""
+
+
+def unwatched(_label: str, _fraction: float | None) -> bool:
+    """Go on."""
+    return True
+
+
+class InterruptedRunError(Exception):
+    """Somebody stopped a run that only serves another one."""
+
+
+@dataclass(slots=True)
+class Ran:
+    """A machine that has stopped, and why."""
+
+    machine: Machine
+    stop: Stop
+
+    @property
+    def measured_cycles(self) -> int | None:
+        """TSC cycles of the measured phase, None for a guest without a report."""
+        report = self.machine.report()
+        return report.tsc_end - report.tsc_begin if report and self.stop is Stop.EXIT else None
+
+
+class Session:
+    """One experiment in one or more modes.
+
+    ``blocks`` fixes the budget of a slice in basic blocks; results do not depend on it.
+    """
+
+    def __init__(
+        self, options: Options, watch: Watch = unwatched, blocks: int | None = None
+    ) -> None:
+        self.plan = Plan(options)
+        self._watch = watch
+        self._blocks = blocks
+        self._sized = False
+        self._work: int | None = None
+        self._without_vpmu: int | None = None
+
+    def run(self, mode: str) -> Result:
+        """Run the experiment in one mode.
+
+        VmRefusedError if KVM would refuse the VM, InputError for a bad image or file, ModelError
+        for a broken invariant or an unimplemented instruction.
+        """
+        plan, started = self.plan, time.perf_counter()
+        chosen = Mode[mode.upper()]
+        refusal = plan.refusal(chosen)
+        if refusal is not None:
+            raise VmRefusedError(refusal)
+        complete = True
+        overhead: float | None = None
+        standing_cost: float | None = None
+        try:
+            work = self._size()
+        except InterruptedRunError:
+            work, complete = None, False
+        config = plan.config(chosen, work=work, perf=plan.profiles_guest)
+        ran = self._run(config, f"{plan.workload.name}, {mode}", go=complete)
+        complete = complete and ran.stop is not Stop.BUDGET
+        if complete and plan.workload.builtin:
+            try:
+                overhead, standing_cost = self._overheads(chosen, work, ran)
+            except InterruptedRunError:
+                complete = False
+        machine, name_of = ran.machine, plan.name_of
+        counters = readout.read_counters(machine, name_of)
+        result = Result(
+            complete=complete,
+            workload=plan.workload.name,
+            mode=cast("ModeName", mode),
+            cpu=plan.options.cpu,
+            seed=plan.options.seed,
+            settings=plan.settings_dict(),
+            pmu=plan.pmus(chosen),
+            guest=readout.read_guest(machine, ran.stop, name_of),
+            counters=counters,
+            reads=readout.read_reads(counters),
+            silent_errors=readout.read_silent_errors(machine, name_of),
+            pmi=readout.read_pmi(machine),
+            exits=readout.read_exits(machine),
+            accesses=readout.read_accesses(machine),
+            switch=readout.read_switch(machine, plan.options.switch),
+            costs=readout.read_costs(machine),
+            overhead=overhead,
+            standing_cost=standing_cost,
+            not_modelled=readout.read_not_modelled(machine, name_of),
+            host_events=readout.read_host_events(machine, plan.options.host_perf),
+            stats=machine.stats(),
+            host=readout.host_facts(time.perf_counter() - started) if plan.options.host else UNSET,
+        )
+        machine.close()
+        return result
+
+    def diff_modes(self, modes: Iterable[str] = MODES) -> Diff:
+        """Run the experiment in several modes and compare; refused modes stand as such."""
+        by_mode: dict[str, Result | Refused] = {}
+        for mode in modes:
+            try:
+                result = self.run(mode)
+            except VmRefusedError as error:
+                by_mode[mode] = Refused(str(error))
+                continue
+            by_mode[mode] = result
+            if not result.complete:
+                break
+        return diff.compare(self.plan.workload.name, by_mode)
+
+    def _size(self) -> int | None:
+        """Return the instructions of work that fill the time, None for images that take none."""
+        if not self._sized and self.plan.workload.builtin:
+            config = self.plan.config(Mode.NATIVE, work=None, perf=False)
+            ran = self._run(config, f"{self.plan.workload.name}, sizing the work")
+            if ran.stop is Stop.BUDGET:
+                raise InterruptedRunError
+            report = ran.machine.report()
+            failed = report is None or ran.stop is not Stop.EXIT or ran.machine.guest().exit_value
+            # A guest that fails here fails again in the run proper, where it is reported.
+            self._work = None if failed or report is None else report.work or None
+            ran.machine.close()
+        self._sized = True
+        return self._work
+
+    def _overheads(
+        self, mode: Mode, work: int | None, profiled: Ran
+    ) -> tuple[float | None, float | None]:
+        """Return overhead and standing cost of a complete run."""
+        plan, name = self.plan, f"{self.plan.workload.name}, {mode.name.lower()}"
+        busy = profiled.measured_cycles
+        quiet = busy
+        if plan.profiles_guest:
+            config = plan.config(mode, work=work, perf=False)
+            quiet = self._measure(config, f"{name}, unprofiled")
+        if busy is None or quiet is None:
+            return None, None
+        overhead = share(quiet, busy)
+        if mode is Mode.NATIVE:
+            return overhead, None
+        if self._without_vpmu is None:
+            config = plan.config(Mode.EMULATED, work=work, perf=False, vpmu=False)
+            self._without_vpmu = self._measure(config, f"{plan.workload.name}, without a vPMU")
+        if self._without_vpmu is None:
+            return overhead, None
+        return overhead, share(self._without_vpmu, quiet)
+
+    def _measure(self, config: MachineConfig, label: str) -> int | None:
+        ran = self._run(config, label)
+        if ran.stop is Stop.BUDGET:
+            raise InterruptedRunError
+        cycles = ran.measured_cycles
+        ran.machine.close()
+        return cycles
+
+    def _run(self, config: MachineConfig, label: str, *, go: bool = True) -> Ran:
+        machine = Machine(config)
+        stop = self._drive(machine, label) if go else Stop.BUDGET
+        if stop is Stop.UNIMPLEMENTED:
+            raise ModelError(unimplemented_text(machine))
+        if stop is Stop.INVARIANT:
+            raise ModelError(
+                f"a model invariant is broken: {machine.invariant()}\n"
+                "This is a bug in pmupass; please report it with the command line."
+            )
+        return Ran(machine, stop)
+
+    def _drive(self, machine: Machine, label: str) -> Stop:
+        """Run to the end in slices of about SLICE_SECONDS of host time."""
+        blocks = self._blocks or FIRST_BLOCKS
+        while True:
+            before = time.perf_counter()
+            stop = machine.run(blocks)
+            if stop is not Stop.BUDGET:
+                return stop
+            if not self._watch(label, self._fraction(machine)):
+                return Stop.BUDGET
+            if self._blocks is None:
+                taken = time.perf_counter() - before
+                if taken < SLICE_SECONDS / 2:
+                    blocks *= 2
+                elif taken > SLICE_SECONDS * 2:
+                    blocks = max(blocks // 2, 1)
+
+    def _fraction(self, machine: Machine) -> float | None:
+        if not self._work:
+            return None
+        return min(machine.guest().instructions / self._work, 1.0)
+
+
+def share(quiet: int, busy: int) -> float | None:
+    """Return the share of ``busy`` cycles that ``quiet`` ones would have saved."""
+    return round(1 - quiet / busy, 6) if busy else None
+
+
+def unimplemented_text(machine: Machine) -> str:
+    """Return the error for an instruction that the guest CPU does not have."""
+    info = machine.guest()
+    code = info.bytes.hex(" ")
+    return (
+        f"unimplemented instruction at {info.rip:#x}: {code}\n"
+        "The guest CPU does not have it; see docs/model.md for what it has"
+    )

@@ -1,0 +1,284 @@
+# SPDX-License-Identifier: Apache-2.0
+"""From options to machine configurations: what is the same in all modes, and what is not."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from pmupass import core, costs, cpus, profiles, results, settings, workloads
+from pmupass.config import HostEvent, Kvm, MachineConfig, Mode, Pmu
+from pmupass.cpus.model import FIXED_SHIFT
+from pmupass.errors import UsageError
+from pmupass.events import EventTable
+from pmupass.options import DEFAULT_TIME_NS
+from pmupass.policy import enablement, event_filter, guest_cpuid, interception
+from pmupass.profiles.model import named_events
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from pmupass.cpus import CpuModel
+    from pmupass.events import EventSpec
+    from pmupass.options import Options
+    from pmupass.profiles import WorkProfile
+    from pmupass.workloads import Workload
+
+
+class Plan:
+    """An experiment, resolved: CPU, events, settings, image, filter, profiles, costs.
+
+    UsageError for options that mean nothing, InputError for files that are no good.
+    """
+
+    def __init__(self, options: Options, workload: Workload | None = None) -> None:
+        self.options = options
+        self.workload = workload or workloads.find(options.workload)
+        settings.check_switch_policy(options.switch)
+        self.settings = settings.resolve(options.settings, self.workload.defaults)
+        self.cpu: CpuModel = cpus.load(options.cpu, self.settings.namespace("cpu"))
+        self.events = EventTable(self.cpu)
+        self.specs: tuple[EventSpec, ...] = self._guest_events()
+        self.host_specs = [spec for text in options.host_perf for spec in self.events.host(text)]
+        self.filter = self._filter()
+        self._image = self.workload.image()
+        kinds = profiles.load_all(self.settings.namespace("profile"))
+        named = named_events(kinds, self.events)
+        self._profiles = tuple(kind.record(named=named) for kind in kinds)
+        self._profile = self._chosen(kinds)
+        self.settings = self.settings.with_defaults(
+            {"guest.kernel": self._profile.kernel, "guest.chunk": self._profile.chunk}
+        )
+        self._maps = tuple(self.events.maps(named))
+        self._costs = costs.cycles(core.names("costs"), self.settings.namespace("cost"))
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """Return what the authors of the files that were read should know, a line each."""
+        return self.filter.warnings
+
+    def _chosen(self, kinds: Sequence[WorkProfile]) -> WorkProfile:
+        name = self.settings.text("guest.profile")
+        known = {kind.name: kind for kind in kinds}
+        if name not in known:
+            raise UsageError(
+                f"--set guest.profile={name}: no such profile{settings.near(name, known)}"
+                f"\nProfiles: {', '.join(known)}"
+            )
+        return known[name]
+
+    # What the user asked the guest's perf for
+
+    @property
+    def profiles_guest(self) -> bool:
+        """Whether the guest runs perf events: a built-in workload with a busy PMU."""
+        return self.workload.builtin and self.settings.text("guest.pmu") == "busy"
+
+    @property
+    def frequency(self) -> int | None:
+        """Sampling frequency in Hz, None for counting and for a fixed period."""
+        if self.options.period is not None:
+            return None
+        return self.options.frequency or self.workload.frequency
+
+    def _guest_events(self) -> tuple[EventSpec, ...]:
+        options = self.options
+        if not self.workload.builtin:
+            for flag, given in (
+                ("-e", options.events),
+                ("-F", options.frequency),
+                ("-c", options.period),
+            ):
+                if given is not None:
+                    raise UsageError(
+                        f"{flag} is for built-in workloads; {self.workload.name} programs the "
+                        "PMU itself"
+                    )
+            return ()
+        if not self.workload.samples and (options.frequency or options.period):
+            raise UsageError(f"{self.workload.name} counts; -F and -c are for perf-record")
+        specs = self.events.parse(options.events or self.workload.events)
+        for spec in specs:
+            _check_guest_event(spec)
+        if len(specs) > core.MAX_EVENTS:
+            raise UsageError(f"-e: {len(specs)} events; a guest takes {core.MAX_EVENTS} at most")
+        return specs
+
+    def _filter(self) -> event_filter.CompiledFilter:
+        if self.options.filter is None:
+            return event_filter.CompiledFilter()
+        if self.settings.text("kvm.interception") == "none":
+            raise UsageError(
+                "--filter needs intercepted selectors; it cannot work with "
+                "--set kvm.interception=none"
+            )
+        return event_filter.load(self.options.filter, self.events)
+
+    # Per mode
+
+    def guest_pmu(self, mode: Mode, *, vpmu: bool = True) -> Pmu:
+        """Return the PMU that the guest finds."""
+        return guest_cpuid.guest_pmu(
+            self.cpu,
+            mode=mode,
+            max_gp=self.settings.integer("kvm.max_gp_counters"),
+            max_fixed=self.settings.integer("kvm.max_fixed_counters"),
+            gp_counters=self.settings.optional("guest.gp_counters"),
+            fixed_counters=self.settings.optional("guest.fixed_counters"),
+            vpmu=vpmu,
+        )
+
+    def refusal(self, mode: Mode) -> str | None:
+        """Return why KVM refuses the VM in a mode and what to change, None if it does not."""
+        found = enablement.check(
+            self.cpu,
+            mode=mode,
+            shape=self.guest_pmu(mode),
+            host_include_guest_events=[spec.text for spec in self.host_specs if spec.guest],
+        )
+        return None if found is None else str(found)
+
+    def config(
+        self,
+        mode: Mode,
+        *,
+        work: int | None = None,
+        perf: bool = False,
+        vpmu: bool = True,
+    ) -> MachineConfig:
+        """Return the configuration of one run.
+
+        ``work`` is in instructions; None lets a built-in guest work for the time of the options.
+        ``perf`` has the guest run its events, ``vpmu=False`` makes a VM without a vPMU.
+        """
+        guest = self.guest_pmu(mode, vpmu=vpmu)
+        if perf:
+            self.events.require(self.specs, guest)
+        return MachineConfig(
+            mode=mode,
+            image=self._image,
+            cmdline=self._cmdline(guest, work=work, perf=perf),
+            tsc_khz=self.cpu.tsc_khz,
+            hw=self.cpu.pmu,
+            guest=guest,
+            timing=self.cpu.timing,
+            cpuid=tuple(guest_cpuid.cpuid_entries(self.cpu, guest, mode)),
+            event_maps=self._maps,
+            costs=self._costs,
+            kvm=self._kvm(mode, guest),
+            profiles=self._profiles,
+            host_events=() if mode is Mode.NATIVE else self._host_events(),
+            seed=self.options.seed,
+            memory=self.settings.integer("guest.memory_mb") << 20,
+            time_limit=self._time_limit(),
+            skid_cycles=self.cpu.skid_cycles,
+        )
+
+    def rows(self, mode: Mode, guest: Pmu) -> Sequence[interception.InterceptRow]:
+        """Return the interception table of a mode."""
+        arrangement = self.settings.text("kvm.interception")
+        return interception.table(
+            self.cpu.pmu,
+            guest,
+            mode=mode,
+            arrangement=arrangement,  # type: ignore[arg-type]
+        )
+
+    def _kvm(self, mode: Mode, guest: Pmu) -> Kvm:
+        if mode is Mode.NATIVE:
+            return Kvm()
+        rows = self.rows(mode, guest)
+        return Kvm(
+            vpmu=bool(guest.version),
+            exit_save_global_ctrl=self.cpu.exit_save_global_ctrl,
+            apicv=self.settings.flag("kvm.apicv"),
+            rdpmc_intercept=interception.rdpmc_intercepted(rows),
+            selectors_direct=interception.selectors_direct(rows),
+            intercepts=tuple(interception.msr_intercepts(rows)),
+            filter=self.filter,
+        )
+
+    def _host_events(self) -> tuple[HostEvent, ...]:
+        return tuple(spec.host_event() for spec in self.host_specs)
+
+    def _time_limit(self) -> int:
+        if self.workload.builtin or self.options.time_ns is None:
+            return 0
+        return self._tsc(self.options.time_ns)
+
+    def _tsc(self, nanoseconds: int) -> int:
+        return max(nanoseconds * self.cpu.tsc_khz // 10**6, 1)
+
+    def _cmdline(self, guest: Pmu, *, work: int | None, perf: bool) -> str:
+        # The loader puts argv[0] in front.
+        if not self.workload.builtin:
+            return ""
+        s = self.settings
+        words = [
+            f"time={self._tsc(self.options.time_ns or DEFAULT_TIME_NS)}"
+            if work is None
+            else f"work={work}",
+            f"profile={self._profile.id}",
+            f"chunk={s.integer('guest.chunk')}",
+            f"kernel={s.integer('guest.kernel')}",
+            f"tsc_khz={self.cpu.tsc_khz}",
+            f"hz={s.integer('guest.hz')}",
+            f"linux={s.text('guest.linux')}",
+            f"mux_us={s.integer('guest.mux_interval_ms') * 1000}",
+            f"perf={int(perf)}",
+        ]
+        if perf:
+            words += [self._event_word(i, spec, guest) for i, spec in enumerate(self.specs)]
+        return " ".join(words)
+
+    def _event_word(self, i: int, spec: EventSpec, guest: Pmu) -> str:
+        mine = (1 << guest.nr_gp) - 1 | ((1 << guest.nr_fixed) - 1) << FIXED_SHIFT
+        kind = "s"
+        if self.workload.samples:
+            kind = f"F{self.frequency}" if self.frequency else f"c{self.options.period}"
+        phase = self.settings.integer("guest.phase_us") if i and self.workload.samples else 0
+        return f"ev={spec.config:x}:{spec.counters & mine:x}:{kind}:{phase}"
+
+    # For the documents
+
+    def name_of(self, config: int) -> str:
+        """Return how an encoding is called in documents."""
+        return self.events.name_of(config)
+
+    def pmus(self, mode: Mode) -> results.Pmus:
+        """Return the silicon's PMU and the guest's."""
+        return results.Pmus(hardware=_shape(self.cpu.pmu), guest=_shape(self.guest_pmu(mode)))
+
+    def settings_dict(self) -> dict[str, results.Value]:
+        """Return every resolved setting and option but those that have keys of their own."""
+        options = self.options
+        out: dict[str, results.Value] = dict(self.settings.as_dict())
+        if self.workload.builtin:
+            out["events"] = [spec.text for spec in self.specs]
+            if self.frequency and self.workload.samples:
+                out["frequency"] = self.frequency
+        if options.period is not None:
+            out["period"] = options.period
+        if self.workload.builtin or options.time_ns is not None:
+            out["time_ns"] = options.time_ns or DEFAULT_TIME_NS
+        if options.filter is not None:
+            out["filter"] = str(options.filter)
+        out["host_perf"] = list(options.host_perf)
+        out["switch"] = options.switch
+        return dict(sorted(out.items()))
+
+
+def _shape(pmu: Pmu) -> results.PmuShape:
+    return results.PmuShape(pmu.version, pmu.nr_gp, pmu.nr_fixed)
+
+
+def _check_guest_event(spec: EventSpec) -> None:
+    if not spec.guest:
+        raise UsageError(
+            f"-e {spec.text}: the guest's perf counts the guest; an event of the host is "
+            f"--host-perf {spec.text}"
+        )
+    if spec.pinned:
+        raise UsageError(
+            f"-e {spec.text}: pinned events are not in this version's guest perf; "
+            "--host-perf takes D"
+        )

@@ -1,0 +1,168 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Whether KVM makes a mediated VM here: the preconditions of Linux 7.0, each with a name.
+
+    refusal = check(cpu, mode=Mode.MEDIATED, shape=guest, host_include_guest_events=["cycles:D"])
+    if refusal is not None:
+        raise InputError(str(refusal))
+
+Not looked at, for a laboratory always has them: the module parameters kvm.enable_pmu and
+kvm-intel.enable_mediated_pmu.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from pmupass.config import Mode, Pmu
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from pmupass.cpus.model import CpuModel
+
+EBUSY, ENODEV = "EBUSY", "ENODEV"
+
+
+@dataclass(frozen=True, slots=True)
+class Precondition:
+    """One precondition: its name, whether it holds, and what is the case."""
+
+    name: str
+    holds: bool
+    text: str
+    change: str = ""
+    errno: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """A precondition that fails.
+
+    ``errno`` is what KVM_CREATE_VCPU returns, None where KVM goes on silently without the vPMU.
+    """
+
+    precondition: str
+    text: str
+    change: str
+    errno: str | None
+
+    def __str__(self) -> str:
+        """What a user is told."""
+        return f"{self.text}\n{self.change}"
+
+
+def preconditions(
+    cpu: CpuModel,
+    *,
+    in_kernel_lapic: bool = True,
+    host_include_guest_events: Sequence[str] = (),
+) -> tuple[Precondition, ...]:
+    """Return what a mediated vPMU needs, in the order in which KVM looks."""
+    silicon = cpu.silicon
+    elsewhere = "Choose another --cpu, or --mode emulated"
+    return (
+        Precondition(
+            "not-hybrid",
+            not silicon.hybrid,
+            f"{cpu.name} {'is' if silicon.hybrid else 'is not'} a hybrid CPU; KVM gives guests on "
+            "those no PMU at all",
+            "Choose another --cpu",
+            ENODEV,
+        ),
+        Precondition(
+            "perf-capability",
+            silicon.mediated_capable,
+            f"the core PMU of perf {'has' if silicon.mediated_capable else 'lacks'} "
+            "PERF_PMU_CAP_MEDIATED_VPMU",
+            elsewhere,
+            ENODEV,
+        ),
+        Precondition(
+            "perfmon-version",
+            silicon.version >= 4,
+            f"{cpu.name} has architectural perfmon version {silicon.version}; a mediated vPMU "
+            "needs 4, for GLOBAL_STATUS_SET restores the guest's overflow bits",
+            elsewhere,
+            ENODEV,
+        ),
+        Precondition(
+            "full-width-writes",
+            cpu.pmu.fw_write,
+            f"PERF_CAPABILITIES of {cpu.name} {'has' if cpu.pmu.fw_write else 'lacks'} FW_WRITE; "
+            "KVM restores whole counters with it",
+            elsewhere,
+            ENODEV,
+        ),
+        Precondition(
+            "vmcs-load-global-ctrl",
+            silicon.entry_load_global_ctrl,
+            f"VM-entry {'loads' if silicon.entry_load_global_ctrl else 'cannot load'} GLOBAL_CTRL "
+            f"on {cpu.name}",
+            elsewhere,
+            ENODEV,
+        ),
+        Precondition(
+            "in-kernel-lapic",
+            in_kernel_lapic,
+            f"the local APIC is {'in the kernel' if in_kernel_lapic else 'in user space'}; without "
+            "one in the kernel KVM silently turns the vPMU of the VM off",
+            "Give the VM an in-kernel irqchip (a split one will do)",
+            None,
+        ),
+        _no_include_guest_events(host_include_guest_events),
+    )
+
+
+def _no_include_guest_events(events: Sequence[str]) -> Precondition:
+    if not events:
+        text = "no perf event of the host counts guests"
+    else:
+        several = len(events) > 1
+        text = (
+            f"KVM_CREATE_VCPU: -EBUSY: the host's perf event{'s' if several else ''} "
+            f"{', '.join(events)} {'count' if several else 'counts'} guests too, and a mediated "
+            "vPMU needs the PMU for itself"
+        )
+    return Precondition(
+        "no-include-guest-events",
+        not events,
+        text,
+        f"Exclude guests from {'them' if len(events) > 1 else 'it'} "
+        f"(exclude_guest: {', '.join(host_only(event) for event in events)}), close "
+        f"{'them' if len(events) > 1 else 'it'}, or run with --mode emulated, where the guest's "
+        "events compete with the host's",
+        EBUSY,
+    )
+
+
+def host_only(event: str) -> str:
+    """Return an event's text with guests excluded: ``cycles:D`` becomes ``cycles:DH``."""
+    name, colon, modifiers = event.partition(":")
+    return f"{name}{colon or ':'}{modifiers.replace('G', '')}{'' if 'H' in modifiers else 'H'}"
+
+
+def check(
+    cpu: CpuModel,
+    *,
+    mode: Mode,
+    shape: Pmu,
+    in_kernel_lapic: bool = True,
+    host_include_guest_events: Sequence[str] = (),
+) -> Refusal | None:
+    """Return the first precondition that fails, None if the VM can be made.
+
+    ``host_include_guest_events`` are the texts of the host's perf events without exclude_guest.
+    Only a mediated VM with a PMU has preconditions: native has no KVM, the emulated vPMU takes what
+    it gets, and a VM without a vPMU (``shape.version`` 0) never asks perf.
+    """
+    if mode is not Mode.MEDIATED or not shape.version:
+        return None
+    for condition in preconditions(
+        cpu,
+        in_kernel_lapic=in_kernel_lapic,
+        host_include_guest_events=host_include_guest_events,
+    ):
+        if not condition.holds:
+            return Refusal(condition.name, condition.text, condition.change, condition.errno)
+    return None

@@ -1,0 +1,317 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The event filter, KVM_SET_PMU_EVENT_FILTER: read from TOML, checked by KVM's rules, compiled.
+
+    action = "allow"                    # or "deny"
+    events = [
+        "instructions",                 # a name: event and umask decide, nothing else is looked at
+        "r01c4",                        # the same by encoding
+        0x00c5,                         # KVM's own form, as the ioctl takes it
+        { event = 0xc4, umask = 0x10, mask = 0xf0 },            # masked: umask & 0xf0 == 0x10
+        { event = 0xc4, umask = 0x20, mask = 0xff, exclude = true },
+    ]
+    fixed = ["instructions", 1]         # fixed counters that the action names; or fixed_bitmap = 3
+    masked = true                       # KVM_PMU_EVENT_FLAG_MASKED_EVENTS; by itself if an entry
+                                        # has a mask or excludes
+
+Fixed counters look at the bitmap and never at ``events``; no bitmap is an empty one, so an allow
+list without ``fixed`` stops them all. A filtered counter can be programmed and read; it does not
+count. Source: Linux 7.0, arch/x86/kvm/pmu.c, as reference 4 of the model tells it.
+"""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NoReturn, TypeGuard
+
+from pmupass.config import FilterAction, FilterEntry
+from pmupass.errors import InputError
+from pmupass.events.data import CODE
+from pmupass.policy.filter_rules import (
+    EXCLUDE,
+    MASK_SHIFT,
+    MASKED_ENTRY,
+    MATCH_SHIFT,
+    MAX_EVENTS,
+    NO_FILTER,
+    SELECT,
+    SELECT_HIGH,
+    CompiledFilter,
+    encode_masked_entry,
+)
+from pmupass.policy.toml_lines import Lines
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from pmupass.events.table import EventTable
+
+__all__ = ["MAX_EVENTS", "NO_FILTER", "CompiledFilter", "encode_masked_entry", "load", "parse"]
+
+MAX_BYTES = 1 << 20
+_KEYS = ("action", "events", "fixed", "fixed_bitmap", "masked")
+_ENTRY_KEYS = ("event", "umask", "mask", "exclude")
+
+
+class _Compiler:
+    """One filter file on its way to a CompiledFilter."""
+
+    def __init__(self, text: str, source: str, table: EventTable) -> None:
+        self.source = source
+        self.table = table
+        self.warnings: list[str] = []
+        try:
+            self.data: Mapping[str, Any] = tomllib.loads(text)
+        except tomllib.TOMLDecodeError as error:
+            raise InputError(_syntax_error(source, text, str(error))) from None
+        self.lines = Lines(text)
+
+    def fail(self, what: str, key: str, element: int | None = None) -> NoReturn:
+        raise InputError(f"{self.source}:{self.lines.of(key, element)}: {what}")
+
+    def warn(self, what: str, key: str, element: int | None = None) -> None:
+        self.warnings.append(f"{self.source}:{self.lines.of(key, element)}: {what}")
+
+    def compile(self) -> CompiledFilter:
+        for key in self.data:
+            if key not in _KEYS:
+                self.fail(f"no key {key!r}; there is {', '.join(_KEYS)}", key)
+        action = self._action()
+        bitmap = self._fixed(action)
+        entries = self._events()
+        self._pitfalls(action, bitmap, entries)
+        kept = [entry for entry in entries if entry is not None]
+        kept.sort(key=lambda e: (e.select, e.exclude, e.match, e.mask))
+        return CompiledFilter(action, bitmap, tuple(kept), tuple(self.warnings))
+
+    def _action(self) -> FilterAction:
+        action = self.data.get("action")
+        if action not in ("allow", "deny"):
+            given = "is missing" if action is None else f"is {action!r}"
+            self.fail(f'action {given}; it is "allow" or "deny" (KVM: EINVAL)', "action")
+        return FilterAction.ALLOW if action == "allow" else FilterAction.DENY
+
+    # Fixed counters
+
+    def _fixed(self, action: FilterAction) -> int:
+        if "fixed" in self.data and "fixed_bitmap" in self.data:
+            self.fail("give one of fixed and fixed_bitmap", "fixed_bitmap")
+        if "fixed_bitmap" in self.data:
+            bitmap = self.data["fixed_bitmap"]
+            if not _is_int(bitmap) or not 0 <= bitmap <= 0xFFFF_FFFF:
+                self.fail("fixed_bitmap is a number of 32 bits", "fixed_bitmap")
+            return int(bitmap)
+        if "fixed" not in self.data:
+            if action is FilterAction.ALLOW:
+                self.warn("no fixed counters are named, so none of them may count", "action")
+            return 0
+        listed = self.data["fixed"]
+        if not isinstance(listed, list):
+            self.fail("fixed is a list of fixed counters, by index or event name", "fixed")
+        bitmap = 0
+        for i, given in enumerate(listed):
+            bitmap |= 1 << self._fixed_index(given, i)
+        return bitmap
+
+    def _fixed_index(self, given: object, i: int) -> int:
+        by_name = {fixed.counts: fixed.counter for fixed in self.table.cpu.fixed}
+        count = self.table.cpu.silicon.nr_fixed
+        if isinstance(given, str) and given in by_name:
+            return by_name[given]
+        if not (_is_int(given) and 0 <= given < count):
+            self.fail(
+                f"no fixed counter {given!r} on {self.table.cpu.name}; there is "
+                f"0 to {count - 1}, or {', '.join(by_name)}",
+                "fixed",
+                i,
+            )
+        return given
+
+    # Events
+
+    def _events(self) -> list[FilterEntry | None]:
+        events = self.data.get("events", [])
+        if not isinstance(events, list):
+            self.fail("events is a list", "events")
+        if len(events) > MAX_EVENTS:
+            self.fail(f"{len(events)} events, KVM takes {MAX_EVENTS} at most (E2BIG)", "events")
+        masked = self._masked(events)
+        return [self._entry(given, i, masked=masked) for i, given in enumerate(events)]
+
+    def _masked(self, events: Sequence[object]) -> bool:
+        needs = [
+            i for i, e in enumerate(events) if isinstance(e, dict) and {"mask", "exclude"} & {*e}
+        ]
+        masked = self.data.get("masked", bool(needs))
+        if not isinstance(masked, bool):
+            self.fail("masked is true or false", "masked")
+        if needs and not masked:
+            self.fail("mask and exclude need masked = true", "events", needs[0])
+        return masked
+
+    def _entry(self, given: object, i: int, *, masked: bool) -> FilterEntry | None:
+        if isinstance(given, dict):
+            return self._table_entry(given, i)
+        if _is_int(given):
+            return self._kvm_entry(given, i, masked=masked)
+        if not isinstance(given, str):
+            self.fail("an event is a name, an encoding or a table", "events", i)
+        if given[:2].lower() == "0x":
+            try:
+                return self._kvm_entry(int(given, 16), i, masked=masked)
+            except ValueError:
+                self.fail(f"{given!r} is no hexadecimal number", "events", i)
+        return self._named_entry(given, i)
+
+    def _kvm_entry(self, entry: int, i: int, *, masked: bool) -> FilterEntry | None:
+        """Take an entry in KVM's own form."""
+        if not 0 <= entry < 1 << 64:
+            self.fail(f"{entry:#x} does not fit into 64 bits", "events", i)
+        if not masked:
+            if entry & ~CODE:
+                self.warn(
+                    f"KVM drops entry {entry:#x} without a word: it has bits beyond event and "
+                    "umask, so it never matches",
+                    "events",
+                    i,
+                )
+                return None
+            return FilterEntry(entry & 0xFF, 0xFF, entry >> 8 & 0xFF)
+        if entry & SELECT_HIGH:
+            self.fail(
+                f"{entry:#x}: bits 35:32 are AMD's; an Intel CPU has 8 bits of event select "
+                "(KVM: EINVAL)",
+                "events",
+                i,
+            )
+        if entry & ~MASKED_ENTRY:
+            self.fail(
+                f"{entry:#x} has bits outside a masked entry: {entry & ~MASKED_ENTRY:#x} "
+                "(KVM: EINVAL)",
+                "events",
+                i,
+            )
+        return self._checked(
+            FilterEntry(
+                entry & SELECT,
+                entry >> MASK_SHIFT & 0xFF,
+                entry >> MATCH_SHIFT & 0xFF,
+                bool(entry & EXCLUDE),
+            ),
+            i,
+        )
+
+    def _table_entry(self, given: Mapping[str, object], i: int) -> FilterEntry:
+        for key in given:
+            if key not in _ENTRY_KEYS:
+                self.fail(
+                    f"no key {key!r} in an event; there is {', '.join(_ENTRY_KEYS)}", "events", i
+                )
+        if "event" not in given:
+            self.fail("the event is missing", "events", i)
+        exclude = given.get("exclude", False)
+        if not isinstance(exclude, bool):
+            self.fail("exclude is true or false", "events", i)
+        select = self._byte(given["event"], "event", i)
+        match = self._byte(given.get("umask", 0), "umask", i)
+        mask = self._byte(given.get("mask", 0xFF), "mask", i)
+        return self._checked(FilterEntry(select, mask, match, exclude), i)
+
+    def _byte(self, given: object, key: str, i: int) -> int:
+        if not (_is_int(given) and 0 <= given <= 0xFF):
+            more = " (12 bits of event select are AMD's; KVM: EINVAL)" if key == "event" else ""
+            self.fail(f"{key} is a number of 8 bits{more}", "events", i)
+        return given
+
+    def _checked(self, entry: FilterEntry, i: int) -> FilterEntry:
+        if entry.match & ~entry.mask:
+            self.warn(
+                f"umask 0x{entry.match:02x} has bits outside mask 0x{entry.mask:02x}: "
+                "the entry never matches",
+                "events",
+                i,
+            )
+        return entry
+
+    def _named_entry(self, given: str, i: int) -> FilterEntry:
+        if ":" in given:
+            self.fail(f"{given!r}: the filter does not look at privileges", "events", i)
+        config = self.table.encoding(given)
+        if config is None:
+            config = _encoding_of_raw(given)
+        if config is None:
+            self.fail(f"unknown event {given!r} on {self.table.cpu.name}", "events", i)
+        code = config & CODE
+        if config != code:
+            self.warn(
+                f"{given}: the filter looks at event and umask only, so it means "
+                f"{self.table.name_of(code)} and all that is derived from it",
+                "events",
+                i,
+            )
+        return FilterEntry(code & 0xFF, 0xFF, code >> 8)
+
+    def _pitfalls(
+        self, action: FilterAction, bitmap: int, entries: Sequence[FilterEntry | None]
+    ) -> None:
+        """Warn where an event's fixed counter is decided against the event."""
+        compiled = CompiledFilter(action, bitmap, tuple(e for e in entries if e is not None))
+        for i, entry in enumerate(entries):
+            if entry is None or entry.exclude or entry.mask != 0xFF:
+                continue
+            config = entry.select | entry.match << 8
+            for fixed in self.table.cpu.fixed:
+                if config not in (*fixed.also, *fixed.only):
+                    continue
+                if compiled.allows(config) != compiled.allows(config, fixed.counter):
+                    verb = "may" if compiled.allows(config, fixed.counter) else "may not"
+                    self.warn(
+                        f"{self.table.name_of(config)}: fixed counter {fixed.counter} counts it as "
+                        f"well and {verb} count: the bitmap decides there, not events",
+                        "events",
+                        i,
+                    )
+
+
+def _syntax_error(source: str, text: str, error: str) -> str:
+    """Return tomllib's message, ``what (at line n, column m)``, as ``source:n: what``."""
+    what, _, where = error.rpartition(" (at ")
+    line = re.match(r"line (\d+)", where)
+    number = line[1] if line else text.count("\n") + 1  # at end of document
+    return f"{source}:{number}: no valid TOML: {what or error}"
+
+
+def _is_int(value: object) -> TypeGuard[int]:
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def _encoding_of_raw(name: str) -> int | None:
+    if name[:1] != "r":
+        return None
+    try:
+        value = int(name[1:], 16)
+    except ValueError:
+        return None
+    return value if 0 <= value <= 0xFFFF_FFFF else None
+
+
+def parse(text: str, table: EventTable, *, source: str = "filter") -> CompiledFilter:
+    """Compile the text of a filter file; InputError says ``source:line: what``."""
+    return _Compiler(text, source, table).compile()
+
+
+def load(path: str | Path, table: EventTable) -> CompiledFilter:
+    """Read a filter file for a CPU; InputError for a file that is not there or no good."""
+    path = Path(path)
+    try:
+        with path.open("rb") as file:
+            raw = file.read(MAX_BYTES + 1)
+        if len(raw) > MAX_BYTES:
+            raise InputError(f"{path}: larger than {MAX_BYTES >> 20} MiB, no event filter")
+        text = raw.decode("utf-8")
+    except OSError as error:
+        raise InputError(f"{path}: {error.strerror or error}") from None
+    except UnicodeDecodeError:
+        raise InputError(f"{path}: no UTF-8 text") from None
+    return parse(text, table, source=str(path))

@@ -1,0 +1,168 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a machine hands out: plain frozen records, one per ``pp_*`` result of ``csrc/pmupass.h``.
+
+Indices into the core's lists are already names here. Times are TSC cycles, costs are core cycles.
+"""
+
+from __future__ import annotations
+
+import enum
+from dataclasses import dataclass
+
+
+class Stop(enum.IntEnum):
+    """Why a run stopped; ``enum pp_stop``."""
+
+    BUDGET = 0
+    EXIT = 1
+    HALTED = 2
+    TIME = 3
+    SHUTDOWN = 4
+    UNIMPLEMENTED = 5
+    INVARIANT = 6
+
+
+@dataclass(frozen=True, slots=True)
+class Guest:
+    """What became of the guest; ``bytes`` is the instruction of ``Stop.UNIMPLEMENTED``."""
+
+    instructions: int
+    emulated: int
+    tsc_cycles: int
+    core_cycles: int
+    rip: int
+    exit_value: int
+    exited: bool
+    serial_length: int
+    serial_truncated: bool
+    has_report: bool
+    bytes: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class ReportEvent:
+    """One perf event as the guest's own perf driver saw it."""
+
+    config: int
+    value: int
+    enabled: int
+    running: int
+    samples: int
+    period: int
+
+
+@dataclass(frozen=True, slots=True)
+class GuestReport:
+    """``struct pp_guest_report`` as the guest left it."""
+
+    work: int
+    tsc_begin: int
+    tsc_end: int
+    ticks: int
+    pmis: int
+    pmis_empty: int
+    rotations: int
+    reads: int
+    exits: int
+    events: tuple[ReportEvent, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Counter:
+    """One guest event, summed over the counters that ran it."""
+
+    config: int
+    true_count: int
+    counted: int
+    causes: dict[str, int]
+    enabled_cycles: int
+    true_running_cycles: int
+    reads: int
+    wrong_reads: int
+    overflows: int
+    filtered: bool
+    unread: int
+    fed: bool
+
+
+@dataclass(frozen=True, slots=True)
+class SilentError:
+    """One episode of a guest event that lost counts without anybody being told."""
+
+    config: int
+    tsc: int
+    until: int
+    lost: int
+    cause: str
+
+
+@dataclass(frozen=True, slots=True)
+class Pmi:
+    """PMIs and their latency, in TSC cycles and in guest instructions."""
+
+    due: int
+    delivered: int
+    coalesced: int
+    masked: int
+    dropped: int
+    latency_p50: int
+    latency_p99: int
+    latency_max: int
+    instructions_p50: int
+    instructions_p99: int
+    instructions_max: int
+
+
+@dataclass(frozen=True, slots=True)
+class Exits:
+    """VM-exits of one reason; ``profile`` of them were asked for by a work profile."""
+
+    reason: str
+    count: int
+    profile: int
+    cycles: int
+
+
+@dataclass(frozen=True, slots=True)
+class Accesses:
+    """Guest accesses to the PMU of one kind; ``cycles`` is all of them together."""
+
+    kind: str
+    direct: int
+    intercepted: int
+    cycles: int
+
+
+@dataclass(frozen=True, slots=True)
+class Switch:
+    """PMU switches of the mediated design and their register traffic."""
+
+    loads: int
+    puts: int
+    rdmsr: int
+    wrmsr: int
+    rdpmc: int
+    lvtpc: int
+    cycles: int
+    host_blind_cycles: int
+
+
+@dataclass(frozen=True, slots=True)
+class Cost:
+    """Cycles charged under one call stack (kernel functions, outermost first, joined by ``;``)."""
+
+    stack: str
+    cost: str
+    count: int
+    cycles: int
+
+
+@dataclass(frozen=True, slots=True)
+class HostEventResult:
+    """A host perf event after the run."""
+
+    config: int
+    count: int
+    time_enabled: int
+    time_running: int
+    state: str

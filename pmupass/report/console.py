@@ -1,0 +1,58 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The console that reports are written to, and how numbers look in them."""
+
+from __future__ import annotations
+
+from typing import IO
+
+from rich import box
+from rich.console import Console
+from rich.table import Table
+
+WIDTH = 100
+
+
+def make(*, stderr: bool = False, file: IO[str] | None = None) -> Console:
+    """Return a console of at most 100 columns, of exactly 100 where the output is no terminal."""
+    console = Console(stderr=stderr, file=file, highlight=False, soft_wrap=False)
+    console.width = min(console.width, WIDTH) if console.is_terminal else WIDTH
+    return console
+
+
+def table(title: str, *columns: str) -> Table:
+    """Return an empty table: the first column names the row, the others hold numbers."""
+    out = Table(
+        title=title,
+        title_justify="left",
+        title_style="bold",
+        box=box.SIMPLE_HEAD,
+        pad_edge=False,
+        collapse_padding=True,
+        show_edge=False,
+    )
+    for i, column in enumerate(columns):
+        if i == 0:
+            out.add_column(column, overflow="fold")
+        else:
+            out.add_column(column, justify="right", overflow="fold")
+    return out
+
+
+def number(value: int | None) -> str:
+    """Return an integer with separators, ``-`` for none."""
+    return "-" if value is None else f"{value:,}"
+
+
+def percent(value: float | None) -> str:
+    """Return a share as a percentage with two decimals, ``-`` for none."""
+    return "-" if value is None else f"{100 * value:z.2f}%"
+
+
+def ratio(part: int, whole: int) -> str:
+    """Return part of whole as a percentage, ``-`` if there is no whole."""
+    return percent(part / whole) if whole else "-"
+
+
+def each(total: int, count: int) -> str:
+    """Return a mean as a whole number, ``-`` if there was nothing."""
+    return number(round(total / count)) if count else "-"

@@ -1,0 +1,64 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The report of one run."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from rich.markup import escape
+
+from pmupass import verdict
+from pmupass.report import tables
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from pmupass.results import Result
+
+
+def render(console: Console, result: Result) -> None:
+    """Print a result: the setup, the tables, the verdict."""
+    for line in setup(result):
+        console.print(line, markup=False)
+    console.print()
+    results: dict[str, Result] = {result.mode: result}
+    for part in tables.everything(results):
+        console.print(part)
+        console.print()
+    notes(console, results)
+    console.print(verdict.of_run(result), markup=False)
+
+
+def setup(result: Result) -> list[str]:
+    """Return the first lines: mode, CPU, counters and seed."""
+    hardware, guest = result.pmu.hardware, result.pmu.guest
+    shown = (
+        f"guest sees {guest.gp} GP + {guest.fixed} fixed (version {guest.version})"
+        if guest.version
+        else "guest sees no PMU"
+    )
+    return [
+        f"{result.workload}, {result.mode} on {result.cpu}, seed {result.seed}",
+        (
+            f"silicon has {hardware.gp} GP + {hardware.fixed} fixed counters "
+            f"(version {hardware.version}), {shown}"
+        ),
+    ]
+
+
+def notes(console: Console, results: dict[str, Result]) -> None:
+    """Print what a reader must know besides the tables: refusals to count, failure, serial text."""
+    missing = sorted({name for r in results.values() for name in r.not_modelled})
+    if missing:
+        console.print(
+            f"Not modelled, they count zero: {escape(', '.join(missing))}", style="yellow"
+        )
+    for mode, r in results.items():
+        if r.guest.stop != "exit" and r.complete:
+            console.print(f"{mode}: the guest did not exit, it stopped by {r.guest.stop}")
+        if r.guest.exit_value:
+            console.print(f"{mode}: the guest reports failure, exit value {r.guest.exit_value}")
+        if r.guest.serial:
+            last = r.guest.serial.rstrip().splitlines()[-3:]
+            for line in last:
+                console.print(f"{mode} serial: {line}", markup=False)

@@ -1,0 +1,266 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The tables of a report. Each takes the results by mode: one of them, or several side by side."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING
+
+from msgspec import UnsetType
+from rich.markup import escape
+
+from pmupass.report.console import each, number, percent, ratio, table
+from pmupass.results import Counter, Result
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+Results = Mapping[str, Result]
+TOP_COSTS = 12
+
+
+def everything(results: Results) -> list[Table]:
+    """Return the tables that have something to say, in reading order."""
+    tables = (
+        counters(results),
+        summary(results),
+        exits(results),
+        accesses(results),
+        switches(results),
+        costs(results),
+        silent_errors(results),
+        host_events(results),
+    )
+    return [table for table in tables if table is not None]
+
+
+def counters(results: Results) -> Table | None:
+    """True against counted, with the loss and its causes; an event's rows are its modes.
+
+    ``running`` is the share of the enabled time that the guest believes the event was counted,
+    ``truly`` the share in which a counter counted it; host time belongs to the former only.
+    """
+    several = len(results) > 1
+    rows = [(mode, c) for mode, r in results.items() for c in r.counters]
+    if not rows:
+        return None
+    multiplexed = any(c.running_cycles < c.enabled_cycles for _, c in rows)
+    columns = ["event", *(["mode"] if several else []), "true", "counted"]
+    columns += ["scaled"] if multiplexed else []
+    out = table("Counters", *columns, "lost", "running", "truly")
+    if several:
+        out.columns[1].justify = "left"
+    out.add_column("cause", overflow="fold")
+    events = list(dict.fromkeys(c.event for _, c in rows))
+    for event in events:
+        last = None
+        for mode, c in rows:
+            if c.event != event:
+                continue
+            cells = ["" if last == event else escape(event), *([mode] if several else [])]
+            cells += [number(c.true), number(c.counted)]
+            cells += [_scaled(c)] if multiplexed else []
+            cells += [number(c.lost), ratio(c.running_cycles, c.enabled_cycles)]
+            cells += [ratio(c.true_running_cycles, c.enabled_cycles)]
+            out.add_row(*cells, _causes(c))
+            last = event
+    return out
+
+
+def _scaled(counter: Counter) -> str:
+    return "-" if isinstance(counter.scaled, UnsetType) else number(counter.scaled)
+
+
+def _causes(counter: Counter) -> str:
+    if len(counter.causes) == 1:
+        return next(iter(counter.causes))
+    return ", ".join(f"{name} {number(n)}" for name, n in counter.causes.items())
+
+
+def summary(results: Results) -> Table:
+    """One line a quantity, one column a mode."""
+    out = table("In short" if len(results) > 1 else "Totals", "", *results)
+
+    def line(what: str, cell: Callable[[Result], str]) -> None:
+        cells = [cell(r) for r in results.values()]
+        if any(c not in ("-", "0") for c in cells):
+            out.add_row(what, *cells)
+
+    line("guest time, TSC cycles", lambda r: number(r.guest.tsc_cycles))
+    line("guest instructions", lambda r: number(r.guest.instructions))
+    line("  of them completed by KVM", lambda r: number(r.guest.emulated))
+    line("overhead of profiling", lambda r: percent(r.overhead))
+    line("standing cost of the vPMU", lambda r: percent(r.standing_cost))
+    line("VM-exits", lambda r: number(r.own_exit_count))
+    line("  asked for by the work profile", lambda r: number(r.exit_count - r.own_exit_count))
+    line("PMU accesses, direct", lambda r: number(r.accesses.direct))
+    line("PMU accesses, intercepted", lambda r: number(r.accesses.intercepted))
+    line("PMIs due", lambda r: number(r.pmi.due))
+    line("PMIs delivered", lambda r: number(r.pmi.delivered))
+    line("  coalesced", lambda r: number(r.pmi.coalesced))
+    line("  masked", lambda r: number(r.pmi.masked))
+    line("  dropped", lambda r: number(r.pmi.dropped))
+    line("PMI latency p50, TSC cycles", lambda r: number(r.pmi.latency_cycles.p50))
+    line("PMI latency p99, TSC cycles", lambda r: number(r.pmi.latency_cycles.p99))
+    line("PMI latency max, TSC cycles", lambda r: number(r.pmi.latency_cycles.max))
+    line("PMI latency p50, guest instructions", lambda r: number(r.pmi.latency_instructions.p50))
+    line("counter reads", lambda r: number(r.reads.total))
+    line("  of them wrong", lambda r: number(r.reads.wrong))
+    line("silent errors", lambda r: number(len(r.silent_errors)))
+    line("host work, cycles", lambda r: number(r.cost_cycles))
+    return out
+
+
+def exits(results: Results) -> Table | None:
+    """VM-exits by reason; None where there were none."""
+    reasons = list(dict.fromkeys(e.reason for r in results.values() for e in r.exits))
+    if not reasons:
+        return None
+    if len(results) == 1:
+        (result,) = results.values()
+        out = table("VM-exits", "reason", "count", "of profile", "cycles", "cycles each")
+        for e in result.exits:
+            out.add_row(
+                e.reason,
+                number(e.count),
+                number(e.profile),
+                number(e.cycles),
+                each(e.cycles, e.count),
+            )
+        return out
+    shown = {mode: {e.reason: e for e in r.exits} for mode, r in results.items() if r.exits}
+    columns = [c for mode in shown for c in (mode, "cycles each")]
+    out = table("VM-exits by reason (those of the work profile included)", "reason", *columns)
+    for reason in reasons:
+        cells: list[str] = []
+        for by_reason in shown.values():
+            found = by_reason.get(reason)
+            if found is None:
+                cells += ["-", "-"]
+            else:
+                cells += [number(found.count), each(found.cycles, found.count)]
+        out.add_row(reason, *cells)
+    return out
+
+
+def accesses(results: Results) -> Table | None:
+    """Guest accesses to the PMU: how many exit, and what one of them costs in each mode."""
+    kinds = list(dict.fromkeys(a.kind for r in results.values() for a in r.accesses.by_kind))
+    if not kinds:
+        return None
+    if len(results) == 1:
+        (result,) = results.values()
+        out = table("Register accesses", "access", "direct", "intercepted", "cycles", "cycles each")
+        for a in result.accesses.by_kind:
+            out.add_row(
+                a.kind,
+                number(a.direct),
+                number(a.intercepted),
+                number(a.cycles),
+                each(a.cycles, a.direct + a.intercepted),
+            )
+        return out
+    columns = [c for mode in results for c in (mode, "each")]
+    title = "Register accesses (i: intercepted), cycles each"
+    out = table(title, "access", *columns)
+    for kind in kinds:
+        cells: list[str] = []
+        for r in results.values():
+            found = next((a for a in r.accesses.by_kind if a.kind == kind), None)
+            if found is None:
+                cells += ["-", "-"]
+                continue
+            mark = "" if not found.intercepted else " i" if not found.direct else " i/d"
+            cells += [
+                number(found.direct + found.intercepted) + mark,
+                each(found.cycles, found.direct + found.intercepted),
+            ]
+        out.add_row(kind, *cells)
+    return out
+
+
+def switches(results: Results) -> Table | None:
+    """The mediated design's PMU switches and their register traffic; None without any."""
+    moved = {mode: r.switch for mode, r in results.items() if r.switch.loads or r.switch.puts}
+    if not moved:
+        return None
+    out = table("PMU switches", "", *(f"{mode} ({s.policy})" for mode, s in moved.items()))
+    for what in ("loads", "puts", "wrmsr", "rdmsr", "rdpmc", "lvtpc"):
+        out.add_row(what, *(number(getattr(s, what)) for s in moved.values()))
+    out.add_row("cycles", *(number(s.cycles) for s in moved.values()))
+    out.add_row("cycles each (load and put)", *(each(s.cycles, s.loads) for s in moved.values()))
+    out.add_row(
+        "cycles that host perf could not see",
+        *(number(s.host_blind_cycles) for s in moved.values()),
+    )
+    return out
+
+
+def costs(results: Results, top: int = TOP_COSTS) -> Table | None:
+    """Host cycles by kernel function, callees apart; the dearest in any mode."""
+    by_mode = {mode: by_function(r) for mode, r in results.items()}
+    totals = {mode: sum(cycles for _, cycles in f.values()) for mode, f in by_mode.items()}
+    by_mode = {mode: functions for mode, functions in by_mode.items() if totals[mode]}
+    if not by_mode:
+        return None
+    weight: dict[str, float] = {}
+    for mode, functions in by_mode.items():
+        for name, (_, cycles) in functions.items():
+            weight[name] = max(weight.get(name, 0.0), cycles / totals[mode])
+    shown = sorted(weight, key=lambda name: (-weight[name], name))[:top]
+    if len(by_mode) == 1:
+        ((mode, functions),) = by_mode.items()
+        out = table("Host cycles by kernel function", "function", "count", "cycles", "share")
+        for name in shown:
+            count, cycles = functions[name]
+            out.add_row(name, number(count), number(cycles), ratio(cycles, totals[mode]))
+    else:
+        columns = [c for mode in by_mode for c in (mode, "share")]
+        out = table("Host cycles by kernel function", "function", *columns)
+        for name in shown:
+            cells: list[str] = []
+            for mode, functions in by_mode.items():
+                _, cycles = functions.get(name, (0, 0))
+                cells += [number(cycles), ratio(cycles, totals[mode])] if cycles else ["-", "-"]
+            out.add_row(name, *cells)
+    return out
+
+
+def by_function(result: Result) -> dict[str, tuple[int, int]]:
+    """Return count and self cycles by innermost function."""
+    out: dict[str, tuple[int, int]] = {}
+    for cost in result.costs:
+        name = cost.stack.rpartition(";")[2]
+        count, cycles = out.get(name, (0, 0))
+        out[name] = (count + cost.count, cycles + cost.cycles)
+    return out
+
+
+def silent_errors(results: Results, most: int = 8) -> Table | None:
+    """The first episodes of silent loss; None without any."""
+    rows = [(mode, e) for mode, r in results.items() for e in r.silent_errors]
+    if not rows:
+        return None
+    title = (
+        f"Silent errors, the first {most} of {len(rows)}" if len(rows) > most else "Silent errors"
+    )
+    out = table(title, "event", "mode", "from TSC", "until TSC", "lost")
+    out.columns[1].justify = "left"
+    out.add_column("cause")
+    for mode, e in rows[:most]:
+        out.add_row(escape(e.event), mode, number(e.tsc), number(e.until), number(e.lost), e.cause)
+    return out
+
+
+def host_events(results: Results) -> Table | None:
+    """What became of the host's own perf events; None without any."""
+    rows = [(mode, e) for mode, r in results.items() for e in r.host_events]
+    if not rows:
+        return None
+    out = table("Host perf events", "event", "mode", "count", "running")
+    out.columns[1].justify = "left"
+    out.add_column("state")
+    for mode, e in rows:
+        running = ratio(e.time_running, e.time_enabled)
+        out.add_row(escape(e.event), mode, number(e.count), running, e.state)
+    return out

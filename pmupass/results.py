@@ -1,0 +1,347 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The documents: ``pmupass.result/1``, ``pmupass.diff/1`` and ``pmupass.bench/1``.
+
+The JSON Schemas in ``pmupass/schemas`` are generated from these types (:func:`schema`). Keys that
+may be missing are left out, never null; only ``overhead`` and ``standing_cost`` can be null. A
+version may gain keys, so readers must pass over those they do not know. Raw 64-bit register values
+are strings ``"0x…"``. Cycles are core cycles of host work, TSC values and times are TSC cycles.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import msgspec
+from msgspec import UNSET, Struct, UnsetType, field
+
+Value = str | int | float | bool | list[str]
+
+
+class ReportEvent(Struct, frozen=True):
+    """One perf event as the guest's own perf reported it; times in TSC cycles."""
+
+    event: str
+    config: str
+    value: int
+    enabled: int
+    running: int
+    samples: int
+    period: int
+
+
+class PmuShape(Struct, frozen=True):
+    """A PMU: architectural version (0: none) and numbers of counters."""
+
+    version: int
+    gp: int
+    fixed: int
+
+
+class Pmus(Struct, frozen=True):
+    """The silicon's PMU and the one that the guest's CPUID shows."""
+
+    hardware: PmuShape
+    guest: PmuShape
+
+
+class GuestReport(Struct, frozen=True):
+    """What a built-in guest says of its run; ``tsc_end - tsc_begin`` is the measured time."""
+
+    work: int
+    tsc_begin: int
+    tsc_end: int
+    ticks: int
+    pmis: int
+    pmis_empty: int
+    rotations: int
+    reads: int
+    exits: int
+    events: list[ReportEvent]
+
+
+class Guest(Struct, frozen=True):
+    """What became of the guest; ``emulated`` of its instructions were completed by KVM."""
+
+    instructions: int
+    emulated: int
+    tsc_cycles: int
+    core_cycles: int
+    stop: Literal["exit", "halted", "time", "shutdown", "interrupted"]
+    exit_value: int
+    serial: str
+    serial_truncated: bool
+    report: GuestReport | UnsetType = UNSET
+
+
+class Counter(Struct, frozen=True):
+    """One guest event: true, counted, and lost = true - counted split by cause.
+
+    ``enabled_cycles`` and ``running_cycles`` are what the guest believes, ``true_running_cycles``
+    is how long a counting counter really stood behind the event.
+    """
+
+    event: str
+    config: str
+    true: int
+    counted: int
+    lost: int
+    causes: dict[str, int]
+    filtered: bool
+    enabled_cycles: int
+    running_cycles: int
+    true_running_cycles: int
+    reads: int
+    wrong_reads: int
+    overflows: int
+    unread: int
+    scaled: int | UnsetType = UNSET
+
+
+class Reads(Struct, frozen=True):
+    """Counter reads by the guest, and how many of them returned something untrue."""
+
+    total: int
+    wrong: int
+
+
+class SilentError(Struct, frozen=True):
+    """One episode in which a guest event lost counts and nobody was told."""
+
+    event: str
+    tsc: int
+    until: int
+    lost: int
+    cause: str
+
+
+class Quantiles(Struct, frozen=True):
+    """A distribution."""
+
+    p50: int
+    p99: int
+    max: int
+
+
+class Pmi(Struct, frozen=True):
+    """PMIs that were due in the truth, and what became of them."""
+
+    due: int
+    delivered: int
+    coalesced: int
+    masked: int
+    dropped: int
+    latency_cycles: Quantiles
+    latency_instructions: Quantiles
+
+
+class Exit(Struct, frozen=True):
+    """VM-exits of one reason; a work profile asked for ``profile`` of them."""
+
+    reason: str
+    count: int
+    profile: int
+    cycles: int
+
+
+class AccessKind(Struct, frozen=True):
+    """PMU accesses of one kind; ``cycles`` is all of them together, exits included."""
+
+    kind: str
+    direct: int
+    intercepted: int
+    cycles: int
+
+
+class Accesses(Struct, frozen=True):
+    """Guest accesses to PMU MSRs and RDPMC."""
+
+    direct: int
+    intercepted: int
+    by_kind: list[AccessKind]
+
+
+class Switch(Struct, frozen=True):
+    """PMU switches between host and guest; all zero where there are none."""
+
+    policy: str
+    loads: int
+    puts: int
+    rdmsr: int
+    wrmsr: int
+    rdpmc: int
+    lvtpc: int
+    cycles: int
+    host_blind_cycles: int
+
+
+class Cost(Struct, frozen=True):
+    """Cycles spent in the innermost function of one call stack, callees apart."""
+
+    stack: str
+    count: int
+    cycles: int
+
+
+class HostEvent(Struct, frozen=True):
+    """A host perf event after the run."""
+
+    event: str
+    config: str
+    count: int
+    time_enabled: int
+    time_running: int
+    state: str
+
+
+class Host(Struct, frozen=True):
+    """The computer that pmupass ran on; nothing in a model's result depends on it."""
+
+    machine: str
+    cpu: str
+    cpus: int
+    kernel: str
+    python: str
+    pmupass: str
+    seconds: float
+
+
+class Result(Struct, frozen=True, kw_only=True):
+    """One run of one guest in one mode: ``pmupass.result/1``."""
+
+    schema: Literal["pmupass.result/1"] = "pmupass.result/1"
+    complete: bool
+    workload: str
+    mode: Literal["native", "emulated", "mediated"]
+    cpu: str
+    seed: int
+    settings: dict[str, Value]
+    pmu: Pmus
+    guest: Guest
+    counters: list[Counter]
+    reads: Reads
+    silent_errors: list[SilentError]
+    pmi: Pmi
+    exits: list[Exit]
+    accesses: Accesses
+    switch: Switch
+    costs: list[Cost]
+    overhead: float | None
+    standing_cost: float | None
+    not_modelled: list[str]
+    host_events: list[HostEvent]
+    stats: dict[str, int]
+    host: Host | UnsetType = UNSET
+
+    @property
+    def exit_count(self) -> int:
+        """VM-exits in all."""
+        return sum(e.count for e in self.exits)
+
+    @property
+    def own_exit_count(self) -> int:
+        """VM-exits that no work profile asked for."""
+        return sum(e.count - e.profile for e in self.exits)
+
+    @property
+    def cost_cycles(self) -> int:
+        """Core cycles of host work in all."""
+        return sum(cost.cycles for cost in self.costs)
+
+    @property
+    def failed(self) -> bool:
+        """Whether the guest reported failure: a non-zero exit value, or a triple fault."""
+        return self.guest.exit_value != 0 or self.guest.stop == "shutdown"
+
+
+class Refused(Struct, frozen=True):
+    """A mode that KVM refused, with the reason and what to change."""
+
+    refused: str
+
+
+# msgspec has no union of two structs without a tag; a mode that ran is told from a refused one
+# by its keys, as the schema says.
+if TYPE_CHECKING:
+    ModeResult = Result | Refused
+else:
+    ModeResult = Annotated[
+        Any,
+        msgspec.Meta(
+            extra_json_schema={"anyOf": [{"$ref": "#/$defs/Result"}, {"$ref": "#/$defs/Refused"}]}
+        ),
+    ]
+
+DifferenceClass = Literal["architectural", "accuracy", "cost", "host-visibility"]
+
+
+class Difference(Struct, frozen=True):
+    """One thing in which the modes differ; ``values`` by mode."""
+
+    kind: DifferenceClass = field(name="class")
+    what: str
+    values: dict[str, int | float | str | None]
+    expected: bool
+
+
+class Diff(Struct, frozen=True, kw_only=True):
+    """The same guest in several modes: ``pmupass.diff/1``."""
+
+    schema: Literal["pmupass.diff/1"] = "pmupass.diff/1"
+    complete: bool
+    workload: str
+    modes: dict[str, ModeResult]
+    differences: list[Difference]
+    verdict: str
+
+    @property
+    def results(self) -> dict[str, Result]:
+        """The modes that ran."""
+        return {name: r for name, r in self.modes.items() if isinstance(r, Result)}
+
+    @property
+    def refusals(self) -> dict[str, str]:
+        """The modes that were refused, with the reasons."""
+        return {name: r.refused for name, r in self.modes.items() if isinstance(r, Refused)}
+
+
+class Measurement(Struct, frozen=True):
+    """One figure of a benchmark, with the published one beside it where there is one."""
+
+    name: str
+    group: str
+    value: float | int
+    unit: str
+    published: float | int | UnsetType = UNSET
+    source: str | UnsetType = UNSET
+
+
+class Bench(Struct, frozen=True, kw_only=True):
+    """Figures of ``pmupass bench``: ``pmupass.bench/1``."""
+
+    schema: Literal["pmupass.bench/1"] = "pmupass.bench/1"
+    complete: bool
+    results: list[Measurement]
+    host: Host | UnsetType = UNSET
+
+
+DOCUMENTS: dict[str, type[Struct]] = {"result": Result, "diff": Diff, "bench": Bench}
+
+
+def encode(document: Struct) -> bytes:
+    """Return a document as JSON, indented, with a final newline; same document, same bytes."""
+    return msgspec.json.format(msgspec.json.encode(document), indent=2) + b"\n"
+
+
+def schema(name: str) -> dict[str, Any]:
+    """Return the JSON Schema of a document: result, diff or bench."""
+    types = [DOCUMENTS[name], *((Result, Refused) if name == "diff" else ())]
+    (body, *_), definitions = msgspec.json.schema_components(types, ref_template="#/$defs/{name}")
+    for definition in definitions.values():
+        if "schema" in definition["properties"]:
+            definition["required"].insert(0, "schema")
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "title": f"pmupass.{name}/1",
+        **body,
+        "$defs": definitions,
+    }

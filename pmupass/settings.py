@@ -1,0 +1,227 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The knobs of ``--set key=value``: what there is, of which type, and what it is by default.
+
+A key stands in a namespace. ``kvm.``, ``guest.`` and ``host.`` keys are listed here. ``cpu.``
+overrides a field of the CPU model, ``cost.`` the cycles of one entry of the cost table, and
+``profile.`` a rate of the work profile: their names come from the data, so they are checked where
+the data is loaded.
+"""
+
+from __future__ import annotations
+
+import difflib
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from pmupass.errors import UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+Scalar = str | int | bool
+OPEN_NAMESPACES = {
+    "cpu": "a field of the CPU model",
+    "cost": "the cycles of one kernel function",
+    "profile": "a rate of the work profile per 2^20 instructions",
+}
+LATER = {
+    "kvm.pmi": "PMIs come on the dedicated vector",
+    "host.nmi_watchdog": "open the watchdog's event yourself: --host-perf cycles:D",
+}
+SWITCH_POLICIES_LATER = ("entry-exit", "vcpu-loop", "lazy", "enlightened")
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """One key. ``default`` of None: it depends on the workload or the CPU, see ``doc``."""
+
+    key: str
+    kind: type
+    default: Scalar | None
+    doc: str
+    choices: tuple[str, ...] = ()
+    least: int = 0
+    most: int = 1 << 62
+
+    def parse(self, text: str) -> Scalar:
+        """Return the value that ``text`` says; UsageError names the valid ones."""
+        if self.kind is bool:
+            if text in ("1", "true", "on", "yes"):
+                return True
+            if text in ("0", "false", "off", "no"):
+                return False
+            raise UsageError(f"--set {self.key}={text}: valid values are 1 and 0")
+        if self.choices:
+            if text in self.choices:
+                return text
+            raise UsageError(
+                f"--set {self.key}={text}: valid values are {', '.join(self.choices)}"
+                + near(text, self.choices)
+            )
+        if self.kind is int:
+            try:
+                value = int(text, 0)
+            except ValueError:
+                value = self.least - 1
+            if not self.least <= value <= self.most:
+                raise UsageError(
+                    f"--set {self.key}={text}: valid values are whole numbers from "
+                    f"{self.least} to {self.most}"
+                )
+            return value
+        return text
+
+
+SETTINGS: tuple[Setting, ...] = (
+    Setting(
+        "kvm.interception",
+        str,
+        "upstream",
+        "which accesses a mediated vPMU intercepts: as Linux 7.0 does, as the RFC of 2024 did "
+        "(all direct but selectors and FIXED_CTR_CTRL), or none",
+        choices=("upstream", "rfc2024", "none"),
+    ),
+    Setting("kvm.max_fixed_counters", int, 3, "fixed counters KVM offers a guest at most", most=4),
+    Setting(
+        "kvm.max_gp_counters", int, 8, "GP counters KVM offers a guest at most", least=1, most=8
+    ),
+    Setting(key="kvm.apicv", kind=bool, default=True, doc="EOI, TPR and APIC reads without exits"),
+    Setting(
+        "guest.hz", int, 1000, "timer interrupts a second in the guest, 0 for none", most=10000
+    ),
+    Setting(
+        "guest.linux",
+        str,
+        "6.9",
+        "how the guest's tick adjusts sampling periods: GLOBAL_CTRL off and on around each event "
+        "(6.8) or once per PMU (6.9)",
+        choices=("6.8", "6.9"),
+    ),
+    Setting("guest.mux_interval_ms", int, 1, "multiplexing interval, ms", least=1, most=10000),
+    Setting(
+        "guest.pmu",
+        str,
+        None,
+        "leave the guest's PMU alone, or run the events (default idle for exit-storm, else busy)",
+        choices=("idle", "busy"),
+    ),
+    Setting("guest.gp_counters", int, None, "GP counters of this guest (default: all)", most=8),
+    Setting(
+        "guest.fixed_counters", int, None, "fixed counters of this guest (default: all)", most=4
+    ),
+    Setting("guest.memory_mb", int, 512, "RAM of the guest, MiB", least=4, most=65536),
+    Setting("guest.profile", str, "spec-int", "work profile (pmupass list profiles)"),
+    Setting(
+        "guest.phase_us", int, 20, "time between the starts of two sampling events, us", most=10**6
+    ),
+    Setting(
+        "guest.chunk",
+        int,
+        None,
+        "instructions of work between two steps of the program (default by workload and profile)",
+        least=1,
+        most=10**9,
+    ),
+    Setting(
+        "guest.kernel",
+        int,
+        None,
+        "share of the work done in the guest's kernel, of 1024 (default by profile)",
+        most=1024,
+    ),
+)
+BY_KEY = {setting.key: setting for setting in SETTINGS}
+
+
+class Settings:
+    """Resolved settings: every listed key with its value, and the open namespaces' overrides."""
+
+    def __init__(self, values: Mapping[str, Scalar], overrides: Mapping[str, str]) -> None:
+        self._values = dict(values)
+        self._overrides = dict(overrides)
+
+    def integer(self, key: str) -> int:
+        """Return a numeric setting; KeyError if it has no value."""
+        return int(self._values[key])
+
+    def optional(self, key: str) -> int | None:
+        """Return a numeric setting, None if nobody set it."""
+        value = self._values.get(key)
+        return None if value is None else int(value)
+
+    def text(self, key: str) -> str:
+        """Return a setting as text."""
+        return str(self._values[key])
+
+    def flag(self, key: str) -> bool:
+        """Return a yes-or-no setting."""
+        return bool(self._values[key])
+
+    def namespace(self, name: str) -> dict[str, str]:
+        """Return the overrides of an open namespace, without its prefix."""
+        prefix = f"{name}."
+        return {
+            key.removeprefix(prefix): value
+            for key, value in self._overrides.items()
+            if key.startswith(prefix)
+        }
+
+    def with_defaults(self, values: Mapping[str, Scalar]) -> Settings:
+        """Return these settings with values for keys that have none yet."""
+        return Settings({**values, **self._values}, self._overrides)
+
+    def as_dict(self) -> dict[str, Scalar]:
+        """Return every resolved setting by key, sorted."""
+        return dict(sorted({**self._values, **self._overrides}.items()))
+
+
+def resolve(assignments: Iterable[str], defaults: Mapping[str, Scalar] | None = None) -> Settings:
+    """Resolve ``key=value`` texts over a workload's defaults over the general ones.
+
+    UsageError for a text without ``=``, an unknown key (with near matches) or value.
+    """
+    values = {s.key: s.default for s in SETTINGS if s.default is not None}
+    values.update(defaults or {})
+    overrides: dict[str, str] = {}
+    for assignment in assignments:
+        key, equals, value = assignment.partition("=")
+        key, value = key.strip(), value.strip()
+        if not equals or not key or not value:
+            raise UsageError(
+                f"--set {assignment}: write key=value, for instance --set guest.hz=250"
+            )
+        namespace, dot, rest = key.partition(".")
+        if dot and rest and namespace in OPEN_NAMESPACES:
+            overrides[key] = value
+        elif key in BY_KEY:
+            values[key] = BY_KEY[key].parse(value)
+        else:
+            raise UsageError(_unknown(key))
+    return Settings(values, overrides)
+
+
+def _unknown(key: str) -> str:
+    if key in LATER:
+        return f"--set {key}: not in this version; {LATER[key]}"
+    hint = near(key, BY_KEY)
+    if not hint:
+        in_namespace = [k for k in BY_KEY if k.startswith(key.partition(".")[0] + ".")]
+        hint = "; there is " + ", ".join(in_namespace or [*BY_KEY, "cpu.*", "cost.*", "profile.*"])
+    return f"--set {key}: no such setting{hint}"
+
+
+def near(word: str, words: Iterable[str]) -> str:
+    """Return ``; did you mean a or b?`` for the near matches of a word, or nothing."""
+    matches = difflib.get_close_matches(word, list(words), n=3, cutoff=0.6)
+    return f"; did you mean {' or '.join(matches)}?" if matches else ""
+
+
+def check_switch_policy(policy: str) -> str:
+    """Return the switch policy; UsageError for one that this version does not have."""
+    if policy == "upstream":
+        return policy
+    if policy in SWITCH_POLICIES_LATER:
+        raise UsageError(f"--switch {policy}: not in this version; only upstream is")
+    raise UsageError(
+        f"--switch {policy}: no such policy" + near(policy, ("upstream", *SWITCH_POLICIES_LATER))
+    )

@@ -1,0 +1,170 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The sentence under a report, computed from the numbers above it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from pmupass.results import Counter, Result
+
+GLOBAL_KINDS = ("wrmsr-global-ctrl", "rdmsr-global-status", "wrmsr-global-ovf-ctrl")
+DATA_KINDS = (
+    ("RDPMC", ("rdpmc",)),
+    ("GLOBAL_*", GLOBAL_KINDS),
+    ("counters", ("wrmsr-counter", "rdmsr-counter")),
+)
+CONTROL_KINDS = (
+    ("selectors", ("wrmsr-evntsel", "rdmsr-evntsel")),
+    ("FIXED_CTR_CTRL", ("wrmsr-fixed-ctr-ctrl",)),
+)
+
+
+def of_run(result: Result) -> str:
+    """Say what one run came to."""
+    parts = [_accuracy(result)]
+    if result.overhead is not None and result.overhead:
+        parts.append(f"profiling took {100 * result.overhead:.2f}% of the guest's time")
+    if result.standing_cost is not None and abs(result.standing_cost) >= 0.00005:
+        parts.append(f"the vPMU takes {100 * result.standing_cost:.2f}% even when nobody profiles")
+    if result.own_exit_count:
+        parts.append(f"{result.own_exit_count:,} VM-exits")
+    text = "; ".join(parts) + "."
+    return text if result.complete else f"Interrupted, so far: {text}"
+
+
+def of_diff(modes: Mapping[str, Result], refusals: Mapping[str, str]) -> str:
+    """Say in one sentence how the modes compare."""
+    if not modes:
+        return "No mode ran: " + "; ".join(f"{m}: {reason}" for m, reason in refusals.items())
+    parts: list[str] = []
+    if "emulated" in modes and "mediated" in modes:
+        parts += _emulated_against_mediated(modes["emulated"], modes["mediated"])
+    parts.append(_overheads(modes))
+    parts.append(_losses(modes))
+    parts += [f"{mode} was refused" for mode in refusals]
+    text = "; ".join(part for part in parts if part)
+    return text[:1].upper() + text[1:] + "."
+
+
+def _accuracy(result: Result) -> str:
+    losers = [c for c in result.counters if c.lost and not c.filtered]
+    filtered = [c for c in result.counters if c.filtered]
+    if not result.counters:
+        text = "The guest counted nothing"
+    elif losers:
+        worst = max(losers, key=lambda c: abs(c.lost) / max(c.true, 1))
+        text = (
+            f"{len(losers)} of {len(result.counters)} events counted wrong, worst {worst.event}: "
+            + _loss(worst)
+        )
+    else:
+        counted = len(result.counters) - len(filtered)
+        text = (
+            f"All {counted} events counted exactly" if counted != 1 else "The event counted exactly"
+        )
+        text = "No event was allowed to count" if not counted else text
+    if filtered:
+        text += f"; the event filter denied {', '.join(c.event for c in filtered)}"
+    if result.silent_errors:
+        text += f"; {_count(len(result.silent_errors), 'silent error')}"
+    return text
+
+
+def _loss(counter: Counter) -> str:
+    causes = sorted(counter.causes, key=lambda name: -abs(counter.causes[name]))
+    share = f" ({100 * counter.lost / counter.true:.2f}%)" if counter.true else ""
+    why = f", {' and '.join(causes[:2])}" if causes else ""
+    return f"{counter.lost:,} of {counter.true:,} lost{share}{why}"
+
+
+def _count(n: int, what: str) -> str:
+    return f"{n:,} {what}" if n == 1 else f"{n:,} {what}s"
+
+
+def _emulated_against_mediated(emulated: Result, mediated: Result) -> list[str]:
+    a, b = emulated.own_exit_count, mediated.own_exit_count
+    if not a or not b:
+        return []
+    if b > a:
+        return [
+            f"mediated takes {b / a:.2f} times as many VM-exits as emulated ({b:,} against {a:,})"
+        ]
+    if a == b:
+        text = f"mediated takes as many VM-exits as emulated ({a:,})"
+    else:
+        text = (
+            f"mediated takes {a / b:.2f} times fewer VM-exits than emulated ({b:,} against {a:,})"
+        )
+    reason = why_exits(emulated, mediated)
+    return [text + (f" because {reason}" if reason else "")]
+
+
+def why_exits(emulated: Result, mediated: Result) -> str:
+    """Say which accesses stopped exiting and which did not, from what the guest did."""
+    kept: list[str] = []
+    freed: list[str] = []
+    for label, kinds in DATA_KINDS:
+        if _intercepted(emulated, kinds):
+            (kept if _intercepted(mediated, kinds) else freed).append(label)
+    if not kept and not freed:
+        return ""
+    hardware, guest = mediated.pmu.hardware, mediated.pmu.guest
+    exposed = []
+    if guest.gp != hardware.gp:
+        exposed.append(f"{guest.gp} of {hardware.gp} GP counters exposed")
+    if guest.fixed != hardware.fixed:
+        exposed.append(f"{guest.fixed} of {hardware.fixed} fixed counters exposed")
+    if kept:
+        stay = f"{_join(kept)} {'stays' if kept == ['RDPMC'] else 'stay'} intercepted"
+        note = f" ({', '.join(exposed)})" if exposed else ""
+        rest = f" and only {_join(freed)} became direct" if freed else ""
+        return stay + note + rest
+    are = "is" if freed == ["RDPMC"] else "are"
+    still = [label for label, kinds in CONTROL_KINDS if _intercepted(mediated, kinds)]
+    rest = f"only {_join(still)} still exit" if still else "no PMU access exits"
+    return f"{_join(freed)} {are} direct and {rest}"
+
+
+def _intercepted(result: Result, kinds: tuple[str, ...]) -> bool:
+    return any(a.kind in kinds and a.intercepted for a in result.accesses.by_kind)
+
+
+def _join(words: list[str]) -> str:
+    return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} and {words[-1]}"
+
+
+def _overheads(modes: Mapping[str, Result]) -> str:
+    known = {
+        mode: r.overhead for mode, r in modes.items() if r.overhead is not None and r.overhead != 0
+    }
+    if known:
+        listed = ", ".join(f"{100 * value:.2f}% {mode}" for mode, value in known.items())
+        return f"profiling costs {listed}"
+    standing = {mode: r.standing_cost for mode, r in modes.items() if r.standing_cost is not None}
+    if not standing:
+        return ""
+    listed = ", ".join(f"{100 * value:.2f}% {mode}" for mode, value in standing.items())
+    return f"the idle vPMU costs {listed}"
+
+
+def _losses(modes: Mapping[str, Result]) -> str:
+    losing = {
+        mode: [c for c in r.counters if c.lost and not c.filtered] for mode, r in modes.items()
+    }
+    if not any(r.counters for r in modes.values()):
+        return ""
+    if not any(losing.values()):
+        return "no mode loses a count" if len(modes) > 1 else "no count is lost"
+    texts = []
+    for mode, counters in losing.items():
+        if not counters:
+            continue
+        worst = max(counters, key=lambda c: abs(c.lost) / max(c.true, 1))
+        texts.append(f"{mode} miscounts {worst.event}: {_loss(worst)}")
+    exact = [mode for mode, counters in losing.items() if not counters]
+    if exact:
+        texts.append(f"{_join(exact)} {'is' if len(exact) == 1 else 'are'} exact")
+    return "; ".join(texts)

@@ -1,0 +1,81 @@
+# SPDX-License-Identifier: Apache-2.0
+"""``pmupass list`` and ``pmupass policy``."""
+
+from collections.abc import Callable
+
+import pytest
+
+from pmupass.cli.listing import LISTS
+
+
+@pytest.mark.parametrize("what", LISTS)
+def test_lists_fit_and_are_not_empty(pmupass: Callable, what: str) -> None:
+    outcome = pmupass("list", what)
+    assert outcome.status == 0
+    lines = outcome.out.splitlines()
+    assert len(lines) > 2
+    assert max(map(len, lines)) <= 100
+
+
+def test_lists_name_what_the_issue_asks_for(pmupass: Callable) -> None:
+    assert "sapphire-rapids" in pmupass("list", "cpus").out
+    assert "skylake-sp" in pmupass("list", "cpus").out
+    for workload in ("perf-stat", "perf-record", "self-monitor", "exit-storm"):
+        assert workload in pmupass("list", "workloads").out
+    for profile in ("spec-int", "memory-bound", "kernel-mix"):
+        assert profile in pmupass("list", "profiles").out
+    assert "fixed 3" in pmupass("list", "events").out
+    assert "fixed 3" not in pmupass("list", "events", "--cpu", "skylake-sp").out
+
+
+def test_an_unknown_list_names_near_ones(pmupass: Callable) -> None:
+    outcome = pmupass("list", "evnts")
+    assert outcome.status == 2
+    assert "did you mean events" in outcome.err
+
+
+def test_an_unknown_cpu_names_those_there_are(pmupass: Callable) -> None:
+    outcome = pmupass("policy", "--cpu", "pentium")
+    assert outcome.status == 2
+    assert "sapphire-rapids" in outcome.err
+
+
+def row(text: str, register: str) -> str:
+    """Return the line of a register in the policy table."""
+    return next(line for line in text.splitlines() if line.startswith(register))
+
+
+def test_skylake_matches_the_talk(pmupass: Callable) -> None:
+    outcome = pmupass("policy", "--cpu", "skylake-sp")
+    assert outcome.status == 0
+    assert "upstream decides as rfc2024, the arrangement of the talk, does." in outcome.out
+    assert row(outcome.out, "RDPMC").split()[:3] == ["RDPMC", "direct", "direct"]
+
+
+def test_sapphire_rapids_does_not_and_says_why(pmupass: Callable) -> None:
+    outcome = pmupass("policy")
+    assert row(outcome.out, "RDPMC").split()[:3] == ["RDPMC", "exits", "direct"]
+    assert "guest has 3 of 4 fixed counters" in outcome.out
+    assert max(map(len, outcome.out.splitlines())) <= 100
+
+
+def test_exposing_the_fourth_fixed_counter_makes_it_match(pmupass: Callable) -> None:
+    outcome = pmupass("policy", "--set", "kvm.max_fixed_counters=4")
+    assert "upstream decides as rfc2024" in outcome.out
+
+
+def test_a_guest_with_fewer_counters_does_not_match(pmupass: Callable) -> None:
+    outcome = pmupass("policy", "--cpu", "skylake-sp", "--set", "guest.gp_counters=2")
+    assert row(outcome.out, "RDPMC").split()[:2] == ["RDPMC", "exits"]
+    assert "guest has 2 of 4 GP counters" in outcome.out
+
+
+def test_interception_none_has_a_column(pmupass: Callable) -> None:
+    outcome = pmupass("policy", "--set", "kvm.interception=none")
+    assert row(outcome.out, "IA32_PERFEVTSELn").split()[2:5] == ["exits", "exits", "direct"]
+
+
+@pytest.mark.parametrize(("mode", "decision"), [("emulated", "exits"), ("native", "direct")])
+def test_the_other_modes(pmupass: Callable, mode: str, decision: str) -> None:
+    outcome = pmupass("policy", "--mode", mode)
+    assert row(outcome.out, "RDPMC").split()[1] == decision

@@ -1,0 +1,224 @@
+# SPDX-License-Identifier: Apache-2.0
+"""``pmupass run`` and ``diff-modes``: documents, tables and exit statuses."""
+
+import json
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Callable
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import pytest
+
+from pmupass.bench import images
+
+QUICK = ("--time", "2ms")
+
+
+def validate(document: Any, name: str) -> None:
+    """Hold a document against the schema that the package carries."""
+    text = (resources.files("pmupass") / "schemas" / f"{name}.json").read_text(encoding="utf-8")
+    jsonschema.validate(document, json.loads(text))
+
+
+@pytest.fixture
+def image(tmp_path: Path) -> Callable[[bytes], str]:
+    """Return a function that writes a guest image and returns its path."""
+
+    def write(data: bytes) -> str:
+        path = tmp_path / "guest.elf"
+        path.write_bytes(data)
+        return str(path)
+
+    return write
+
+
+@pytest.mark.parametrize("workload", ["perf-stat", "perf-record", "self-monitor", "exit-storm"])
+@pytest.mark.parametrize("mode", ["native", "emulated", "mediated"])
+def test_every_workload_in_every_mode(pmupass: Callable, workload: str, mode: str) -> None:
+    outcome = pmupass("run", workload, "--mode", mode, *QUICK, "--json")
+    assert outcome.status == 0, outcome.err
+    document = outcome.document
+    validate(document, "result")
+    assert document["workload"] == workload
+    assert document["mode"] == mode
+    assert document["complete"] is True
+    assert document["guest"]["exit_value"] == 0
+    assert document["host"]["cpus"] >= 1
+
+
+def test_json_is_the_same_every_time(pmupass: Callable) -> None:
+    command = ("run", "perf-record", *QUICK, "--no-host", "--json")
+    assert pmupass(*command).out == pmupass(*command).out
+
+
+def test_events_may_be_given_in_parts(pmupass: Callable) -> None:
+    """``-e a -e b`` is ``-e a,b``, as perf has it; a repetition is an event of its own."""
+    command = ("run", "perf-stat", *QUICK, "--json", "-e", "loads,cycles", "-e", "cycles:u")
+    document = pmupass(*command).document
+    assert document["settings"]["events"] == ["loads", "cycles", "cycles:u"]
+    assert {c["event"] for c in document["counters"]} == {"loads", "cycles", "cycles:u"}
+
+
+def test_an_event_that_is_not_modelled_counts_zero_and_is_listed(pmupass: Callable) -> None:
+    document = pmupass("run", "perf-stat", *QUICK, "-e", "uops_issued.any", "--json").document
+    assert document["not_modelled"] == ["uops_issued.any"]
+    assert document["counters"][0]["true"] == document["counters"][0]["counted"] == 0
+    text = pmupass("run", "perf-stat", *QUICK, "-e", "uops_issued.any").out
+    assert "Not modelled, they count zero: uops_issued.any" in text
+
+
+def test_more_events_than_counters_are_scaled(pmupass: Callable) -> None:
+    events = "branches,branch-misses,cache-references,cache-misses,loads,stores"
+    command = ("run", "perf-stat", "--cpu", "skylake-sp", "-e", events, "--time", "20ms")
+    counters = pmupass(*command, "--json").document["counters"]
+    assert len(counters) == 6
+    for counter in counters:
+        assert counter["lost"] == 0
+        assert counter["running_cycles"] < counter["enabled_cycles"]
+        assert counter["scaled"] > counter["counted"]
+    assert "scaled" in pmupass(*command).out
+
+
+def test_json_into_a_file_keeps_the_tables(pmupass: Callable, tmp_path: Path) -> None:
+    target = tmp_path / "result.json"
+    outcome = pmupass("run", "perf-stat", *QUICK, f"--json={target}")
+    assert outcome.status == 0
+    assert outcome.out.startswith("perf-stat, mediated on sapphire-rapids, seed 1\n")
+    validate(json.loads(target.read_text(encoding="utf-8")), "result")
+
+
+def test_tables_fit(pmupass: Callable) -> None:
+    for command in ("run", "diff-modes"):
+        outcome = pmupass(command, "perf-record", *QUICK)
+        assert outcome.status == 0
+        assert max(map(len, outcome.out.splitlines())) <= 100
+
+
+def test_diff_modes(pmupass: Callable) -> None:
+    outcome = pmupass("diff-modes", "perf-record", *QUICK, "--json")
+    assert outcome.status == 0
+    document = outcome.document
+    validate(document, "diff")
+    assert list(document["modes"]) == ["native", "emulated", "mediated"]
+    assert not [d for d in document["differences"] if not d["expected"]]
+    assert document["verdict"].startswith("Mediated takes ")
+
+
+def test_a_refused_mode_is_status_3_only_if_it_was_named(pmupass: Callable) -> None:
+    busy = ("diff-modes", "perf-stat", *QUICK, "--host-perf", "cycles:D", "--json")
+    outcome = pmupass(*busy)
+    assert outcome.status == 0
+    validate(outcome.document, "diff")
+    assert "-EBUSY" in outcome.document["modes"]["mediated"]["refused"]
+    assert pmupass(*busy, "--modes", "emulated,mediated").status == 3
+    assert pmupass(*busy, "--modes", "mediated").status == 3
+    assert pmupass("run", "perf-stat", *QUICK, "--host-perf", "cycles:D").status == 3
+
+
+def test_a_guest_that_fails_is_status_1(pmupass: Callable, image: Callable) -> None:
+    outcome = pmupass("run", image(images.elf(b"\xb0\x01\xe7\xf4")), "--json")
+    assert outcome.status == 1
+    validate(outcome.document, "result")
+    assert outcome.document["guest"]["exit_value"] & 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["run", "perf-stat", "-e", "cyles"], "did you mean cycles"),
+        (["run", "perf-record", "-F", "1", "-c", "1"], "exclude each other"),
+        (["run", "perf-stat", "--mode", "meditated"], "did you mean mediated"),
+        (["diff-modes", "perf-stat", "--modes", "native,"], "no mode ''"),
+        (["run", "perf-stat", "--time", "5"], "--time 5"),
+        (["run", "perf-stat", "--set", "guest.hertz=5"], "did you mean guest.hz"),
+        (["run", "perf-stat", "--switch", "lazy"], "not in this version"),
+        (["run", "perf-stat", "--cpu", "pentium"], "sapphire-rapids"),
+        (["run", "perf-stat", "--host-perf", "cycles:Q"], "modifier"),
+        (["run", "perf-sta"], "did you mean perf-stat"),
+        (["run"], "WORKLOAD is missing"),
+        (["bench", "sped"], "did you mean speed"),
+    ],
+)
+def test_usage_errors_are_status_2(pmupass: Callable, arguments: list[str], says: str) -> None:
+    outcome = pmupass(*arguments)
+    assert outcome.status == 2
+    assert outcome.out == ""
+    assert says in outcome.err
+
+
+@pytest.mark.parametrize(
+    ("data", "says"),
+    [
+        (b"", "the file is empty"),
+        (b"#!/bin/sh\n", "malformed guest image"),
+        (images.empty(1)[:60], "malformed guest image"),
+        (images.empty(1)[:4] + b"\x01" + images.empty(1)[5:], "malformed guest image"),
+        (images.empty(1)[:16] + b"\x03" + images.empty(1)[17:], "-static -no-pie"),
+    ],
+)
+def test_bad_images_are_status_3(
+    pmupass: Callable, image: Callable, data: bytes, says: str
+) -> None:
+    outcome = pmupass("run", image(data))
+    assert outcome.status == 3
+    assert says in outcome.err
+    assert len(outcome.err.splitlines()) == 1
+
+
+def test_a_missing_file_is_status_3(pmupass: Callable) -> None:
+    assert pmupass("run", "/nowhere/guest.elf").status == 3
+
+
+def test_a_bad_filter_is_status_3_and_points_at_the_line(pmupass: Callable, tmp_path: Path) -> None:
+    path = tmp_path / "filter.toml"
+    path.write_text('action = "allow"\nevents = ["no_such_event"]\n', encoding="utf-8")
+    outcome = pmupass("run", "perf-stat", "--filter", str(path))
+    assert outcome.status == 3
+    assert f"{path}:2: " in outcome.err
+
+
+def test_a_denied_event_is_said_and_no_error(pmupass: Callable, tmp_path: Path) -> None:
+    path = tmp_path / "filter.toml"
+    path.write_text('action = "deny"\nevents = ["branches"]\nfixed = []\n', encoding="utf-8")
+    outcome = pmupass("run", "perf-stat", *QUICK, "--filter", str(path), "--json")
+    assert outcome.status == 0, outcome.err
+    document = outcome.document
+    branches = next(c for c in document["counters"] if c["event"] == "branches")
+    assert branches["filtered"]
+    assert branches["counted"] == 0
+    assert branches["causes"] == {"filtered": branches["true"]}
+    assert document["silent_errors"] == []
+    assert "denied branches" in pmupass("run", "perf-stat", *QUICK, "--filter", str(path)).out
+
+
+def test_an_unimplemented_instruction_is_status_4(pmupass: Callable, image: Callable) -> None:
+    outcome = pmupass("run", image(images.elf(b"\x0f\x28\xc1")))
+    assert outcome.status == 4
+    assert "unimplemented instruction at 0x100078: 0f 28 c1" in outcome.err
+    assert outcome.out == ""
+
+
+def test_ctrl_c_gives_the_partial_result(image: Callable) -> None:
+    """Status 130, whole JSON, ``"complete": false``."""
+    endless = image(images.elf(b"\xeb\xfe"))
+    process = subprocess.Popen(
+        ["pmupass", "run", endless, "--json"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    time.sleep(1.5)
+    os.kill(process.pid, signal.SIGINT)
+    out, err = process.communicate(timeout=30)
+    assert process.returncode == 130, err
+    document = json.loads(out)
+    validate(document, "result")
+    assert document["complete"] is False
+    assert document["guest"]["stop"] == "interrupted"
+    assert document["guest"]["instructions"] > 0
+    assert err == ""

@@ -1,0 +1,174 @@
+# SPDX-License-Identifier: Apache-2.0
+"""CPU models: the files are whole, the facts are those of the silicon, overrides are checked."""
+
+from pathlib import Path
+
+import pytest
+
+from pmupass import cpus
+from pmupass.cpus.model import OVERRIDES
+from pmupass.errors import UsageError
+from pmupass.events.table import EventTable
+
+NAMES = ("sapphire-rapids", "skylake-sp")
+
+
+def test_the_models_of_this_version_are_there() -> None:
+    assert set(NAMES) <= set(cpus.names())
+    assert cpus.names() == sorted(cpus.names())
+
+
+@pytest.mark.parametrize("name", cpus.names())
+def test_every_file_is_valid_and_fits_the_core(name: str) -> None:
+    cpu = cpus.load(name)
+    pmu = cpu.pmu
+    assert cpu.name == name
+    assert pmu.nr_gp <= 16, "PP_MAX_GP"
+    assert pmu.nr_fixed <= 8, "PP_MAX_FIXED"
+    assert [fixed.counter for fixed in cpu.fixed] == list(range(pmu.nr_fixed))
+    assert cpu.clock.max_khz >= cpu.core_khz >= cpu.tsc_khz
+
+
+@pytest.mark.parametrize("name", cpus.names())
+def test_timing_has_the_fields_of_the_header(name: str, root: Path) -> None:
+    header = (root / "csrc" / "pmupass.h").read_text(encoding="utf-8")
+    body = header.split("struct pp_timing {")[1].split("}")[0]
+    fields = body.replace("uint32_t", "").replace("\n", "").replace("\t", "").replace(";", ",")
+    assert set(cpus.load(name).timing) == {f.strip() for f in fields.split(",") if f.strip()}
+
+
+@pytest.mark.parametrize("name", cpus.names())
+def test_every_fed_encoding_has_one_meaning(name: str) -> None:
+    cpu = cpus.load(name)
+    encodings = [code for codes in cpu.feeds.values() for code in codes]
+    assert len(encodings) == len(set(encodings))
+    placed = [code for fixed in cpu.fixed for code in (*fixed.also, *fixed.only)]
+    assert len(placed) == len(set(placed))
+    for fixed in cpu.fixed:
+        for code in (*fixed.also, *fixed.only):
+            assert cpu.feed_of(code) == fixed.counts, hex(code)
+
+
+@pytest.mark.parametrize("name", cpus.names())
+def test_every_feed_is_a_base_event(name: str, def_list) -> None:
+    assert set(cpus.load(name).feeds) <= {text for _, text in def_list("base_events")}
+
+
+@pytest.mark.parametrize("name", cpus.names())
+def test_a_fact_has_a_source(name: str, root: Path) -> None:
+    """Every line that sets a fact carries a comment, or stands under one."""
+    text = (root / "pmupass" / "cpus" / f"{name}.toml").read_text(encoding="utf-8")
+    facts = text.split("[silicon]")[1].split("[feeds]")[0].splitlines()
+    commented = False
+    for line in facts:
+        if "=" in line.partition("#")[0]:
+            assert "#" in line or commented, line
+        commented = line.lstrip().startswith("#")
+
+
+def test_sapphire_rapids() -> None:
+    cpu = cpus.load("sapphire-rapids")
+    pmu = cpu.pmu
+    assert (pmu.version, pmu.nr_gp, pmu.nr_fixed, pmu.gp_width, pmu.fixed_width) == (
+        5,
+        8,
+        4,
+        48,
+        48,
+    )
+    assert cpu.exit_save_global_ctrl
+    assert pmu.fw_write
+    assert cpu.signature.eax == 0x806F8
+    # 3.0 GHz over a TSC of 2.0 GHz: two TSC cycles in three core cycles.
+    assert (cpu.timing["ref_num"], cpu.timing["ref_den"]) == (2, 3)
+    assert cpu.timing["issue_width"] == 6
+
+
+def test_skylake_sp() -> None:
+    cpu = cpus.load("skylake-sp")
+    pmu = cpu.pmu
+    assert (pmu.version, pmu.nr_gp, pmu.nr_fixed, pmu.gp_width, pmu.fixed_width) == (
+        4,
+        4,
+        3,
+        48,
+        48,
+    )
+    assert not cpu.exit_save_global_ctrl
+    assert cpu.signature.eax == 0x50654
+    assert cpu.timing["issue_width"] == 4
+    assert cpu.feed_of(0x013C) is None, "the crystal clock is not modelled"
+    assert "slots" not in cpu.feeds
+
+
+def test_features_that_are_not_modelled_are_kept_from_guests() -> None:
+    for name in NAMES:
+        assert cpus.load(name).pmu.perf_capabilities == 1 << 13
+
+
+def test_constraints_follow_perf() -> None:
+    """Raw 0xc0 and 0x3c fit their fixed counter and any GP; pseudo-encodings the fixed one only."""
+    spr, skx = (cpus.load(name) for name in NAMES)
+    assert spr.counters_of(0x00C0) == 1 << 32 | 0xFF
+    assert spr.counters_of(0x003C) == 1 << 33 | 0xFF
+    assert spr.counters_of(0x013C) == 1 << 34 | 0xFF
+    assert spr.counters_of(0x0300) == 1 << 34
+    assert spr.counters_of(0x0400) == 1 << 35
+    assert spr.counters_of(0x00C4) is None
+    assert skx.counters_of(0x00C0) == 1 << 32 | 0xF
+    assert skx.counters_of(0x0300) == 1 << 34
+    assert skx.counters_of(0x013C) is None
+
+
+def test_overrides() -> None:
+    cpu = cpus.load(
+        "sapphire-rapids",
+        {
+            "skid_cycles": "0x10",
+            "core_khz": 4_000_000,
+            "simple": "64",
+            "exit_save_global_ctrl": "0",
+        },
+    )
+    assert cpu.skid_cycles == 16
+    assert (cpu.timing["ref_num"], cpu.timing["ref_den"]) == (1, 2)
+    assert cpu.timing["simple"] == 64
+    assert not cpu.exit_save_global_ctrl
+
+
+@pytest.mark.parametrize("key", OVERRIDES)
+def test_every_override_that_is_named_works(key: str) -> None:
+    assert cpus.load("skylake-sp", {key: "1"})
+
+
+@pytest.mark.parametrize(
+    ("overrides", "words"),
+    [
+        ({"frequency": 1}, ["no setting cpu.frequency", "core_khz", "skid_cycles", "llc_miss"]),
+        ({"simple": "fast"}, ["cpu.simple=fast", "whole number"]),
+        ({"simple": "0"}, ["cpu.simple=0", ">= 1"]),
+        ({"core_khz": "-5"}, ["cpu.core_khz=-5", ">= 1"]),
+        ({"exit_save_global_ctrl": "maybe"}, ["cpu.exit_save_global_ctrl=maybe", "true or false"]),
+        ({"issue_width": "65"}, ["issue_width", "<= 64"]),
+    ],
+)
+def test_a_bad_override_says_what_is_valid(
+    overrides: dict[str, int | str], words: list[str]
+) -> None:
+    with pytest.raises(UsageError) as error:
+        cpus.load("skylake-sp", overrides)
+    for word in words:
+        assert word in str(error.value)
+
+
+def test_an_unknown_model_names_the_known_ones() -> None:
+    with pytest.raises(UsageError, match=r"no CPU model 'pentium'; there is .*skylake-sp"):
+        cpus.load("pentium")
+
+
+@pytest.mark.parametrize("name", cpus.names())
+def test_what_is_listed_as_not_fed_is_not_fed(name: str) -> None:
+    table = EventTable(cpus.load(name))
+    for key, why in table.cpu.not_fed.items():
+        assert table.feed_of(int(key, 16)) is None
+        assert table.not_fed(int(key, 16)) == why

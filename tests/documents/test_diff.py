@@ -1,0 +1,73 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Differences have the right class, and are expected where the design is known to lose."""
+
+from collections.abc import Callable
+
+import msgspec
+
+from pmupass import diff, results
+
+Make = Callable[..., results.Result]
+
+
+def found(document: results.Diff) -> dict[str, results.Difference]:
+    """Return the differences by what they are about."""
+    return {d.what: d for d in document.differences}
+
+
+def test_costs_differ_as_expected(make: Make) -> None:
+    document = diff.compare("perf-record", {m: make(m) for m in ("emulated", "mediated")})
+    exits = found(document)["VM-exits, those of the work profile left out"]
+    assert exits.kind == "cost"
+    assert exits.expected
+    assert exits.values == {"emulated": 195, "mediated": 85}
+
+
+def test_equal_modes_have_no_architectural_difference(make: Make) -> None:
+    document = diff.compare("perf-record", {m: make(m) for m in ("native", "mediated")})
+    assert not [d for d in document.differences if d.kind == "architectural"]
+
+
+def test_a_different_exit_value_is_unexpected(make: Make) -> None:
+    guest = msgspec.structs.replace(make().guest, exit_value=1)
+    document = diff.compare("x", {"native": make("native"), "mediated": make(guest=guest)})
+    difference = found(document)["exit value"]
+    assert difference.kind == "architectural"
+    assert not difference.expected
+
+
+def test_contention_is_expected_of_the_emulated_design_only(
+    make: Make, make_counter: Callable[..., results.Counter]
+) -> None:
+    lost = [make_counter("cycles", 100, 40, contention=60)]
+    for mode, expected in (("emulated", True), ("mediated", False)):
+        document = diff.compare("x", {"native": make("native"), mode: make(mode, counters=lost)})
+        difference = found(document)["cycles: counts lost"]
+        assert difference.kind == "accuracy"
+        assert difference.values == {"native": 0, mode: 60}
+        assert difference.expected is expected
+
+
+def test_what_the_filter_denies_is_expected_everywhere(
+    make: Make, make_counter: Callable[..., results.Counter]
+) -> None:
+    denied = [make_counter("cycles", 100, 0, filtered=100)]
+    document = diff.compare("x", {"native": make("native"), "mediated": make(counters=denied)})
+    assert found(document)["cycles: counts lost"].expected
+
+
+def test_host_visibility_leaves_native_out(make: Make) -> None:
+    document = diff.compare("x", {m: make(m) for m in ("native", "emulated", "mediated")})
+    difference = found(document)["cycles that host perf could not see"]
+    assert difference.kind == "host-visibility"
+    assert set(difference.values) == {"emulated", "mediated"}
+
+
+def test_one_mode_has_nothing_to_differ_from(make: Make) -> None:
+    document = diff.compare("x", {"native": make("native"), "mediated": results.Refused("no")})
+    assert document.differences == []
+    assert document.refusals == {"mediated": "no"}
+
+
+def test_an_interrupted_mode_makes_the_diff_incomplete(make: Make) -> None:
+    assert not diff.compare("x", {"native": make("native", complete=False)}).complete

@@ -1,0 +1,173 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The syntax of -e and --host-perf: what is understood, and errors that point at the column."""
+
+import contextlib
+
+import pytest
+from hypothesis import given, strategies as st
+
+from pmupass import cpus
+from pmupass.errors import UsageError
+from pmupass.events import EventTable
+
+SPR = EventTable(cpus.load("sapphire-rapids"))
+SKX = EventTable(cpus.load("skylake-sp"))
+USR, OS, EDGE, INV = 1 << 16, 1 << 17, 1 << 18, 1 << 23
+
+
+def one(text: str, table: EventTable = SPR):
+    (spec,) = table.parse(text)
+    return spec
+
+
+@pytest.mark.parametrize(
+    ("name", "config", "feed"),
+    [
+        # Linux's generic events on Intel, and the base events of the guest CPU.
+        ("cycles", 0x003C, "cycles"),
+        ("cpu-cycles", 0x003C, "cycles"),
+        ("instructions", 0x00C0, "instructions"),
+        ("branches", 0x00C4, "branches"),
+        ("branch-instructions", 0x00C4, "branches"),
+        ("branch-misses", 0x00C5, "branch-misses"),
+        ("ref-cycles", 0x0300, "ref-cycles"),
+        ("cache-references", 0x4F2E, "llc-references"),
+        ("cache-misses", 0x412E, "llc-misses"),
+        ("LLC-misses", 0x412E, "llc-misses"),
+        ("slots", 0x0400, "slots"),
+        ("loads", 0x81D0, "loads"),
+        ("stores", 0x82D0, "stores"),
+        ("inst_retired.any_p", 0x00C0, "instructions"),
+        ("INST_RETIRED.ANY", 0x00C0, "instructions"),
+        ("cpu_clk_unhalted.thread", 0x003C, "cycles"),
+        ("topdown.slots_p", 0x01A4, "slots"),
+        ("mem_inst_retired.all_loads", 0x81D0, "loads"),
+        ("r4f2e", 0x4F2E, "llc-references"),
+        ("r0x4f2e", 0x4F2E, "llc-references"),
+        ("r10000c0", 0x0100_00C0, "instructions"),
+        ("arith.div_active", 0x0100_09B0, None),
+    ],
+)
+def test_names_and_encodings(name: str, config: int, feed: str | None) -> None:
+    spec = one(name)
+    assert spec.config == config | USR | OS
+    assert spec.feed == feed
+
+
+def test_the_bits_the_driver_sets_are_dropped_from_raw_events() -> None:
+    # 0x53: USR, OS, INT and EN, as libpfm prints encodings; perf masks them off as well.
+    assert one("r5300c0").config == 0x00C0 | USR | OS
+    assert one("r14300c0:u").config == 0x0100_00C0 | USR
+
+
+@pytest.mark.parametrize(
+    ("modifiers", "bits", "guest", "host", "pinned"),
+    [
+        ("", USR | OS, True, True, False),
+        (":u", USR, True, True, False),
+        (":k", OS, True, True, False),
+        (":uk", USR | OS, True, True, False),
+        (":D", USR | OS, True, True, True),
+        (":G", USR | OS, True, False, False),
+        (":H", USR | OS, False, True, False),
+        (":GH", USR | OS, True, True, False),
+        (":kHD", OS, False, True, True),
+    ],
+)
+def test_modifiers(modifiers: str, bits: int, guest: bool, host: bool, pinned: bool) -> None:
+    spec = one(f"cycles{modifiers}")
+    assert spec.name == "cycles"
+    assert spec.text == f"cycles{modifiers}"
+    assert spec.config == 0x3C | bits
+    assert (spec.user, spec.kernel) == (bool(bits & USR), bool(bits & OS))
+    assert (spec.guest, spec.host, spec.pinned) == (guest, host, pinned)
+
+
+def test_each_repetition_is_an_event_of_its_own() -> None:
+    assert [spec.name for spec in SPR.parse("cycles,cycles, instructions:u")] == [
+        "cycles",
+        "cycles",
+        "instructions",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("text", "column", "what"),
+    [
+        ("cycels", 0, "unknown event on sapphire-rapids; did you mean cycles"),
+        ("cycles,nonsense", 7, "unknown event"),
+        ("cycles,instructions:z", 20, "Bad modifier; valid are u k G H D"),
+        ("cycles:uz", 8, "Bad modifier"),
+        ("cycles:kk", 8, "Duplicate modifier 'k'"),
+        ("cycles:p", 7, "modifier 'p' is not supported yet"),
+        ("cycles:u:k", 8, "Bad modifier"),
+        ("cycles:", 7, "a modifier is expected"),
+        ("", 0, "an event name is expected"),
+        ("cycles,", 7, "an event name is expected"),
+        ("cycles,,cycles", 7, "an event name is expected"),
+        (":u", 0, "an event name is expected"),
+        (" cycels", 1, "unknown event"),
+        ("cpu/event=0xc0/", 3, "'/' is not supported yet"),
+        ("{cycles,instructions}", 0, "'{' is not supported yet"),
+        ("r12g", 0, "unknown event"),
+        ("r2000c0", 0, "AnyThread"),
+        ("r1000000c0", 0, "bits above 31"),
+        ("r11112222333344445", 0, "unknown event"),
+    ],
+)
+def test_errors_point_at_the_column(text: str, column: int, what: str) -> None:
+    with pytest.raises(UsageError) as error:
+        SPR.parse(text)
+    first, second = str(error.value).split("\n")
+    assert first == f"event syntax error: '{text}'"
+    assert second.index("\\___ ") == len("event syntax error: '") + column
+    assert second.partition("\\___ ")[2].startswith(what)
+
+
+def test_an_event_that_this_cpu_lacks() -> None:
+    with pytest.raises(UsageError, match="skylake-sp has no slots event"):
+        SKX.parse("slots")
+    with pytest.raises(UsageError, match="AnyThread event: KVM's guests get #GP"):
+        SKX.parse("cpu_clk_unhalted.thread_any")
+
+
+modifier_sets = st.lists(st.sampled_from("ukGHD"), unique=True).map("".join)
+names = st.one_of(
+    st.sampled_from(SPR.names()),
+    st.integers(0, 0xFFFF).map(lambda code: f"r{code:04x}"),
+    st.tuples(st.integers(0, 0xFFFF), st.integers(0, 255), st.booleans(), st.booleans()).map(
+        lambda t: f"r{t[0] | t[1] << 24 | EDGE * t[2] | INV * t[3]:x}"
+    ),
+)
+events = st.tuples(names, modifier_sets).map(lambda t: f"{t[0]}:{t[1]}" if t[1] else t[0])
+
+
+@given(st.lists(events, min_size=1, max_size=12))
+def test_parse_print_parse_is_the_identity(texts: list[str]) -> None:
+    specs = SPR.parse(",".join(texts))
+    assert SPR.parse(",".join(spec.text for spec in specs)) == specs
+
+
+@given(st.lists(events, min_size=1, max_size=4))
+def test_printed_names_parse_to_the_same_encoding(texts: list[str]) -> None:
+    table = EventTable(SPR.cpu)
+    for spec in SPR.parse(",".join(texts)):
+        assert one(table.name_of(spec.config), table).config == spec.config
+
+
+@given(st.text(max_size=40))
+def test_no_text_is_too_strange_for_a_usage_error(text: str) -> None:
+    with contextlib.suppress(UsageError):
+        assert SPR.parse(text)
+
+
+def test_a_host_event() -> None:
+    (spec,) = SPR.host("ref-cycles:D")
+    event = spec.host_event()
+    assert (event.config, event.pinned) == (0x0300 | USR | OS, True)
+    assert (event.exclude_host, event.exclude_guest) == (False, False)
+    (spec,) = SPR.host("cycles:H")
+    assert spec.host_event(4096).exclude_guest
+    assert spec.host_event(4096).sample_period == 4096
+    (spec,) = SPR.host("cycles:G")
+    assert spec.host_event().exclude_host
