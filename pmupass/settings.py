@@ -109,7 +109,7 @@ SETTINGS: tuple[Setting, ...] = (
     Setting(
         "guest.fixed_counters", int, None, "fixed counters of this guest (default: all)", most=4
     ),
-    Setting("guest.memory_mb", int, 512, "RAM of the guest, MiB", least=4, most=65536),
+    Setting("guest.memory_mb", int, 512, "RAM of the guest, MiB", least=4, most=4064),
     Setting("guest.profile", str, "spec-int", "work profile (pmupass list profiles)"),
     Setting(
         "guest.phase_us", int, 20, "time between the starts of two sampling events, us", most=10**6

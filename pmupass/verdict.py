@@ -46,7 +46,8 @@ def of_diff(modes: Mapping[str, Result], refusals: Mapping[str, str]) -> str:
     parts.append(_losses(modes))
     parts += [f"{mode} was refused" for mode in refusals]
     text = "; ".join(part for part in parts if part)
-    return text[:1].upper() + text[1:] + "."
+    text = text[:1].upper() + text[1:] + "."
+    return text if all(r.complete for r in modes.values()) else f"Interrupted, so far: {text}"
 
 
 def _accuracy(result: Result) -> str:

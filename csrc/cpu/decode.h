@@ -83,6 +83,14 @@ void decode_alone(struct decoder *d, insn_fn *fn, u32 cost);
 /* A direct branch: the target is relative to the end, which is here. */
 void decode_relative(struct decoder *d, insn_fn *fn, unsigned int size);
 
+/* ---- decode_control.c ---- */
+void decode_indirect(struct decoder *d, bool call);
+void decode_loop(struct decoder *d); /* LOOP*, JRCXZ */
+void decode_return(struct decoder *d);
+void decode_far_return(struct decoder *d);
+void decode_far_branch(struct decoder *d, insn_fn *fn);
+void decode_interrupt(struct decoder *d);
+
 static inline bool decode_one_of(u8 value, u8 first, u8 last)
 {
 	return value >= first && value <= last;

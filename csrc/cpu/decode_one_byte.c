@@ -322,69 +322,6 @@ static void decode_port(struct decoder *d)
 	decode_alone(d, out ? op_out : op_in, d->c->timing.serialize);
 }
 
-/* ---- branches ---- */
-
-static void decode_branch(struct decoder *d, insn_fn *fn, u32 cost)
-{
-	d->out->fn = fn;
-	d->out->branches = 1;
-	d->cost = cost;
-	d->end = DECODE_BRANCH;
-}
-
-/* Those that may change privilege or segments stand alone. */
-static void decode_far_branch(struct decoder *d, insn_fn *fn)
-{
-	decode_alone(d, fn, d->c->timing.serialize);
-	d->out->branches = 1;
-	d->out->size = d->operand_size;
-}
-
-static void decode_indirect(struct decoder *d, bool call)
-{
-	insn_fn *to_mem = call ? op_call_mem : op_jmp_mem;
-	insn_fn *to_reg = call ? op_call_reg : op_jmp_reg;
-
-	decode_operands(d, 3);
-	decode_branch(d, d->memory ? to_mem : to_reg, d->cost);
-	d->out->imm = d->va + d->at;
-	if (call)
-		d->out->stores = 1;
-	if (d->memory)
-		d->out->loads = 1;
-}
-
-static void decode_loop(struct decoder *d)
-{
-	d->out->op = d->opcode & 3;
-	if (d->address32)
-		d->out->flags |= INSN_ADDR32;
-	decode_relative(d, d->opcode == 0xe3 ? op_jrcxz : op_loop, 0);
-}
-
-static void decode_return(struct decoder *d)
-{
-	d->out->imm = d->opcode == 0xc2 ? decode_bytes(d, 2) : 0;
-	d->out->loads = 1;
-	d->out->flags |= INSN_STACK;
-	decode_branch(d, op_ret, d->cost);
-}
-
-static void decode_far_return(struct decoder *d)
-{
-	d->out->imm = d->opcode == 0xca ? decode_bytes(d, 2) : 0;
-	d->out->loads = 2;
-	d->out->flags |= INSN_STACK;
-	decode_far_branch(d, op_far_ret);
-}
-
-static void decode_interrupt(struct decoder *d)
-{
-	d->out->imm = d->opcode == 0xcc ? VECTOR_BP : decode_bytes(d, 1);
-	decode_alone(d, op_int, d->c->timing.simple);
-	d->out->branches = 1;
-}
-
 /* ---- groups ---- */
 
 static void decode_group_f6(struct decoder *d)

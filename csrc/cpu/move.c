@@ -350,7 +350,7 @@ void op_movbe(struct cpu *c, const struct insn *i)
 	NEXT_INSN(c, i);
 }
 
-/* The address is in .base and REG_ADDRESS' way of things: RBX + AL. */
+/* At RBX + AL; the decoder refuses a segment base or a 32-bit address. */
 void op_xlat(struct cpu *c, const struct insn *i)
 {
 	u64 va = c->regs[CPU_RBX] + (u8)c->regs[CPU_RAX];

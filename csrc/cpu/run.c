@@ -218,6 +218,21 @@ void op_end_of_block(struct cpu *c, const struct insn *i)
 	c->rip = i->imm;
 }
 
+/*
+ * Which link fits is found by branches that the host predicts, not by an index computed from RIP:
+ * the next block's address must not wait for this block's last instruction.
+ */
+static __always_inline struct block *follow_link(const struct cpu *c, const struct block *b)
+{
+	u64 rip = c->rip;
+
+	if (block_is(b->link[1], c, rip))
+		return b->link[1];
+	if (block_is(b->link[0], c, rip))
+		return b->link[0];
+	return NULL;
+}
+
 static void run_stretch(struct cpu *c, struct block *b, u32 index, u64 fuel)
 {
 	const struct insn *entry = b->insns + index;
@@ -231,7 +246,7 @@ static void run_stretch(struct cpu *c, struct block *b, u32 index, u64 fuel)
 	c->budget -= fuel;
 	c->fuel = fuel;
 	for (;;) {
-		struct block **link, *next;
+		struct block *next;
 
 		c->block = b;
 		entry->fn(c, entry);
@@ -239,13 +254,12 @@ static void run_stretch(struct cpu *c, struct block *b, u32 index, u64 fuel)
 		c->pending_sub += b->sub;
 		if (unlikely(--c->fuel == 0))
 			return;
-		link = &b->link[c->rip != b->end];
-		next = *link;
-		if (unlikely(!block_is(next, c, c->rip))) {
+		next = follow_link(c, b);
+		if (unlikely(!next)) {
 			next = block_find(c);
 			if (next->alone || c->worst_grew)
 				break;
-			*link = next;
+			b->link[c->rip != b->end] = next;
 		}
 		b = next;
 		entry = b->insns;

@@ -192,7 +192,7 @@ void op_rdpmc(struct cpu *c, const struct insn *i)
 	NEXT_INSN(c, i);
 }
 
-/* RDTSC; RDTSCP and RDPID's source if op is set. */
+/* RDTSC; RDTSCP if op is set. */
 void op_rdtsc(struct cpu *c, const struct insn *i)
 {
 	if (c->cpl && (c->cr4 & CR4_TSD))

@@ -2,10 +2,7 @@
 """``pmupass run`` and ``diff-modes``: documents, tables and exit statuses."""
 
 import json
-import os
 import signal
-import subprocess
-import time
 from collections.abc import Callable
 from importlib import resources
 from pathlib import Path
@@ -15,6 +12,7 @@ import jsonschema
 import pytest
 
 from pmupass.bench import images
+from pmupass.cli.watching import Watching
 
 QUICK = ("--time", "2ms")
 
@@ -203,22 +201,51 @@ def test_an_unimplemented_instruction_is_status_4(pmupass: Callable, image: Call
     assert outcome.out == ""
 
 
-def test_ctrl_c_gives_the_partial_result(image: Callable) -> None:
+def press_ctrl_c(monkeypatch: pytest.MonkeyPatch, times: int) -> None:
+    """Have Ctrl-C pressed so many times when the first slice of a run is over."""
+    original = Watching.__call__
+
+    def watch(self: Watching, label: str, fraction: float | None) -> bool:
+        monkeypatch.setattr(Watching, "__call__", original)
+        for _ in range(times):
+            signal.raise_signal(signal.SIGINT)
+        return original(self, label, fraction)
+
+    monkeypatch.setattr(Watching, "__call__", watch)
+
+
+def test_ctrl_c_gives_the_partial_result(
+    pmupass: Callable, image: Callable, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Status 130, whole JSON, ``"complete": false``."""
-    endless = image(images.elf(b"\xeb\xfe"))
-    process = subprocess.Popen(
-        ["pmupass", "run", endless, "--json"],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    time.sleep(1.5)
-    os.kill(process.pid, signal.SIGINT)
-    out, err = process.communicate(timeout=30)
-    assert process.returncode == 130, err
-    document = json.loads(out)
-    validate(document, "result")
-    assert document["complete"] is False
-    assert document["guest"]["stop"] == "interrupted"
-    assert document["guest"]["instructions"] > 0
-    assert err == ""
+    press_ctrl_c(monkeypatch, 1)
+    before = signal.getsignal(signal.SIGINT)
+    outcome = pmupass("run", image(images.elf(b"\xeb\xfe")), "--json")
+    assert outcome.status == 130
+    validate(outcome.document, "result")
+    assert outcome.document["complete"] is False
+    assert outcome.document["guest"]["stop"] == "interrupted"
+    assert outcome.document["guest"]["instructions"] > 0
+    assert outcome.err == ""
+    assert signal.getsignal(signal.SIGINT) is before
+
+
+def test_ctrl_c_gives_the_partial_comparison(
+    pmupass: Callable, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    press_ctrl_c(monkeypatch, 1)
+    outcome = pmupass("diff-modes", "perf-record", "--time", "60s", "--json")
+    assert outcome.status == 130
+    validate(outcome.document, "diff")
+    assert outcome.document["complete"] is False
+    assert list(outcome.document["modes"]) == ["native"]
+
+
+def test_a_second_ctrl_c_ends_it_at_once(
+    pmupass: Callable, image: Callable, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    press_ctrl_c(monkeypatch, 2)
+    outcome = pmupass("run", image(images.elf(b"\xeb\xfe")), "--json")
+    assert outcome.status == 130
+    assert outcome.out == ""
+    assert outcome.err.strip() == "pmupass: interrupted"

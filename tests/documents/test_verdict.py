@@ -53,6 +53,8 @@ def test_it_says_when_mediated_exits_more(make: Make) -> None:
 def test_refusals_are_said(make: Make) -> None:
     text = verdict.of_diff({"emulated": make("emulated")}, {"mediated": "-EBUSY"})
     assert "mediated was refused" in text
+    partial = make("native", complete=False)
+    assert verdict.of_diff({"native": partial}, {}).startswith("Interrupted, so far: ")
     assert "-EBUSY" in verdict.of_diff({}, {"mediated": "-EBUSY"})
 
 
