@@ -94,8 +94,18 @@ static int check_config(const struct pp_config *c, struct pp_error *error)
 		return fail(error, PP_EINVAL, "no such mode");
 	if (!pmu_is_sane(&c->hw) || !pmu_is_sane(&c->guest))
 		return fail(error, PP_EINVAL, "a PMU that the model cannot hold");
-	if (c->guest.nr_gp > c->hw.nr_gp || c->guest.nr_fixed > c->hw.nr_fixed)
-		return fail(error, PP_EINVAL, "the guest has more counters than the silicon");
+	if (c->guest.nr_gp > c->hw.nr_gp || c->guest.nr_fixed > c->hw.nr_fixed ||
+	    c->guest.gp_width > c->hw.gp_width || c->guest.fixed_width > c->hw.fixed_width)
+		return fail(error, PP_EINVAL,
+			    "the guest has more counters than the silicon, or wider ones");
+	if (c->mode == PP_MODE_MEDIATED && (c->hw.version < 4 || !c->hw.fw_write))
+		return fail(error, PP_EINVAL,
+			    "a mediated vPMU needs perfmon v4 and full-width writes");
+	for (u32 i = 0; i < c->nr_event_maps; i++) {
+		if (c->event_maps[i].feed >= NR_EVENTS && c->event_maps[i].feed != EVENT_NONE)
+			return fail(error, PP_EINVAL,
+				    "an encoding that feeds an event beyond the last");
+	}
 	if (!c->timing.ref_num || !c->timing.ref_den || !c->timing.issue_width || !c->tsc_khz)
 		return fail(error, PP_EINVAL, "a clock that stands still");
 	if (!c->memory || c->memory % 4096)
@@ -204,10 +214,9 @@ static int make_pcpu(struct pp_machine *m, const struct pp_config *config, struc
 			 m->config.trace_records) ||
 	    event_map_init(&p->events, (const struct event_map_entry *)config->event_maps,
 			   config->nr_event_maps) ||
-	    truth_init(&p->truth, visible, &p->events, &p->clk, &m->check) ||
-	    serial_init(&m->ports.serial))
+	    truth_init(&p->truth, visible, &p->events, &p->clk) || serial_init(&m->ports.serial))
 		return fail(error, PP_ENOMEM, "out of memory for the machine");
-	hwpmu_init(&p->pmu, &m->config.hw, &p->events, &p->clk, &m->check);
+	hwpmu_init(&p->pmu, &m->config.hw, &p->events, &p->clk);
 	p->pmu.guest = cpu_totals(p->cpu);
 	p->pmu.host = &p->account.host;
 	p->pmu.overflow = pcpu_overflow;
@@ -310,6 +319,8 @@ void pp_machine_free(struct pp_machine *m)
 {
 	if (!m)
 		return;
+	if (!m->is_native && m->vcpu.pmu.backend)
+		kvm_vcpu_destroy(&m->vcpu);
 	if (m->pcpu.cpu)
 		cpu_free(m->pcpu.cpu);
 	if (m->ram.base)
@@ -330,9 +341,11 @@ int32_t pp_machine_run(struct pp_machine *m, uint64_t blocks)
 {
 	u64 budget = blocks;
 
-	/* A machine that has ended stays ended. */
+	/* A machine that has ended stays ended; one that was read out has closed its books. */
 	if (m->stop != PP_STOP_BUDGET)
 		return (int32_t)m->stop;
+	if (m->pcpu.truth.finished)
+		return PP_EINVAL;
 	m->stop = m->is_native ? native_run(&m->native, &budget) : kvm_vcpu_run(&m->vcpu, &budget);
 	if (m->check.broken)
 		m->stop = PP_STOP_INVARIANT;

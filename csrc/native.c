@@ -74,12 +74,6 @@ static bool native_land(void *ctx)
 	return event_due(n);
 }
 
-static bool is_apic_msr(u32 msr)
-{
-	return msr == MSR_IA32_APICBASE || msr == MSR_IA32_TSC_DEADLINE ||
-	       (msr >= APIC_X2APIC_MSR_BASE && msr < APIC_X2APIC_MSR_BASE + 0x100);
-}
-
 static int native_rdmsr(void *ctx, u32 msr, u64 *value)
 {
 	struct native *n = ctx;
@@ -91,7 +85,7 @@ static int native_rdmsr(void *ctx, u32 msr, u64 *value)
 		*value = pcpu_tsc(n->pcpu);
 		return 0;
 	}
-	if (is_apic_msr(msr))
+	if (lapic_owns_msr(msr))
 		return lapic_rdmsr(&n->pcpu->lapic, msr, value);
 	return misc_rdmsr(&n->misc, msr, value);
 }
@@ -105,7 +99,7 @@ static int native_wrmsr(void *ctx, u32 msr, u64 value)
 	if (hwpmu_owns_msr(&n->pcpu->pmu, msr))
 		return pcpu_direct_wrmsr(n->pcpu, &n->access, msr, value,
 					 n->config->timing.msr >> SUB_SHIFT);
-	if (is_apic_msr(msr))
+	if (lapic_owns_msr(msr))
 		return lapic_wrmsr(&n->pcpu->lapic, msr, value);
 	fault = misc_wrmsr(&n->misc, msr, value, &forget);
 	if (forget)
@@ -144,17 +138,12 @@ static void native_out(void *ctx, u16 port, unsigned int size, u32 value)
 		cpu_request_stop(n->pcpu->cpu);
 }
 
-static bool is_apic_page(const struct lapic *lapic, u64 pa)
-{
-	return (pa & ~0xfffull) == (lapic->apic_base & ~0xfffull);
-}
-
 static u64 native_mmio_read(void *ctx, u64 pa, unsigned int size)
 {
 	struct native *n = ctx;
 
 	(void)size;
-	if (!is_apic_page(&n->pcpu->lapic, pa))
+	if (!lapic_owns_page(&n->pcpu->lapic, pa))
 		return ~0ull;
 	return lapic_mmio_read(&n->pcpu->lapic, (u32)(pa & 0xfff));
 }
@@ -164,7 +153,7 @@ static void native_mmio_write(void *ctx, u64 pa, unsigned int size, u64 value)
 	struct native *n = ctx;
 
 	(void)size;
-	if (is_apic_page(&n->pcpu->lapic, pa))
+	if (lapic_owns_page(&n->pcpu->lapic, pa))
 		lapic_mmio_write(&n->pcpu->lapic, (u32)(pa & 0xfff), (u32)value);
 }
 
@@ -195,6 +184,8 @@ static void take_pmi(struct native *n)
 		n->pmi_is_nmi = true;
 	else if (how == LAPIC_FIXED)
 		n->pmi_vector = (int)(lvtpc & 0xff);
+	else if (how == LAPIC_IGNORED)
+		truth_pmi_dropped(&n->pcpu->truth);
 }
 
 /* Events whose time has come reach the local APIC. */
@@ -206,37 +197,41 @@ static void raise_due(struct native *n)
 		lapic_timer_expired(&n->pcpu->lapic);
 }
 
-static void inject(struct native *n)
+static void inject_nmi(struct native *n)
 {
-	struct lapic *lapic = &n->pcpu->lapic;
-	struct cpu *cpu = n->pcpu->cpu;
-	int vector;
+	n->pcpu->lapic.nmi_pending = false;
+	cpu_inject(n->pcpu->cpu, CPU_EVENT_NMI, NMI_VECTOR, -1);
+	if (n->pmi_is_nmi)
+		truth_pmi_delivered(&n->pcpu->truth);
+	n->pmi_is_nmi = false;
+}
 
-	if (lapic->nmi_pending) {
-		if (!cpu_can_take_nmi(cpu)) {
-			cpu_want_window(cpu, false, true);
-			return;
-		}
-		lapic->nmi_pending = false;
-		cpu_inject(cpu, CPU_EVENT_NMI, NMI_VECTOR, -1);
-		if (n->pmi_is_nmi)
-			truth_pmi_delivered(&n->pcpu->truth);
-		n->pmi_is_nmi = false;
-		return;
-	}
-	vector = lapic_pending_vector(lapic);
-	if (vector < 0)
-		return;
-	if (!cpu_can_take_irq(cpu)) {
-		cpu_want_window(cpu, true, false);
-		return;
-	}
-	lapic_accept(lapic, (u8)vector);
-	cpu_inject(cpu, CPU_EVENT_IRQ, (unsigned int)vector, -1);
+static void inject_irq(struct native *n, u8 vector)
+{
+	lapic_accept(&n->pcpu->lapic, vector);
+	cpu_inject(n->pcpu->cpu, CPU_EVENT_IRQ, vector, -1);
 	if (vector != n->pmi_vector)
 		return;
 	n->pmi_vector = -1;
 	truth_pmi_delivered(&n->pcpu->truth);
+}
+
+/* Hand over what the guest can take now, an NMI first; ask for the windows of the rest. */
+static void inject(struct native *n)
+{
+	struct lapic *lapic = &n->pcpu->lapic;
+	int vector = lapic_pending_vector(lapic);
+	struct cpu *cpu = n->pcpu->cpu;
+
+	if (lapic->nmi_pending && cpu_can_take_nmi(cpu)) {
+		inject_nmi(n);
+		return;
+	}
+	if (vector >= 0 && cpu_can_take_irq(cpu)) {
+		inject_irq(n, (u8)vector);
+		return;
+	}
+	cpu_want_window(cpu, vector >= 0, lapic->nmi_pending);
 }
 
 /* Halted: let time pass until something is due. False when nothing ever will be. */

@@ -177,7 +177,8 @@ struct pp_config {
 
 struct pp_machine *pp_machine_new(const struct pp_config *config, struct pp_error *error);
 void pp_machine_free(struct pp_machine *m);
-int32_t pp_machine_run(struct pp_machine *m, uint64_t blocks); /* enum pp_stop */
+/* enum pp_stop, or PP_EINVAL for a machine whose counters have been read out. */
+int32_t pp_machine_run(struct pp_machine *m, uint64_t blocks);
 
 struct pp_guest_info {
 	uint64_t instructions; /* completed by the guest, emulated ones included */

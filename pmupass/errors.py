@@ -15,6 +15,7 @@ class ExitStatus(enum.IntEnum):
     INPUT = 3  # bad or refused input, KVM's -EBUSY included
     MODEL = 4  # a broken invariant, or an instruction that the guest CPU does not have
     INTERRUPTED = 130
+    CLOSED_OUTPUT = 141  # as a shell shows SIGPIPE
 
 
 class PmupassError(Exception):

@@ -46,6 +46,14 @@ def unwatched(_label: str, _fraction: float | None) -> bool:
     return True
 
 
+class BrokenRunError(ModelError):
+    """A broken invariant or an unimplemented instruction; ``document`` is what there is so far."""
+
+    def __init__(self, text: str, document: Result | Diff) -> None:
+        super().__init__(text)
+        self.document = document
+
+
 class InterruptedRunError(Exception):
     """Somebody stopped a run that only serves another one."""
 
@@ -62,6 +70,25 @@ class Ran:
         """TSC cycles of the measured phase, None for a guest without a report."""
         report = self.machine.report()
         return report.tsc_end - report.tsc_begin if report and self.stop is Stop.EXIT else None
+
+    @property
+    def trouble(self) -> str:
+        """What the model could not do, empty if there was nothing."""
+        if self.stop is Stop.UNIMPLEMENTED:
+            return unimplemented_text(self.machine)
+        if self.stop is Stop.INVARIANT:
+            return (
+                f"a model invariant is broken: {self.machine.invariant()}\n"
+                "This is a bug in pmupass; please report it with the command line."
+            )
+        return ""
+
+    def check(self) -> None:
+        """Raise InterruptedRunError or ModelError for a run that only serves another one."""
+        if self.stop is Stop.BUDGET:
+            raise InterruptedRunError
+        if self.trouble:
+            raise ModelError(self.trouble)
 
 
 class Session:
@@ -83,8 +110,8 @@ class Session:
     def run(self, mode: str) -> Result:
         """Run the experiment in one mode.
 
-        VmRefusedError if KVM would refuse the VM, InputError for a bad image or file, ModelError
-        for a broken invariant or an unimplemented instruction.
+        VmRefusedError if KVM would refuse the VM, InputError for a bad image or file,
+        BrokenRunError (a ModelError) for a broken invariant or an unimplemented instruction.
         """
         plan, started = self.plan, time.perf_counter()
         chosen = Mode[mode.upper()]
@@ -92,20 +119,26 @@ class Session:
         if refusal is not None:
             raise VmRefusedError(refusal)
         complete = True
+        trouble = ""
         overhead: float | None = None
         standing_cost: float | None = None
         try:
             work = self._size()
         except InterruptedRunError:
             work, complete = None, False
+        except ModelError as error:
+            work, complete, trouble = None, False, str(error)
         config = plan.config(chosen, work=work, perf=plan.profiles_guest)
         ran = self._run(config, f"{plan.workload.name}, {mode}", go=complete)
-        complete = complete and ran.stop is not Stop.BUDGET
+        trouble = trouble or ran.trouble
+        complete = complete and not trouble and ran.stop is not Stop.BUDGET
         if complete and plan.workload.builtin:
             try:
                 overhead, standing_cost = self._overheads(chosen, work, ran)
             except InterruptedRunError:
                 complete = False
+            except ModelError as error:
+                complete, trouble = False, str(error)
         machine, name_of = ran.machine, plan.name_of
         counters = readout.read_counters(machine, name_of)
         result = Result(
@@ -133,29 +166,39 @@ class Session:
             host=readout.host_facts(time.perf_counter() - started) if plan.options.host else UNSET,
         )
         machine.close()
+        if trouble:
+            raise BrokenRunError(trouble, result)
         return result
 
     def diff_modes(self, modes: Iterable[str] = MODES) -> Diff:
-        """Run the experiment in several modes and compare; refused modes stand as such."""
+        """Run the experiment in several modes and compare; refused modes stand as such.
+
+        BrokenRunError, with the comparison so far, for what :meth:`run` raises it for.
+        """
         by_mode: dict[str, Result | Refused] = {}
+        trouble = ""
         for mode in modes:
             try:
                 result = self.run(mode)
             except VmRefusedError as error:
                 by_mode[mode] = Refused(str(error))
                 continue
+            except BrokenRunError as error:
+                result, trouble = cast("Result", error.document), f"{mode}: {error}"
             by_mode[mode] = result
             if not result.complete:
                 break
-        return diff.compare(self.plan.workload.name, by_mode)
+        compared = diff.compare(self.plan.workload.name, by_mode)
+        if trouble:
+            raise BrokenRunError(trouble, compared)
+        return compared
 
     def _size(self) -> int | None:
         """Return the instructions of work that fill the time, None for images that take none."""
         if not self._sized and self.plan.workload.builtin:
             config = self.plan.config(Mode.NATIVE, work=None, perf=False)
             ran = self._run(config, f"{self.plan.workload.name}, sizing the work")
-            if ran.stop is Stop.BUDGET:
-                raise InterruptedRunError
+            ran.check()
             report = ran.machine.report()
             failed = report is None or ran.stop is not Stop.EXIT or ran.machine.guest().exit_value
             # A guest that fails here fails again in the run proper, where it is reported.
@@ -188,23 +231,14 @@ class Session:
 
     def _measure(self, config: MachineConfig, label: str) -> int | None:
         ran = self._run(config, label)
-        if ran.stop is Stop.BUDGET:
-            raise InterruptedRunError
+        ran.check()
         cycles = ran.measured_cycles
         ran.machine.close()
         return cycles
 
     def _run(self, config: MachineConfig, label: str, *, go: bool = True) -> Ran:
         machine = Machine(config)
-        stop = self._drive(machine, label) if go else Stop.BUDGET
-        if stop is Stop.UNIMPLEMENTED:
-            raise ModelError(unimplemented_text(machine))
-        if stop is Stop.INVARIANT:
-            raise ModelError(
-                f"a model invariant is broken: {machine.invariant()}\n"
-                "This is a bug in pmupass; please report it with the command line."
-            )
-        return Ran(machine, stop)
+        return Ran(machine, self._drive(machine, label) if go else Stop.BUDGET)
 
     def _drive(self, machine: Machine, label: str) -> Stop:
         """Run to the end in slices of about SLICE_SECONDS of host time."""

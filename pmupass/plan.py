@@ -15,7 +15,7 @@ from pmupass.policy import enablement, event_filter, guest_cpuid, interception
 from pmupass.profiles.model import named_events
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
     from pmupass.cpus import CpuModel
     from pmupass.events import EventSpec
@@ -51,9 +51,10 @@ class Plan:
         self._maps = tuple(self.events.maps(named))
         self._costs = costs.cycles(core.names("costs"), self.settings.namespace("cost"))
 
-    @property
-    def warnings(self) -> tuple[str, ...]:
-        """Return what the authors of the files that were read should know, a line each."""
+    def warnings(self, modes: Iterable[str]) -> tuple[str, ...]:
+        """Return what the authors of the files should know before a run in modes, a line each."""
+        if self.options.filter is not None and set(modes) == {"native"}:
+            return (f"native has no event filter: {self.options.filter} is not used",)
         return self.filter.warnings
 
     def _chosen(self, kinds: Sequence[WorkProfile]) -> WorkProfile:
@@ -96,7 +97,9 @@ class Plan:
             return ()
         if not self.workload.samples and (options.frequency or options.period):
             raise UsageError(f"{self.workload.name} counts; -F and -c are for perf-record")
-        specs = self.events.parse(options.events or self.workload.events)
+        specs = self.events.parse(
+            self.workload.events if options.events is None else options.events
+        )
         for spec in specs:
             _check_guest_event(spec)
         if len(specs) > core.MAX_EVENTS:

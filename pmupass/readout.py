@@ -24,6 +24,8 @@ _STOPS: dict[records.Stop, str] = {
     records.Stop.TIME: "time",
     records.Stop.SHUTDOWN: "shutdown",
     records.Stop.BUDGET: "interrupted",
+    records.Stop.UNIMPLEMENTED: "unimplemented",
+    records.Stop.INVARIANT: "invariant",
 }
 
 

@@ -66,7 +66,7 @@ class Guest(Struct, frozen=True):
     emulated: int
     tsc_cycles: int
     core_cycles: int
-    stop: Literal["exit", "halted", "time", "shutdown", "interrupted"]
+    stop: Literal["exit", "halted", "time", "shutdown", "interrupted", "unimplemented", "invariant"]
     exit_value: int
     serial: str
     serial_truncated: bool

@@ -43,6 +43,15 @@ class Setting:
     least: int = 0
     most: int = 1 << 62
 
+    @property
+    def values(self) -> tuple[str, ...]:
+        """Return the values to choose from, none where there is a range."""
+        return ("0", "1") if self.kind is bool else self.choices
+
+    def show(self, value: Scalar) -> str:
+        """Return a value as it is written after ``--set KEY=``."""
+        return str(int(value)) if self.kind is bool else str(value)
+
     def parse(self, text: str) -> Scalar:
         """Return the value that ``text`` says; UsageError names the valid ones."""
         if self.kind is bool:

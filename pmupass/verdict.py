@@ -6,10 +6,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from pmupass.results import Counter, Result
 
+ABOUT = 1.02  # up to this ratio, two counts are about the same
 GLOBAL_KINDS = ("wrmsr-global-ctrl", "rdmsr-global-status", "wrmsr-global-ovf-ctrl")
 DATA_KINDS = (
     ("RDPMC", ("rdpmc",)),
@@ -32,53 +33,79 @@ def of_run(result: Result) -> str:
     if result.own_exit_count:
         parts.append(f"{result.own_exit_count:,} VM-exits")
     text = "; ".join(parts) + "."
-    return text if result.complete else f"Interrupted, so far: {text}"
+    return text if result.complete else _so_far(result, text)
+
+
+def _so_far(result: Result, text: str) -> str:
+    broken = result.guest.stop in ("unimplemented", "invariant")
+    return f"{'Stopped' if broken else 'Interrupted'}, so far: {text}"
 
 
 def of_diff(modes: Mapping[str, Result], refusals: Mapping[str, str]) -> str:
     """Say in one sentence how the modes compare."""
     if not modes:
-        return "No mode ran: " + "; ".join(f"{m}: {reason}" for m, reason in refusals.items())
+        return f"No mode ran: {_refused(refusals)}."
     parts: list[str] = []
     if "emulated" in modes and "mediated" in modes:
         parts += _emulated_against_mediated(modes["emulated"], modes["mediated"])
     parts.append(_overheads(modes))
     parts.append(_losses(modes))
-    parts += [f"{mode} was refused" for mode in refusals]
+    parts += _denials(modes)
+    parts += [_refused(refusals)] if refusals else []
     text = "; ".join(part for part in parts if part)
     text = text[:1].upper() + text[1:] + "."
-    return text if all(r.complete for r in modes.values()) else f"Interrupted, so far: {text}"
+    return next((_so_far(r, text) for r in modes.values() if not r.complete), text)
 
 
 def _accuracy(result: Result) -> str:
+    total = len(result.counters)
     losers = [c for c in result.counters if c.lost and not c.filtered]
     filtered = [c for c in result.counters if c.filtered]
-    if not result.counters:
+    counted = total - len(filtered)
+    if not total:
         text = "The guest counted nothing"
     elif losers:
-        worst = max(losers, key=lambda c: abs(c.lost) / max(c.true, 1))
-        text = (
-            f"{len(losers)} of {len(result.counters)} events counted wrong, worst {worst.event}: "
-            + _loss(worst)
-        )
+        found = worst(losers)
+        which = "The event" if total == 1 else f"{len(losers)} of {_count(total, 'event')}"
+        text = f"{which} counted wrong, {'worst ' if len(losers) > 1 else ''}{found.event}: "
+        text += _loss(found)
+    elif not counted:
+        text = "No event was allowed to count"
+    elif filtered:
+        text = f"{counted} of {total} events counted exactly"
     else:
-        counted = len(result.counters) - len(filtered)
-        text = (
-            f"All {counted} events counted exactly" if counted != 1 else "The event counted exactly"
-        )
-        text = "No event was allowed to count" if not counted else text
-    if filtered:
-        text += f"; the event filter denied {', '.join(c.event for c in filtered)}"
+        text = f"All {total} events counted exactly" if total > 1 else "The event counted exactly"
+    text = "; ".join((text, *_denied(filtered)))
     if result.silent_errors:
         text += f"; {_count(len(result.silent_errors), 'silent error')}"
     return text
 
 
+def _denied(filtered: Sequence[Counter]) -> list[str]:
+    names = list(dict.fromkeys(c.event for c in filtered))
+    return [f"the event filter denied {_join(names)}"] if names else []
+
+
+def _denials(modes: Mapping[str, Result]) -> list[str]:
+    return _denied([c for r in modes.values() for c in r.counters if c.filtered])
+
+
+def worst(counters: Sequence[Counter]) -> Counter:
+    """Return the counter that lost the largest share."""
+    return max(counters, key=lambda c: abs(c.lost) / max(c.true, 1))
+
+
 def _loss(counter: Counter) -> str:
     causes = sorted(counter.causes, key=lambda name: -abs(counter.causes[name]))
-    share = f" ({100 * counter.lost / counter.true:.2f}%)" if counter.true else ""
+    share = f" ({100 * abs(counter.lost) / counter.true:.2f}%)" if counter.true else ""
     why = f", {' and '.join(causes[:2])}" if causes else ""
+    if counter.lost < 0:
+        return f"{-counter.lost:,} more than the true {counter.true:,}{share}{why}"
     return f"{counter.lost:,} of {counter.true:,} lost{share}{why}"
+
+
+def _refused(refusals: Mapping[str, str]) -> str:
+    return f"{_join(list(refusals))} {'was' if len(refusals) == 1 else 'were'} refused"
 
 
 def _count(n: int, what: str) -> str:
@@ -89,18 +116,20 @@ def _emulated_against_mediated(emulated: Result, mediated: Result) -> list[str]:
     a, b = emulated.own_exit_count, mediated.own_exit_count
     if not a or not b:
         return []
-    if b > a:
-        return [
-            f"mediated takes {b / a:.2f} times as many VM-exits as emulated ({b:,} against {a:,})"
-        ]
+    counts = f"({b:,} against {a:,})"
     if a == b:
-        text = f"mediated takes as many VM-exits as emulated ({a:,})"
-    else:
-        text = (
-            f"mediated takes {a / b:.2f} times fewer VM-exits than emulated ({b:,} against {a:,})"
-        )
+        return [f"mediated takes as many VM-exits as emulated ({a:,})"]
+    if max(a, b) <= min(a, b) * ABOUT:
+        return [f"mediated takes about as many VM-exits as emulated {counts}"]
+    if b > a:
+        return [f"mediated takes {_times(b / a)} times as many VM-exits as emulated {counts}"]
+    text = f"mediated takes {_times(a / b)} times fewer VM-exits than emulated {counts}"
     reason = why_exits(emulated, mediated)
     return [text + (f" because {reason}" if reason else "")]
+
+
+def _times(ratio: float) -> str:
+    return f"{ratio:,.0f}" if ratio > 10 else f"{ratio:.2f}"
 
 
 def why_exits(emulated: Result, mediated: Result) -> str:
@@ -163,8 +192,8 @@ def _losses(modes: Mapping[str, Result]) -> str:
     for mode, counters in losing.items():
         if not counters:
             continue
-        worst = max(counters, key=lambda c: abs(c.lost) / max(c.true, 1))
-        texts.append(f"{mode} miscounts {worst.event}: {_loss(worst)}")
+        found = worst(counters)
+        texts.append(f"{mode} miscounts {found.event}: {_loss(found)}")
     exact = [mode for mode, counters in losing.items() if not counters]
     if exact:
         texts.append(f"{_join(exact)} {'is' if len(exact) == 1 else 'are'} exact")

@@ -18,11 +18,10 @@
  *    implement stops the run (CPU_STOP_UNIMPLEMENTED) and changes nothing.
  *
  * Example
- *	cpu_init(c, &cfg); cpu_start_long_mode(c, entry, rsp, rdi, cr3, gdt...);
- *	for (;;) {
- *		stop = cpu_run(c, &budget);
- *		...
- *	}
+ *	cpu_new(&c, &config);
+ *	cpu_start(c, &start);
+ *	while ((stop = cpu_run(c, &budget)) == CPU_STOP_BUDGET)
+ *		budget = 1000;
  */
 #ifndef CPU_CPU_H_
 #define CPU_CPU_H_

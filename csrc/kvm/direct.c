@@ -79,7 +79,7 @@ static int kvm_direct_rdmsr(void *ctx, u32 msr, u64 *value)
 		*value = pcpu_tsc(vcpu->pcpu);
 		return 0;
 	}
-	if (kvm_is_apic_msr(msr))
+	if (lapic_owns_msr(msr))
 		return lapic_rdmsr(&vcpu->lapic, msr, value);
 	return misc_rdmsr(&vcpu->misc, msr, value);
 }
@@ -93,7 +93,7 @@ static int kvm_direct_wrmsr(void *ctx, u32 msr, u64 value)
 	if (hwpmu_owns_msr(&vcpu->pcpu->pmu, msr))
 		return pcpu_direct_wrmsr(vcpu->pcpu, &vcpu->access, msr, value,
 					 cycles_of(vcpu->config->timing.msr));
-	if (kvm_is_apic_msr(msr))
+	if (lapic_owns_msr(msr))
 		return lapic_wrmsr(&vcpu->lapic, msr, value);
 	fault = misc_wrmsr(&vcpu->misc, msr, value, &forget);
 	if (forget)
@@ -138,11 +138,6 @@ static void kvm_out(void *ctx, u16 port, unsigned int size, u32 value)
 	ports_out(vcpu->ports, port, size, value);
 }
 
-static bool is_apic_page(const struct lapic *lapic, u64 pa)
-{
-	return (pa & ~0xfffull) == (lapic->apic_base & ~0xfffull);
-}
-
 static void trap_after(struct kvm_vcpu *vcpu, enum exit_reason reason)
 {
 	vcpu->trap_exit = (int)reason;
@@ -154,7 +149,7 @@ static u64 kvm_mmio_read(void *ctx, u64 pa, unsigned int size)
 	struct kvm_vcpu *vcpu = ctx;
 
 	(void)size;
-	if (is_apic_page(&vcpu->lapic, pa))
+	if (lapic_owns_page(&vcpu->lapic, pa))
 		return lapic_mmio_read(&vcpu->lapic, (u32)(pa & 0xfff));
 	trap_after(vcpu, EXIT_EPT_MISCONFIG);
 	return ~0ull;
@@ -166,7 +161,7 @@ static void kvm_mmio_write(void *ctx, u64 pa, unsigned int size, u64 value)
 	u32 reg = (u32)(pa & 0xff0);
 
 	(void)size;
-	if (!is_apic_page(&vcpu->lapic, pa)) {
+	if (!lapic_owns_page(&vcpu->lapic, pa)) {
 		trap_after(vcpu, EXIT_EPT_MISCONFIG);
 		return;
 	}

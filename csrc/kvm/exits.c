@@ -69,13 +69,14 @@ static void emulate_cpuid(struct kvm_vcpu *vcpu)
 	struct cpu *cpu = vcpu->pcpu->cpu;
 	u32 regs[4];
 
-	account_charge(vcpu_books(vcpu), COST_EMULATE_CPUID);
+	account_enter(vcpu_books(vcpu), COST_EMULATE_CPUID);
 	kvm_cpu_ops.cpuid(vcpu, (u32)cpu_reg(cpu, CPU_RAX), (u32)cpu_reg(cpu, CPU_RCX), regs);
 	cpu_set_reg(cpu, CPU_RAX, regs[0]);
 	cpu_set_reg(cpu, CPU_RBX, regs[1]);
 	cpu_set_reg(cpu, CPU_RCX, regs[2]);
 	cpu_set_reg(cpu, CPU_RDX, regs[3]);
 	kvm_skip_emulated_instruction(vcpu);
+	account_leave(vcpu_books(vcpu));
 }
 
 static void emulate_rdmsr(struct kvm_vcpu *vcpu, u32 msr)
@@ -124,7 +125,7 @@ static void emulate_io(struct kvm_vcpu *vcpu, const struct cpu_exit *exit)
 	struct cpu *cpu = vcpu->pcpu->cpu;
 	u64 keep, value;
 
-	account_charge(vcpu_books(vcpu), COST_FAST_PIO);
+	account_enter(vcpu_books(vcpu), COST_FAST_PIO);
 	account_charge(vcpu_books(vcpu), COST_USERSPACE);
 	if (exit->insn == CPU_INSN_OUT) {
 		ports_out(vcpu->ports, exit->port, exit->size, (u32)exit->value);
@@ -134,14 +135,16 @@ static void emulate_io(struct kvm_vcpu *vcpu, const struct cpu_exit *exit)
 		cpu_set_reg(cpu, CPU_RAX, (cpu_reg(cpu, CPU_RAX) & keep) | (value & ~keep));
 	}
 	kvm_skip_emulated_instruction(vcpu);
+	account_leave(vcpu_books(vcpu));
 }
 
 static void emulate_hypercall(struct kvm_vcpu *vcpu)
 {
-	account_charge(vcpu_books(vcpu), COST_EMULATE_HYPERCALL);
+	account_enter(vcpu_books(vcpu), COST_EMULATE_HYPERCALL);
 	/* No hypercall is offered. */
 	cpu_set_reg(vcpu->pcpu->cpu, CPU_RAX, (u64)-KVM_ENOSYS);
 	kvm_skip_emulated_instruction(vcpu);
+	account_leave(vcpu_books(vcpu));
 }
 
 /* An exit that a work profile asks for: handled and charged as one of its kind, without effect. */
@@ -155,9 +158,13 @@ static void emulate_work(struct kvm_vcpu *vcpu, enum exit_reason reason)
 	};
 
 	vcpu->profile_exits[reason]++;
-	if (handler[reason])
-		account_charge(vcpu_books(vcpu), handler[reason]);
+	if (!handler[reason]) {
+		kvm_skip_emulated_instruction(vcpu);
+		return;
+	}
+	account_enter(vcpu_books(vcpu), handler[reason]);
 	kvm_skip_emulated_instruction(vcpu);
+	account_leave(vcpu_books(vcpu));
 }
 
 static void emulate_instruction(struct kvm_vcpu *vcpu)
@@ -172,38 +179,32 @@ static void emulate_instruction(struct kvm_vcpu *vcpu)
 	case CPU_INSN_VMCALL: emulate_hypercall(vcpu); break;
 	case CPU_INSN_WORK: emulate_work(vcpu, vcpu->exit_reason); break;
 	case CPU_INSN_HLT:
-		account_charge(vcpu_books(vcpu), COST_EMULATE_HALT);
+		account_enter(vcpu_books(vcpu), COST_EMULATE_HALT);
 		kvm_skip_emulated_instruction(vcpu);
+		account_leave(vcpu_books(vcpu));
 		vcpu->halted = true;
 		break;
 	default: emulate_io(vcpu, &exit); break;
 	}
 }
 
+/* Exits that are not about an instruction: done by hardware, by the fastpath, or before put. */
+static void handle_event_exit(struct kvm_vcpu *vcpu)
+{
+	switch (vcpu->exit_reason) {
+	case EXIT_APIC_WRITE: account_charge(vcpu_books(vcpu), COST_APIC_WRITE); break;
+	case EXIT_EPT_MISCONFIG: account_charge(vcpu_books(vcpu), COST_EMULATE_MMIO); break;
+	default: break;
+	}
+}
+
 enum pp_stop kvm_handle_exit(struct kvm_vcpu *vcpu)
 {
 	account_enter(vcpu_books(vcpu), COST_HANDLE_EXIT);
-	switch (vcpu->exit_reason) {
-	case EXIT_EXCEPTION_NMI:
-	case EXIT_EXTERNAL_INTERRUPT:
-	case EXIT_NMI_WINDOW:
-	case EXIT_INTERRUPT_WINDOW: break;
-	case EXIT_PREEMPTION_TIMER:
-		/* The fastpath has done it; only a pending request brought it here. */
-		break;
-	case EXIT_APIC_WRITE: account_charge(vcpu_books(vcpu), COST_APIC_WRITE); break;
-	case EXIT_EPT_MISCONFIG:
-		if (cpu_exit_info(vcpu->pcpu->cpu)->insn == CPU_INSN_WORK)
-			emulate_instruction(vcpu);
-		else
-			account_charge(vcpu_books(vcpu), COST_EMULATE_MMIO);
-		break;
-	default:
-		/* A fastpath that did the instruction but could not re-enter leaves nothing to do. */
-		if (!vcpu->fastpath_done)
-			emulate_instruction(vcpu);
-		break;
-	}
+	if (!vcpu->intercept_exit)
+		handle_event_exit(vcpu);
+	else if (!vcpu->fastpath_done)
+		emulate_instruction(vcpu);
 	account_leave(vcpu_books(vcpu));
 	return PP_STOP_BUDGET;
 }
@@ -214,14 +215,15 @@ bool kvm_handle_exit_fastpath(struct kvm_vcpu *vcpu)
 	bool done;
 
 	vcpu->fastpath_done = false;
-	if (vcpu->exit_reason == EXIT_PREEMPTION_TIMER) {
+	if (!vcpu->intercept_exit) {
+		if (vcpu->exit_reason != EXIT_PREEMPTION_TIMER)
+			return false;
 		account_charge(vcpu_books(vcpu), COST_FASTPATH_TIMER);
 		lapic_timer_expired(&vcpu->lapic);
 		return true;
 	}
-	if (vcpu->exit_reason != EXIT_MSR_WRITE || exit->insn != CPU_INSN_WRMSR ||
-	    (exit->msr != MSR_IA32_TSC_DEADLINE &&
-	     exit->msr != APIC_X2APIC_MSR_BASE + (APIC_ICR >> 4)))
+	if (exit->insn != CPU_INSN_WRMSR || (exit->msr != MSR_IA32_TSC_DEADLINE &&
+					     exit->msr != APIC_X2APIC_MSR_BASE + (APIC_ICR >> 4)))
 		return false;
 	/* The credit of the instruction needs counters in memory; they are in hardware here. */
 	if (!kvm_pmu_is_fastpath_emulation_allowed(vcpu)) {

@@ -8,20 +8,14 @@
  */
 #include "kvm/vcpu.h"
 
-bool kvm_is_apic_msr(u32 msr)
-{
-	return msr == MSR_IA32_APICBASE || msr == MSR_IA32_TSC_DEADLINE ||
-	       (msr >= APIC_X2APIC_MSR_BASE && msr < APIC_X2APIC_MSR_BASE + 0x100);
-}
-
 int kvm_get_msr(struct kvm_vcpu *vcpu, u32 msr, u64 *value)
 {
 	if (msr == MSR_IA32_TSC) {
 		*value = pcpu_tsc(vcpu->pcpu);
 		return 0;
 	}
-	if (kvm_is_apic_msr(msr)) {
-		account_charge(vcpu_books(vcpu), COST_LAPIC_MSR);
+	if (lapic_owns_msr(msr)) {
+		account_charge(vcpu_books(vcpu), COST_LAPIC_MSR_READ);
 		return lapic_rdmsr(&vcpu->lapic, msr, value);
 	}
 	if (!misc_rdmsr(&vcpu->misc, msr, value))
@@ -33,7 +27,7 @@ int kvm_set_msr(struct kvm_vcpu *vcpu, u32 msr, u64 value)
 {
 	bool forget;
 
-	if (kvm_is_apic_msr(msr)) {
+	if (lapic_owns_msr(msr)) {
 		account_charge(vcpu_books(vcpu), msr == MSR_IA32_TSC_DEADLINE ? COST_SET_TSCDEADLINE
 									      : COST_LAPIC_MSR);
 		return lapic_wrmsr(&vcpu->lapic, msr, value);

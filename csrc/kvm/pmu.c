@@ -151,6 +151,8 @@ void kvm_pmu_deliver_pmi(struct kvm_vcpu *vcpu)
 		vcpu->pmi_is_nmi = true;
 	else if (how == LAPIC_FIXED)
 		vcpu->pmi_vector = (int)(lvtpc & 0xff);
+	else if (how == LAPIC_IGNORED)
+		truth_pmi_dropped(&vcpu->pcpu->truth);
 	pcpu_trace(vcpu->pcpu, TRACE_KVM_PMI, how == LAPIC_NMI || how == LAPIC_FIXED,
 		   vcpu->pmu.global_status, 0, 0);
 	account_leave(vcpu_books(vcpu));
@@ -199,8 +201,10 @@ bool kvm_pmu_is_fastpath_emulation_allowed(struct kvm_vcpu *vcpu)
 	struct kvm_pmu *pmu = &vcpu->pmu;
 	unsigned int idx;
 
+	if (!pmu->backend->counters_in_hardware)
+		return true;
 	/* Selectors that the guest writes directly are known only after put. */
-	if (pmu->version && vcpu->config->kvm.selectors_direct)
+	if (vcpu->config->kvm.selectors_direct)
 		return false;
 	for_each_set_bit(idx, pmu->all_valid_pmc_idx) {
 		struct kvm_pmc *pmc = &pmu->pmc[idx];
@@ -217,9 +221,14 @@ void kvm_pmu_explain(struct kvm_vcpu *vcpu)
 	struct kvm_pmu *pmu = &vcpu->pmu;
 	unsigned int idx;
 
-	/* Disabled ones too: the guest may enable them without an exit. */
-	for_each_set_bit(idx, pmu->all_valid_pmc_idx)
-		truth_set_cause(&vcpu->pcpu->truth, idx, pmu->backend->why(&pmu->pmc[idx]));
+	for_each_set_bit(idx, pmu->all_valid_pmc_idx) {
+		struct kvm_pmc *pmc = &pmu->pmc[idx];
+
+		/* A counter at rest keeps its cause, unless the guest can enable it without an exit. */
+		if (pmu->backend->counters_in_hardware ||
+		    (pmc_is_globally_enabled(pmc) && pmc_is_locally_enabled(pmc)))
+			truth_set_cause(&vcpu->pcpu->truth, idx, pmu->backend->why(pmc));
+	}
 }
 
 u64 kvm_pmu_visible(void *ctx, unsigned int idx)

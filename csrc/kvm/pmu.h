@@ -43,7 +43,7 @@ struct kvm_pmc {
 struct kvm_pmu {
 	const struct kvm_pmu_backend *backend;
 	u32 version, nr_gp, nr_fixed;
-	bool fw_write;
+	struct pp_pmu guest; /* the same, as the guest's CPUID says it */
 	u64 perf_capabilities;
 	u64 gp_mask, fixed_mask; /* counter values */
 	u64 all_valid_pmc_idx;
@@ -69,6 +69,7 @@ struct kvm_pmu {
 
 struct kvm_pmu_backend {
 	const char *name;
+	bool counters_in_hardware; /* valid in memory only between put and load */
 	/* Preconditions of the VM; 0 or a negative errno. */
 	int (*create)(struct kvm_vcpu *vcpu);
 	void (*destroy)(struct kvm_vcpu *vcpu);
@@ -87,9 +88,8 @@ struct kvm_pmu_backend {
 	void (*write_counter)(struct kvm_pmc *pmc, u64 value);
 	void (*reprogram)(struct kvm_pmc *pmc);
 	void (*credit)(struct kvm_pmc *pmc);
-	/* Guest registers have changed */
+	/* The guest has written a GP selector; fixed counters have no more than their reprogramming. */
 	void (*write_eventsel)(struct kvm_pmc *pmc);
-	void (*write_fixed_ctr_ctrl)(struct kvm_pmu *pmu);
 	/* Why the counter, enabled by the guest, does not count now. */
 	enum loss_cause (*why)(struct kvm_pmc *pmc);
 	/* Release what is unused. */

@@ -61,20 +61,13 @@ static void emulated_vm_entry(struct kvm_vcpu *vcpu)
 {
 	u64 host, guest;
 
-	/* A vCPU without a vPMU is left alone, for better or worse. */
-	if (!vcpu->pmu.version)
-		return;
 	perf_guest_get_msrs(vcpu->perf, &host, &guest);
 	write_global_ctrl(vcpu, guest);
 }
 
 static void emulated_vm_exit(struct kvm_vcpu *vcpu)
 {
-	struct perf_cpu *perf = vcpu->perf;
-
-	if (!vcpu->pmu.version)
-		return;
-	write_global_ctrl(vcpu, perf->intel_ctrl & ~perf->intel_ctrl_guest_mask);
+	write_global_ctrl(vcpu, perf_host_global_ctrl(vcpu->perf));
 }
 
 static void emulated_host_pmi(struct kvm_vcpu *vcpu)
@@ -97,7 +90,8 @@ static void kvm_perf_overflow(struct perf_event *event)
 	account_charge(books_of(pmc), COST_KVM_PERF_OVERFLOW);
 	/* A reprogram is pending: the event is about to be another one, its overflow is dropped. */
 	if (pmu->reprogram_pmi & BIT_ULL(pmc->idx)) {
-		truth_pmi_dropped(&pmc->vcpu->pcpu->truth);
+		if (pmc->intr)
+			truth_pmi_dropped(&pmc->vcpu->pcpu->truth);
 		return;
 	}
 	raise_overflow(pmc);
@@ -118,10 +112,11 @@ static bool pmc_pause_counter(struct kvm_pmc *pmc)
 	return pmc->counter < before;
 }
 
-/* Events until a guest counter of this value wraps. */
-static u64 get_sample_period(const struct kvm_pmc *pmc, u64 value)
+/* Events until the base wraps. For a paused counter that is the guest's value; for a live one it
+ * leaves out what the event has counted, and the overflow comes late by as much, as in KVM. */
+static u64 get_sample_period(const struct kvm_pmc *pmc)
 {
-	u64 period = (0 - value) & mask_of(pmc);
+	u64 period = (0 - pmc->counter) & mask_of(pmc);
 
 	return period ? period : mask_of(pmc) + 1;
 }
@@ -130,7 +125,7 @@ static bool pmc_resume_counter(struct kvm_pmc *pmc)
 {
 	if (!pmc->perf_event)
 		return false;
-	if (perf_event_period(perf_of(pmc), pmc->perf_event, get_sample_period(pmc, pmc->counter)))
+	if (perf_event_period(perf_of(pmc), pmc->perf_event, get_sample_period(pmc)))
 		return false;
 	perf_event_enable(perf_of(pmc), pmc->perf_event);
 	pmc->is_paused = false;
@@ -152,7 +147,7 @@ static void pmc_reprogram_counter(struct kvm_pmc *pmc, u64 eventsel)
 {
 	struct perf_event_attr attr = {
 		.config = eventsel & EVENTSEL_WHAT,
-		.sample_period = get_sample_period(pmc, pmc->counter),
+		.sample_period = get_sample_period(pmc),
 		.pinned = true,
 		.exclude_user = !(eventsel & ARCH_PERFMON_EVENTSEL_USR),
 		.exclude_kernel = !(eventsel & ARCH_PERFMON_EVENTSEL_OS),
@@ -217,7 +212,7 @@ static void emulated_write_counter(struct kvm_pmc *pmc, u64 value)
 	pmc->counter += value - emulated_read_counter(pmc);
 	pmc->counter &= mask_of(pmc);
 	if (pmc->perf_event && !pmc->is_paused)
-		perf_event_period(perf_of(pmc), pmc->perf_event, get_sample_period(pmc, value));
+		perf_event_period(perf_of(pmc), pmc->perf_event, get_sample_period(pmc));
 }
 
 static void emulated_credit(struct kvm_pmc *pmc)
@@ -229,11 +224,6 @@ static void emulated_credit(struct kvm_pmc *pmc)
 static void emulated_write_eventsel(struct kvm_pmc *pmc)
 {
 	(void)pmc;
-}
-
-static void emulated_write_fixed_ctr_ctrl(struct kvm_pmu *pmu)
-{
-	(void)pmu;
 }
 
 static enum loss_cause emulated_why(struct kvm_pmc *pmc)
@@ -274,7 +264,6 @@ const struct kvm_pmu_backend kvm_pmu_emulated = {
 	.reprogram = emulated_reprogram,
 	.credit = emulated_credit,
 	.write_eventsel = emulated_write_eventsel,
-	.write_fixed_ctr_ctrl = emulated_write_fixed_ctr_ctrl,
 	.why = emulated_why,
 	.cleanup = emulated_cleanup,
 };

@@ -10,9 +10,8 @@
  */
 #include "kvm/vcpu.h"
 
+#include "pmu/access.h"
 #include "pmu/hwpmu.h"
-
-enum counter_alias { ALIAS_LEGACY, ALIAS_FULL_WIDTH, ALIAS_FIXED };
 
 void intel_pmu_refresh(struct kvm_pmu *pmu, const struct pp_pmu *guest)
 {
@@ -21,7 +20,8 @@ void intel_pmu_refresh(struct kvm_pmu *pmu, const struct pp_pmu *guest)
 	pmu->version = guest->version;
 	pmu->nr_gp = guest->nr_gp;
 	pmu->nr_fixed = guest->version > 1 ? guest->nr_fixed : 0;
-	pmu->fw_write = guest->fw_write;
+	pmu->guest = *guest;
+	pmu->guest.nr_fixed = pmu->nr_fixed;
 	pmu->perf_capabilities = guest->perf_capabilities;
 	pmu->gp_mask = width_mask(guest->gp_width);
 	pmu->fixed_mask = width_mask(guest->fixed_width);
@@ -43,19 +43,9 @@ void intel_pmu_refresh(struct kvm_pmu *pmu, const struct pp_pmu *guest)
 
 static struct kvm_pmc *msr_to_pmc(struct kvm_pmu *pmu, u32 msr, enum counter_alias *alias)
 {
-	if (msr - MSR_IA32_PERFCTR0 < pmu->nr_gp) {
-		*alias = ALIAS_LEGACY;
-		return &pmu->pmc[msr - MSR_IA32_PERFCTR0];
-	}
-	if (pmu->fw_write && msr - MSR_IA32_PMC0 < pmu->nr_gp) {
-		*alias = ALIAS_FULL_WIDTH;
-		return &pmu->pmc[msr - MSR_IA32_PMC0];
-	}
-	if (msr - MSR_CORE_PERF_FIXED_CTR0 < pmu->nr_fixed) {
-		*alias = ALIAS_FIXED;
-		return &pmu->pmc[INTEL_PMC_IDX_FIXED + msr - MSR_CORE_PERF_FIXED_CTR0];
-	}
-	return NULL;
+	int idx = pmu_msr_to_counter(&pmu->guest, msr, alias);
+
+	return idx < 0 ? NULL : &pmu->pmc[idx];
 }
 
 static struct kvm_pmc *msr_to_selector(struct kvm_pmu *pmu, u32 msr)
@@ -76,7 +66,7 @@ bool intel_is_valid_msr(const struct kvm_pmu *pmu, u32 msr)
 	case MSR_CORE_PERF_GLOBAL_OVF_CTRL: return pmu->version > 1;
 	case MSR_IA32_PERF_CAPABILITIES: return pmu->perf_capabilities;
 	default:
-		return msr_to_pmc((struct kvm_pmu *)(uintptr_t)pmu, msr, &alias) ||
+		return pmu_msr_to_counter(&pmu->guest, msr, &alias) >= 0 ||
 		       msr - MSR_IA32_PERFEVTSEL0 < pmu->nr_gp;
 	}
 }
@@ -114,7 +104,6 @@ static void reprogram_fixed_counters(struct kvm_vcpu *vcpu, u64 value)
 	u64 old = pmu->fixed_ctr_ctrl;
 
 	pmu->fixed_ctr_ctrl = value;
-	pmu->backend->write_fixed_ctr_ctrl(pmu);
 	for (unsigned int i = 0; i < pmu->nr_fixed; i++) {
 		if (fixed_ctrl_field(old, i) == fixed_ctrl_field(value, i))
 			continue;

@@ -50,13 +50,6 @@ static void sw_lvtpc(struct kvm_vcpu *vcpu, u32 value)
 	lapic_mmio_write(&vcpu->pcpu->lapic, APIC_LVTPC, value);
 }
 
-static u32 counter_msr(const struct kvm_pmc *pmc)
-{
-	if (pmc_is_fixed(pmc))
-		return (u32)(MSR_CORE_PERF_FIXED_CTR0 + pmc->idx - INTEL_PMC_IDX_FIXED);
-	return (u32)(MSR_IA32_PMC0 + pmc->idx);
-}
-
 /* ---- the VM ---- */
 
 static int mediated_create(struct kvm_vcpu *vcpu)
@@ -80,7 +73,7 @@ static void trace_state(struct kvm_vcpu *vcpu, u32 put)
 	if (!vcpu->pcpu->account.trace_size)
 		return;
 	for_each_set_bit(idx, pmu->all_valid_pmc_idx) {
-		pcpu_trace(vcpu->pcpu, TRACE_PMU_STATE, put, counter_msr(&pmu->pmc[idx]),
+		pcpu_trace(vcpu->pcpu, TRACE_PMU_STATE, put, counter_msr(idx, true),
 			   hwpmu_counter(hw, idx), pmu->pmc[idx].counter);
 		if (idx < INTEL_PMC_IDX_FIXED)
 			pcpu_trace(vcpu->pcpu, TRACE_PMU_STATE, put, MSR_IA32_PERFEVTSEL0 + idx,
@@ -105,7 +98,7 @@ static void load_counter(struct kvm_vcpu *vcpu, struct kvm_pmc *pmc)
 {
 	/* Reading is cheap, writing is not: leave out the write of a value that is there. */
 	if (sw_rdpmc(vcpu, pmc) != pmc->counter)
-		sw_wrmsr(vcpu, counter_msr(pmc), pmc->counter);
+		sw_wrmsr(vcpu, counter_msr(pmc->idx, true), pmc->counter);
 	else
 		account_stat(books(vcpu), STAT_ELIDED);
 	if (!pmc_is_fixed(pmc))
@@ -132,8 +125,6 @@ static void mediated_load(struct kvm_vcpu *vcpu)
 	struct pp_switch_result before;
 	unsigned int idx;
 
-	if (!pmu->version)
-		return;
 	account_enter(books(vcpu), COST_MEDIATED_LOAD);
 	perf_load_guest_context(vcpu->perf);
 	before = pmu->sw;
@@ -174,7 +165,7 @@ static void put_counter(struct kvm_vcpu *vcpu, struct kvm_pmc *pmc)
 
 	pmc->counter = sw_rdpmc(vcpu, pmc);
 	if (pmc->counter)
-		sw_wrmsr(vcpu, counter_msr(pmc), 0);
+		sw_wrmsr(vcpu, counter_msr(pmc->idx, true), 0);
 	if (pmc_is_fixed(pmc))
 		return;
 	if (vcpu->config->kvm.selectors_direct)
@@ -190,8 +181,6 @@ static void mediated_put(struct kvm_vcpu *vcpu)
 	struct pp_switch_result before;
 	unsigned int idx;
 
-	if (!pmu->version)
-		return;
 	pmu->sw.host_blind_cycles += start - pmu->blind_start;
 	account_enter(books(vcpu), COST_MEDIATED_PUT);
 	before = pmu->sw;
@@ -217,8 +206,7 @@ static void set_global_ctrl(struct kvm_vcpu *vcpu, u64 value)
 
 static void mediated_vm_entry(struct kvm_vcpu *vcpu)
 {
-	if (vcpu->pmu.version)
-		set_global_ctrl(vcpu, vcpu->pmu.global_ctrl);
+	set_global_ctrl(vcpu, vcpu->pmu.global_ctrl);
 }
 
 static void mediated_vm_exit(struct kvm_vcpu *vcpu)
@@ -226,8 +214,6 @@ static void mediated_vm_exit(struct kvm_vcpu *vcpu)
 	struct kvm_pmu *pmu = &vcpu->pmu;
 	u64 value;
 
-	if (!pmu->version)
-		return;
 	value = vcpu->pcpu->pmu.global_ctrl;
 	set_global_ctrl(vcpu, 0);
 	/* Pull the guest's value only if it could have changed behind KVM's back. */
@@ -282,11 +268,6 @@ static void mediated_write_eventsel(struct kvm_pmc *pmc)
 	pmc->eventsel_hw = pmc->eventsel;
 }
 
-static void mediated_write_fixed_ctr_ctrl(struct kvm_pmu *pmu)
-{
-	pmu->fixed_ctr_ctrl_hw = pmu->fixed_ctr_ctrl;
-}
-
 /* Reprogramming is no more than holding the counter against the filter. */
 static void mediated_reprogram(struct kvm_pmc *pmc)
 {
@@ -320,6 +301,7 @@ static void mediated_cleanup(struct kvm_vcpu *vcpu)
 
 const struct kvm_pmu_backend kvm_pmu_mediated = {
 	.name = "mediated",
+	.counters_in_hardware = true,
 	.create = mediated_create,
 	.destroy = mediated_destroy,
 	.load = mediated_load,
@@ -333,7 +315,6 @@ const struct kvm_pmu_backend kvm_pmu_mediated = {
 	.reprogram = mediated_reprogram,
 	.credit = mediated_credit,
 	.write_eventsel = mediated_write_eventsel,
-	.write_fixed_ctr_ctrl = mediated_write_fixed_ctr_ctrl,
 	.why = mediated_why,
 	.cleanup = mediated_cleanup,
 };

@@ -16,6 +16,7 @@
 #include <string.h>
 
 #define NMI_VECTOR 2
+#define KVM_MIN_TIMER_PERIOD_US 200
 #define RFLAGS_IF BIT_ULL(9)
 
 static u64 vcpu_now(void *ctx)
@@ -39,9 +40,12 @@ static const struct lapic_ops vcpu_lapic_ops = {
 	.changed = vcpu_lapic_changed,
 };
 
+/* A vCPU is mediated if the VM is and the guest has a PMU at all. */
 static const struct kvm_pmu_backend *backend_of(const struct pp_config *config)
 {
-	return config->mode == PP_MODE_MEDIATED ? &kvm_pmu_mediated : &kvm_pmu_emulated;
+	if (config->mode == PP_MODE_MEDIATED && config->kvm.vpmu && config->guest.version)
+		return &kvm_pmu_mediated;
+	return &kvm_pmu_emulated;
 }
 
 int kvm_vcpu_init(struct kvm_vcpu *vcpu, struct pcpu *pcpu, struct perf_cpu *perf,
@@ -64,14 +68,22 @@ int kvm_vcpu_init(struct kvm_vcpu *vcpu, struct pcpu *pcpu, struct perf_cpu *per
 	misc_msrs_init(&vcpu->misc, config->kvm.vpmu);
 	ret = kvm_pmu_init(vcpu, backend_of(config), config->kvm.vpmu ? &config->guest : &no_pmu);
 	if (ret == -EBUSY) {
+		vcpu->pmu.backend = NULL;
 		error->code = PP_EBUSY;
 		snprintf(error->text, sizeof(error->text),
 			 "KVM_CREATE_VCPU: -EBUSY: a host perf event that counts guests exists");
 		return -1;
 	}
+	/* KVM lets no guest have a faster periodic timer (min_timer_period_us). */
+	vcpu->lapic.min_period = config->tsc_khz * KVM_MIN_TIMER_PERIOD_US / 1000;
 	kvm_setup_intercepts(vcpu);
 	cpu_set_intercept(pcpu->cpu, &vcpu->intercept);
 	return 0;
+}
+
+void kvm_vcpu_destroy(struct kvm_vcpu *vcpu)
+{
+	vcpu->pmu.backend->destroy(vcpu);
 }
 
 /* ---- entry ---- */
@@ -103,11 +115,10 @@ static void inject_nmi(struct kvm_vcpu *vcpu)
 static void inject_irq(struct kvm_vcpu *vcpu)
 {
 	int vector = lapic_pending_vector(&vcpu->lapic);
+	bool irq = vector >= 0;
 
-	if (vector < 0)
-		return;
-	if (!cpu_can_take_irq(vcpu->pcpu->cpu)) {
-		cpu_want_window(vcpu->pcpu->cpu, true, false);
+	if (!irq || !cpu_can_take_irq(vcpu->pcpu->cpu)) {
+		cpu_want_window(vcpu->pcpu->cpu, irq, vcpu->lapic.nmi_pending);
 		return;
 	}
 	lapic_accept(&vcpu->lapic, (u8)vector);
@@ -121,7 +132,9 @@ static void inject_irq(struct kvm_vcpu *vcpu)
 /* One VM-entry. Events are delivered in non-root mode, once the guest's GLOBAL_CTRL is in force. */
 static void vm_entry(struct kvm_vcpu *vcpu)
 {
-	bool nmi = vcpu->lapic.nmi_pending && cpu_can_take_nmi(vcpu->pcpu->cpu);
+	/* One event an entry: an exception goes before an NMI. */
+	bool nmi = vcpu->lapic.nmi_pending && vcpu->exception < 0 &&
+		   cpu_can_take_nmi(vcpu->pcpu->cpu);
 
 	if (nmi)
 		account_charge(vcpu_books(vcpu), COST_INJECT_NMI);
@@ -140,8 +153,6 @@ static void vm_entry(struct kvm_vcpu *vcpu)
 	vcpu->exception = -1;
 	if (nmi)
 		inject_nmi(vcpu);
-	else if (vcpu->lapic.nmi_pending)
-		cpu_want_window(vcpu->pcpu->cpu, false, true);
 }
 
 static void serve_requests(struct kvm_vcpu *vcpu)
@@ -161,8 +172,9 @@ static bool vcpu_runnable(struct kvm_vcpu *vcpu)
 {
 	bool irqs_on = cpu_rflags(vcpu->pcpu->cpu) & RFLAGS_IF;
 
-	return vcpu->lapic.nmi_pending || vcpu->requests ||
-	       (irqs_on && lapic_pending_vector(&vcpu->lapic) >= 0);
+	/* Counters to look at wake nobody; a PMI does. */
+	return (vcpu->lapic.nmi_pending && cpu_can_take_nmi(vcpu->pcpu->cpu)) ||
+	       vcpu->requests & KVM_REQ_PMI || (irqs_on && lapic_pending_vector(&vcpu->lapic) >= 0);
 }
 
 static void wake_up(struct kvm_vcpu *vcpu)
@@ -246,8 +258,9 @@ static void vm_exit(struct kvm_vcpu *vcpu, enum exit_reason reason)
 	serve_host_pmi(vcpu, LAPIC_NMI, COST_NMI);
 }
 
-static enum pp_stop leave_guest(struct kvm_vcpu *vcpu, enum exit_reason reason)
+static enum pp_stop leave_guest(struct kvm_vcpu *vcpu, enum exit_reason reason, bool intercept)
 {
+	vcpu->intercept_exit = intercept;
 	vm_exit(vcpu, reason);
 	if (kvm_handle_exit_fastpath(vcpu) && !vcpu->requests && vcpu->host_pmi != LAPIC_FIXED) {
 		account_stat(vcpu_books(vcpu), STAT_FASTPATH);
@@ -260,16 +273,6 @@ static enum pp_stop leave_guest(struct kvm_vcpu *vcpu, enum exit_reason reason)
 	return kvm_handle_exit(vcpu);
 }
 
-void kvm_vcpu_put(struct kvm_vcpu *vcpu)
-{
-	if (!vcpu->in_guest)
-		return;
-	vcpu->in_guest = false;
-	vcpu->pmu.backend->vm_exit(vcpu);
-	vcpu->pmu.backend->put(vcpu);
-	account_leave(vcpu_books(vcpu));
-}
-
 /* What is due stops the guest, in the order hardware looks; PP_STOP_BUDGET: nothing for the caller. */
 static enum pp_stop serve_event(struct kvm_vcpu *vcpu)
 {
@@ -278,20 +281,20 @@ static enum pp_stop serve_event(struct kvm_vcpu *vcpu)
 
 	if (trap >= 0) {
 		vcpu->trap_exit = -1;
-		return leave_guest(vcpu, (enum exit_reason)trap);
+		return leave_guest(vcpu, (enum exit_reason)trap, false);
 	}
 	if (pcpu_tsc(pcpu) >= pcpu->time_limit)
 		return PP_STOP_TIME;
 	if (pcpu_sub(pcpu) >= pcpu->pmi_at) {
 		take_host_pmi(vcpu);
 		if (vcpu->host_pmi == LAPIC_NMI)
-			return leave_guest(vcpu, EXIT_EXCEPTION_NMI);
+			return leave_guest(vcpu, EXIT_EXCEPTION_NMI, false);
 		if (vcpu->host_pmi == LAPIC_FIXED)
-			return leave_guest(vcpu, EXIT_EXTERNAL_INTERRUPT);
+			return leave_guest(vcpu, EXIT_EXTERNAL_INTERRUPT, false);
 		return PP_STOP_BUDGET;
 	}
 	if (pcpu_tsc(pcpu) >= lapic_deadline(&vcpu->lapic))
-		return leave_guest(vcpu, EXIT_PREEMPTION_TIMER);
+		return leave_guest(vcpu, EXIT_PREEMPTION_TIMER, false);
 	return PP_STOP_BUDGET;
 }
 
@@ -306,10 +309,10 @@ bool kvm_event_due(struct kvm_vcpu *vcpu)
 static enum pp_stop open_window(struct kvm_vcpu *vcpu)
 {
 	if (vcpu->lapic.nmi_pending && cpu_can_take_nmi(vcpu->pcpu->cpu))
-		return leave_guest(vcpu, EXIT_NMI_WINDOW);
+		return leave_guest(vcpu, EXIT_NMI_WINDOW, false);
 	/* With virtual-interrupt delivery hardware takes it from here (see the loop). */
 	if (!vcpu->config->kvm.apicv && lapic_pending_vector(&vcpu->lapic) >= 0)
-		return leave_guest(vcpu, EXIT_INTERRUPT_WINDOW);
+		return leave_guest(vcpu, EXIT_INTERRUPT_WINDOW, false);
 	return PP_STOP_BUDGET;
 }
 
@@ -317,12 +320,16 @@ static enum pp_stop run_guest(struct kvm_vcpu *vcpu, u64 *budget, bool *out_of_b
 {
 	struct cpu *cpu = vcpu->pcpu->cpu;
 
-	if (kvm_event_due(vcpu))
+	if (kvm_event_due(vcpu)) {
+		/* Exits on end, without a guest instruction between them, use budget too. */
+		--*budget;
 		return serve_event(vcpu);
+	}
 	inject_irq(vcpu);
 	switch (cpu_run(cpu, budget)) {
 	case CPU_STOP_BUDGET: *out_of_budget = true; return PP_STOP_BUDGET;
-	case CPU_STOP_INTERCEPT: return leave_guest(vcpu, kvm_exit_reason_of(cpu_exit_info(cpu)));
+	case CPU_STOP_INTERCEPT:
+		return leave_guest(vcpu, kvm_exit_reason_of(cpu_exit_info(cpu)), true);
 	case CPU_STOP_WINDOW: return open_window(vcpu);
 	case CPU_STOP_SHUTDOWN: vm_exit(vcpu, EXIT_TRIPLE_FAULT); return PP_STOP_SHUTDOWN;
 	case CPU_STOP_UNIMPLEMENTED: return PP_STOP_UNIMPLEMENTED;

@@ -55,6 +55,7 @@ struct kvm_vcpu {
 	u64 requests;
 	bool in_guest; /* between VM-entry and VM-exit */
 	bool halted;
+	bool intercept_exit;	      /* cpu_exit_info() tells what the exit is about */
 	bool fastpath_done;	      /* the exit's instruction was completed in the fastpath */
 	int trap_exit;		      /* reason of an exit due after the instruction, -1: none */
 	int exception;		      /* vector to inject at the next entry, -1: none */
@@ -75,8 +76,7 @@ int kvm_vcpu_init(struct kvm_vcpu *vcpu, struct pcpu *pcpu, struct perf_cpu *per
 		  struct ports *ports, const struct pp_config *config, struct pp_error *error);
 /* Run until the budget is used up or the guest is done. enum pp_stop. */
 enum pp_stop kvm_vcpu_run(struct kvm_vcpu *vcpu, u64 *budget);
-/* Leave the guest for good, so that host events and registers are where they belong. */
-void kvm_vcpu_put(struct kvm_vcpu *vcpu);
+void kvm_vcpu_destroy(struct kvm_vcpu *vcpu);
 
 static inline void kvm_make_request(u64 request, struct kvm_vcpu *vcpu)
 {
@@ -98,7 +98,6 @@ void kvm_skip_emulated_instruction(struct kvm_vcpu *vcpu);
 /* msr.c: 0, or -1 for #GP */
 int kvm_get_msr(struct kvm_vcpu *vcpu, u32 msr, u64 *value);
 int kvm_set_msr(struct kvm_vcpu *vcpu, u32 msr, u64 value);
-bool kvm_is_apic_msr(u32 msr);
 
 /* direct.c */
 extern const struct cpu_ops kvm_cpu_ops;

@@ -6,21 +6,10 @@
  */
 #include "pcpu/direct.h"
 
-/* The index of a counter MSR, or -1. */
-static int counter_of(const struct pp_pmu *hw, u32 msr)
-{
-	if (msr - MSR_IA32_PERFCTR0 < hw->nr_gp)
-		return (int)(msr - MSR_IA32_PERFCTR0);
-	if (msr - MSR_IA32_PMC0 < hw->nr_gp)
-		return (int)(msr - MSR_IA32_PMC0);
-	if (msr - MSR_CORE_PERF_FIXED_CTR0 < hw->nr_fixed)
-		return (int)(INTEL_PMC_IDX_FIXED + msr - MSR_CORE_PERF_FIXED_CTR0);
-	return -1;
-}
-
 int pcpu_direct_rdmsr(struct pcpu *p, struct access_books *books, u32 msr, u64 *value, u64 cycles)
 {
-	int idx = counter_of(&p->pmu.caps, msr);
+	enum counter_alias alias;
+	int idx = pmu_msr_to_counter(&p->pmu.caps, msr, &alias);
 	int fault = hwpmu_rdmsr(&p->pmu, msr, value);
 
 	if (!fault && idx >= 0)
@@ -31,7 +20,8 @@ int pcpu_direct_rdmsr(struct pcpu *p, struct access_books *books, u32 msr, u64 *
 
 int pcpu_direct_wrmsr(struct pcpu *p, struct access_books *books, u32 msr, u64 value, u64 cycles)
 {
-	int idx = counter_of(&p->pmu.caps, msr);
+	enum counter_alias alias;
+	int idx = pmu_msr_to_counter(&p->pmu.caps, msr, &alias);
 	u64 before = idx >= 0 ? hwpmu_counter(&p->pmu, (unsigned int)idx) : 0;
 	int fault = hwpmu_wrmsr(&p->pmu, msr, value);
 

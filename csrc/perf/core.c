@@ -31,11 +31,18 @@ static struct account *books(struct perf_cpu *perf)
 	return &perf->pcpu->account;
 }
 
-void perf_update_times(struct perf_cpu *perf, struct perf_event *event)
+/* The contexts' clock stands still while events are scheduled, so that what goes out and what comes in
+ * at one occasion does so at one time. */
+static void update_clock(struct perf_cpu *perf)
 {
-	u64 now = pcpu_tsc(perf->pcpu), time = now - event->tstamp;
+	perf->clock = pcpu_tsc(perf->pcpu);
+}
 
-	event->tstamp = now;
+static void account_times(struct perf_cpu *perf, struct perf_event *event)
+{
+	u64 time = perf->clock - event->tstamp;
+
+	event->tstamp = perf->clock;
 	/* Guest time is no time of an event that does not count guests. */
 	if (perf->guest_ctx_loaded && event->attr.exclude_guest)
 		return;
@@ -45,9 +52,15 @@ void perf_update_times(struct perf_cpu *perf, struct perf_event *event)
 		event->time_running += time;
 }
 
+void perf_update_times(struct perf_cpu *perf, struct perf_event *event)
+{
+	update_clock(perf);
+	account_times(perf, event);
+}
+
 static void set_state(struct perf_cpu *perf, struct perf_event *event, enum perf_event_state state)
 {
-	perf_update_times(perf, event);
+	account_times(perf, event);
 	event->state = state;
 }
 
@@ -93,6 +106,8 @@ static void ctx_sched_out(struct perf_cpu *perf, bool task, unsigned int type)
 
 static void ctx_sched_in(struct perf_cpu *perf, bool task, unsigned int type)
 {
+	bool can_add_hw = true;
+
 	/* Host events stay out while a guest owns the counters. */
 	if (perf->guest_ctx_loaded)
 		return;
@@ -101,7 +116,9 @@ static void ctx_sched_in(struct perf_cpu *perf, bool task, unsigned int type)
 
 		if (!in_class(event, task, type) || event->state != PERF_EVENT_STATE_INACTIVE)
 			continue;
-		if (event_sched_in(perf, event) && event->attr.pinned) {
+		/* Once one has failed, nobody behind it is tried in this pass. */
+		can_add_hw = can_add_hw && !event_sched_in(perf, event);
+		if (!can_add_hw && event->attr.pinned) {
 			set_state(perf, event, PERF_EVENT_STATE_ERROR);
 			account_stat(books(perf), STAT_PERF_ERRORS);
 		}
@@ -124,7 +141,10 @@ static void ctx_resched(struct perf_cpu *perf, const struct perf_event *event)
 	account_enter(books(perf), COST_CTX_RESCHED);
 	perf_pmu_disable(perf);
 	ctx_sched_out(perf, true, type);
-	ctx_sched_out(perf, false, event->task ? EVENT_FLEXIBLE : type);
+	if (!event->task)
+		ctx_sched_out(perf, false, type);
+	else if (event->attr.pinned)
+		ctx_sched_out(perf, false, EVENT_FLEXIBLE);
 	sched_in_all(perf);
 	perf_pmu_enable(perf);
 	account_leave(books(perf));
@@ -160,6 +180,7 @@ struct perf_event *perf_event_create_kernel_counter(struct perf_cpu *perf,
 	struct perf_event *event;
 
 	account_enter(books(perf), COST_PERF_CREATE);
+	update_clock(perf);
 	event = new_slot(perf);
 	*error = !event ? -ENOSPC : !counters ? -EINVAL : 0;
 	if (!attr->exclude_guest && perf->nr_mediated_vms)
@@ -175,7 +196,7 @@ struct perf_event *perf_event_create_kernel_counter(struct perf_cpu *perf,
 		.task = task,
 		.overflow_handler = handler,
 		.overflow_context = context,
-		.tstamp = pcpu_tsc(perf->pcpu),
+		.tstamp = perf->clock,
 	};
 	perf->events[perf->nr_events++] = event;
 	event->hw.idx = -1;
@@ -195,6 +216,7 @@ struct perf_event *perf_event_create_kernel_counter(struct perf_cpu *perf,
 void perf_event_release_kernel(struct perf_cpu *perf, struct perf_event *event)
 {
 	account_enter(books(perf), COST_PERF_RELEASE);
+	update_clock(perf);
 	event_sched_out(perf, event);
 	set_state(perf, event, PERF_EVENT_STATE_OFF);
 	if (!event->attr.exclude_guest)
@@ -207,6 +229,7 @@ void perf_event_release_kernel(struct perf_cpu *perf, struct perf_event *event)
 void perf_event_enable(struct perf_cpu *perf, struct perf_event *event)
 {
 	account_enter(books(perf), COST_PERF_ENABLE);
+	update_clock(perf);
 	/* Enabling again is what takes a pinned event out of its error state. */
 	if (event->state < PERF_EVENT_STATE_INACTIVE) {
 		set_state(perf, event, PERF_EVENT_STATE_INACTIVE);
@@ -226,6 +249,7 @@ static void disable_event(struct perf_cpu *perf, struct perf_event *event)
 void perf_event_disable(struct perf_cpu *perf, struct perf_event *event)
 {
 	account_enter(books(perf), COST_PERF_DISABLE);
+	update_clock(perf);
 	disable_event(perf, event);
 	account_leave(books(perf));
 }
@@ -235,6 +259,7 @@ u64 perf_event_pause(struct perf_cpu *perf, struct perf_event *event, bool reset
 	u64 count;
 
 	account_enter(books(perf), COST_PERF_PAUSE);
+	update_clock(perf);
 	disable_event(perf, event);
 	count = event->count;
 	if (reset)
@@ -292,15 +317,16 @@ void perf_load_guest_context(struct perf_cpu *perf)
 	if (!PP_CHECK(perf->pcpu->check, !perf->guest_ctx_loaded))
 		return;
 	account_enter(books(perf), COST_PERF_LOAD_GUEST);
+	update_clock(perf);
 	/* A context without events of this PMU touches no register. */
 	if (perf->nr_events) {
 		perf_pmu_disable(perf);
-		ctx_sched_out(perf, true, EVENT_PINNED | EVENT_FLEXIBLE);
 		ctx_sched_out(perf, false, EVENT_PINNED | EVENT_FLEXIBLE);
+		ctx_sched_out(perf, true, EVENT_PINNED | EVENT_FLEXIBLE);
 		perf_pmu_enable(perf);
 	}
 	for (u32 i = 0; i < perf->nr_events; i++)
-		perf_update_times(perf, perf->events[i]);
+		account_times(perf, perf->events[i]);
 	perf->guest_ctx_loaded = true;
 	account_leave(books(perf));
 }
@@ -310,8 +336,9 @@ void perf_put_guest_context(struct perf_cpu *perf)
 	if (!PP_CHECK(perf->pcpu->check, perf->guest_ctx_loaded))
 		return;
 	account_enter(books(perf), COST_PERF_PUT_GUEST);
+	update_clock(perf);
 	for (u32 i = 0; i < perf->nr_events; i++)
-		perf_update_times(perf, perf->events[i]);
+		account_times(perf, perf->events[i]);
 	perf->guest_ctx_loaded = false;
 	if (perf->nr_events) {
 		perf_pmu_disable(perf);

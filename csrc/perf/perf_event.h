@@ -67,6 +67,8 @@ struct perf_cpu {
 	struct perf_event *events[PERF_MAX_EVENTS];
 	u32 nr_events;
 
+	u64 clock; /* of the contexts: TSC when they were last looked at */
+
 	/* The core PMU's state on this CPU (cpu_hw_events) */
 	struct perf_event *list[NR_PMC_IDX]; /* events added, in order */
 	u32 nr_list;
@@ -106,6 +108,12 @@ u64 perf_event_peek(struct perf_cpu *perf, const struct perf_event *event);
 
 /* The PMI of the host: update, re-arm and report every overflowed event. */
 void intel_pmu_handle_irq(struct perf_cpu *perf);
+/* GLOBAL_CTRL while the host runs: everything but the counters that only count guests. */
+static inline u64 perf_host_global_ctrl(const struct perf_cpu *perf)
+{
+	return perf->intel_ctrl & ~perf->intel_ctrl_guest_mask;
+}
+
 /* GLOBAL_CTRL outside and inside the guest (emulated design). */
 void perf_guest_get_msrs(struct perf_cpu *perf, u64 *host, u64 *guest);
 
@@ -115,6 +123,7 @@ void perf_release_mediated_pmu(struct perf_cpu *perf);
 void perf_load_guest_context(struct perf_cpu *perf);
 void perf_put_guest_context(struct perf_cpu *perf);
 
+/* Bring an event's enabled and running times up to now. */
 void perf_update_times(struct perf_cpu *perf, struct perf_event *event);
 
 #endif /* PERF_PERF_EVENT_H_ */

@@ -50,15 +50,11 @@ static u64 read_counter(struct perf_cpu *perf, int idx)
 	return hwpmu_counter(&perf->pcpu->pmu, (unsigned int)idx);
 }
 
-static u32 counter_msr(const struct perf_cpu *perf, int idx)
-{
-	if (idx >= INTEL_PMC_IDX_FIXED)
-		return (u32)(MSR_CORE_PERF_FIXED_CTR0 + idx - INTEL_PMC_IDX_FIXED);
-	return (u32)((perf->pcpu->pmu.caps.fw_write ? MSR_IA32_PMC0 : MSR_IA32_PERFCTR0) + idx);
-}
-
 u64 x86_pmu_max_period(const struct perf_cpu *perf)
 {
+	/* Without full-width writes only 31 bits can be given. */
+	if (!perf->pcpu->pmu.caps.fw_write)
+		return GENMASK_ULL(30, 0);
 	return perf->pcpu->pmu.gp_value_mask >> 1;
 }
 
@@ -66,10 +62,15 @@ u64 x86_get_event_constraints(const struct perf_cpu *perf, u64 config)
 {
 	const struct event_map_entry *e = event_map_find(&perf->pcpu->events, config);
 	const struct hwpmu *pmu = &perf->pcpu->pmu;
+	u64 gp = pmu_counter_mask(pmu->caps.nr_gp, 0);
 
 	/* An encoding without a constraint of its own may use any GP counter. */
 	if (!e)
-		return pmu_counter_mask(pmu->caps.nr_gp, 0);
+		return gp;
+	/* Fixed counters have no threshold, no edge and no inversion. */
+	if (config &
+	    (ARCH_PERFMON_EVENTSEL_EDGE | ARCH_PERFMON_EVENTSEL_INV | ARCH_PERFMON_EVENTSEL_CMASK))
+		return e->counters & gp ? e->counters & gp : gp;
 	return e->counters & pmu->counter_mask;
 }
 
@@ -128,10 +129,12 @@ static bool x86_schedule_events(struct perf_cpu *perf, int *assign)
 
 /* ---- one event on its counter ---- */
 
-static void x86_perf_event_set_period(struct perf_cpu *perf, struct perf_event *event)
+/* Program the distance to the next overflow; true if a period has ended. */
+static bool x86_perf_event_set_period(struct perf_cpu *perf, struct perf_event *event)
 {
 	struct hw_perf_event *hw = &event->hw;
 	s64 period = (s64)hw->sample_period, left = hw->period_left;
+	bool ended = left <= 0;
 	u64 value;
 
 	/* Far behind, or the period changed: start over. */
@@ -151,7 +154,8 @@ static void x86_perf_event_set_period(struct perf_cpu *perf, struct perf_event *
 		left = (s64)x86_pmu_max_period(perf);
 	value = (u64)-left & value_mask(perf, hw->idx);
 	hw->prev_count = value;
-	wrmsr(perf, counter_msr(perf, hw->idx), value);
+	wrmsr(perf, counter_msr((unsigned int)hw->idx, perf->pcpu->pmu.caps.fw_write), value);
+	return ended;
 }
 
 void x86_perf_event_update(struct perf_cpu *perf, struct perf_event *event)
@@ -302,15 +306,15 @@ void perf_pmu_enable(struct perf_cpu *perf)
 		wrmsr(perf, MSR_CORE_PERF_FIXED_CTR_CTRL, perf->fixed_ctrl_val);
 		perf->active_fixed_ctrl_val = perf->fixed_ctrl_val;
 	}
-	wrmsr(perf, MSR_CORE_PERF_GLOBAL_CTRL, perf->intel_ctrl & ~perf->intel_ctrl_guest_mask);
+	wrmsr(perf, MSR_CORE_PERF_GLOBAL_CTRL, perf_host_global_ctrl(perf));
 	account_leave(books(perf));
 }
 
 static void handle_overflow(struct perf_cpu *perf, struct perf_event *event)
 {
 	x86_perf_event_update(perf, event);
-	x86_perf_event_set_period(perf, event);
-	if (!event->overflow_handler)
+	/* A period longer than the counter comes in pieces; only its end is an event. */
+	if (!x86_perf_event_set_period(perf, event) || !event->overflow_handler)
 		return;
 	account_enter(books(perf), COST_PERF_OVERFLOW);
 	event->overflow_handler(event);
@@ -344,6 +348,6 @@ void intel_pmu_handle_irq(struct perf_cpu *perf)
 void perf_guest_get_msrs(struct perf_cpu *perf, u64 *host, u64 *guest)
 {
 	account_charge(books(perf), COST_GUEST_GET_MSRS);
-	*host = perf->intel_ctrl & ~perf->intel_ctrl_guest_mask;
+	*host = perf_host_global_ctrl(perf);
 	*guest = perf->intel_ctrl & ~perf->intel_ctrl_host_mask;
 }

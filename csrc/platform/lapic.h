@@ -67,9 +67,10 @@ struct lapic {
 	u32 esr_pending; /* errors since the last ESR write, which latches them */
 
 	/* Timer */
-	u64 deadline;				/* TSC at which it fires next, ~0 when off */
-	u64 tsc_deadline;			/* MSR 0x6e0 as read; 0 when disarmed */
-	u64 timer_start;			/* TSC at which TMICT was last written */
+	u64 deadline;	  /* TSC at which it fires next, ~0 when off */
+	u64 tsc_deadline; /* MSR 0x6e0 as read; 0 when disarmed */
+	u64 timer_start;  /* TSC at which TMICT was last written */
+	u64 min_period;	  /* TSC cycles a periodic timer takes at least, 0: none */
 	u32 tsc_per_tick_num, tsc_per_tick_den; /* TSC cycles per APIC bus tick at divide by 1 */
 
 	/* What waits outside the IRR */
@@ -87,6 +88,18 @@ int lapic_wrmsr(struct lapic *l, u32 msr, u64 value);
 /* xAPIC page; offsets 0..0xfff, 32-bit accesses. In x2APIC mode or disabled: reads ~0, writes lost. */
 u32 lapic_mmio_read(struct lapic *l, u32 offset);
 void lapic_mmio_write(struct lapic *l, u32 offset, u32 value);
+
+static inline bool lapic_owns_msr(u32 msr)
+{
+	return msr == MSR_IA32_APICBASE || msr == MSR_IA32_TSC_DEADLINE ||
+	       (msr >= APIC_X2APIC_MSR_BASE && msr < APIC_X2APIC_MSR_BASE + 0x100);
+}
+
+/* Whether @pa lies in the page that APIC_BASE names. */
+static inline bool lapic_owns_page(const struct lapic *l, u64 pa)
+{
+	return (pa & ~0xfffull) == (l->apic_base & ~0xfffull);
+}
 
 u32 lapic_reg(const struct lapic *l, u32 offset);
 /* Raise the performance LVT: what became of it. Sets the mask bit when delivered (Intel). */

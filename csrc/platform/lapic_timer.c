@@ -16,7 +16,6 @@
  *    first settles an expiry that is due but has not been called for.
  *
  * Not modelled
- *  - A shortest period as KVM enforces it: a periodic count of 1 expires on each tick.
  *  - Early expiry of TSC deadlines (KVM's timer_advance) and the granularity of silicon.
  *  - Mode 11b of LVTT, reserved: x2APIC refuses it, in xAPIC mode the timer stands still.
  */
@@ -68,6 +67,8 @@ static void arm(struct lapic *l, u64 now)
 	if (timer_mode(l) == APIC_LVTT_PERIODIC)
 		periods = cycles_to_ticks(l, elapsed) / initial + 1;
 	expiry = ticks_to_cycles(l, (u128)periods * initial) - elapsed + now;
+	if (timer_mode(l) == APIC_LVTT_PERIODIC && expiry < (u128)now + l->min_period)
+		expiry = (u128)now + l->min_period;
 	l->deadline = expiry < APIC_NO_DEADLINE ? (u64)expiry : APIC_NO_DEADLINE - 1;
 }
 

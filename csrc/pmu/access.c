@@ -1,18 +1,31 @@
 // SPDX-License-Identifier: Apache-2.0
-/* access.c - what kind of PMU access an MSR access is. Interface: access.h. */
+/* access.c - what a PMU MSR names, and what kind of access it is. Interface: access.h. */
 #include "pmu/access.h"
 
 #include "pmu/msr_index.h"
 
-static bool is_counter(const struct pp_pmu *pmu, u32 msr)
+int pmu_msr_to_counter(const struct pp_pmu *pmu, u32 msr, enum counter_alias *alias)
 {
-	return msr - MSR_IA32_PERFCTR0 < pmu->nr_gp || msr - MSR_IA32_PMC0 < pmu->nr_gp ||
-	       msr - MSR_CORE_PERF_FIXED_CTR0 < pmu->nr_fixed;
+	if (msr - MSR_IA32_PERFCTR0 < pmu->nr_gp) {
+		*alias = ALIAS_LEGACY;
+		return (int)(msr - MSR_IA32_PERFCTR0);
+	}
+	if (pmu->fw_write && msr - MSR_IA32_PMC0 < pmu->nr_gp) {
+		*alias = ALIAS_FULL_WIDTH;
+		return (int)(msr - MSR_IA32_PMC0);
+	}
+	if (msr - MSR_CORE_PERF_FIXED_CTR0 < pmu->nr_fixed) {
+		*alias = ALIAS_FIXED;
+		return (int)(INTEL_PMC_IDX_FIXED + msr - MSR_CORE_PERF_FIXED_CTR0);
+	}
+	return -1;
 }
 
 enum access_kind pmu_access_kind(const struct pp_pmu *pmu, u32 msr, bool write)
 {
-	if (is_counter(pmu, msr))
+	enum counter_alias alias;
+
+	if (pmu_msr_to_counter(pmu, msr, &alias) >= 0)
 		return write ? ACCESS_COUNTER_WRITE : ACCESS_COUNTER_READ;
 	if (msr - MSR_IA32_PERFEVTSEL0 < pmu->nr_gp)
 		return write ? ACCESS_SELECTOR_WRITE : ACCESS_SELECTOR_READ;

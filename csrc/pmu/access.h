@@ -19,6 +19,12 @@ struct access_books {
 	u64 cycles[NR_ACCESS_KINDS]; /* core cycles of all of them together */
 };
 
+enum counter_alias { ALIAS_LEGACY, ALIAS_FULL_WIDTH, ALIAS_FIXED };
+
+/* The index of the counter that @msr names on a machine with this PMU, and by which alias; -1 if it
+ * names none. */
+int pmu_msr_to_counter(const struct pp_pmu *pmu, u32 msr, enum counter_alias *alias);
+
 /* The kind of a RDMSR or WRMSR on a machine with this PMU; ACCESS_NONE if it is no PMU MSR. */
 enum access_kind pmu_access_kind(const struct pp_pmu *pmu, u32 msr, bool write);
 

@@ -6,7 +6,7 @@
  *  - event_map_find() gives the data of an encoding, event_formula_of() how it counts.
  *  - event_formula_total() and event_formula_room() are all that counters need.
  *
- * Not modelled: events per single cycle. cmask, inv and edge work on aggregated counts.
+ * Not modelled: events per single cycle (cmask and edge work on aggregated counts), inv.
  */
 #include "pmu/event_map.h"
 
@@ -63,7 +63,6 @@ struct event_formula event_formula_of(const struct event_map *map, u64 eventsel)
 	struct event_formula f = {
 		.event = e ? (u8)e->feed : EVENT_NONE,
 		.cmask = (u8)(eventsel >> 24 & 0xff),
-		.inv = eventsel & ARCH_PERFMON_EVENTSEL_INV,
 		.edge = eventsel & ARCH_PERFMON_EVENTSEL_EDGE,
 	};
 
@@ -72,8 +71,18 @@ struct event_formula event_formula_of(const struct event_map *map, u64 eventsel)
 	if (eventsel & ARCH_PERFMON_EVENTSEL_USR)
 		f.privs |= PRIV_MASK_USR;
 	/* Without a threshold, inv has nothing to invert: hardware ignores it. */
-	if (!f.cmask && !f.edge)
-		f.inv = false;
+	if (eventsel & ARCH_PERFMON_EVENTSEL_INV && !event_formula_is_plain(&f))
+		f.event = EVENT_NONE;
+	return f;
+}
+
+struct event_formula event_formula_on(const struct event_map *map, u64 eventsel, unsigned int idx)
+{
+	const struct event_map_entry *e = event_map_find(map, eventsel);
+	struct event_formula f = event_formula_of(map, eventsel);
+
+	if (e && idx < INTEL_PMC_IDX_FIXED && !(e->counters & BIT_ULL(idx)))
+		f.event = EVENT_NONE;
 	return f;
 }
 
@@ -93,15 +102,14 @@ static u64 threshold_of(const struct event_formula *f)
 u64 event_formula_total(const struct event_formula *f, const struct core_clock *clk,
 			const struct event_totals *t)
 {
-	u64 cycles, met;
+	u64 cycles;
 
 	if (f->event == EVENT_NONE || !f->privs)
 		return 0;
 	if (event_formula_is_plain(f))
 		return plain_total(f, clk, t);
 	cycles = events_sub(t, f->privs) >> SUB_SHIFT;
-	met = min_u64(cycles, plain_total(f, clk, t) / threshold_of(f));
-	return f->inv ? cycles - met : met;
+	return min_u64(cycles, plain_total(f, clk, t) / threshold_of(f));
 }
 
 /* Subcycles until @event, a derived one, has grown by @need. */
@@ -129,7 +137,7 @@ struct event_room event_formula_room(const struct event_formula *f, const struct
 	/* At most one a cycle, and never more than events / c: wait for the events first. */
 	total = plain_total(f, clk, t);
 	wanted = (event_formula_total(f, clk, t) + need) * threshold_of(f);
-	if (!f->inv && !event_is_derived(f->event) && wanted > total)
+	if (!event_is_derived(f->event) && wanted > total)
 		return (struct event_room){f->event, wanted - total};
 	return (struct event_room){EVENT_NONE, derived_distance(clk, EVENT_CYCLES, sub, need)};
 }

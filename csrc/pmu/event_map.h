@@ -7,9 +7,10 @@
  * and counts nothing.
  *
  * struct event_formula says how base events become counts: a plain event, or with cmask, inv and
- * edge by the rule for aggregated counts: cmask c counts min(cycles, events / c), inv counts cycles
- * minus that, edge counts as cmask does (with c = 1 if cmask is 0). All on cumulative totals, so that
- * counts do not depend on where a counter was stopped in between.
+ * edge by the rule for aggregated counts: cmask c counts min(cycles, events / c), edge counts as cmask
+ * does (with c = 1 if cmask is 0). All on cumulative totals, so that counts do not depend on where a
+ * counter was stopped in between. An inverted threshold feeds nothing: cycles minus the above can
+ * fall on cumulative totals, and a counter must not.
  */
 #ifndef PMU_EVENT_MAP_H_
 #define PMU_EVENT_MAP_H_
@@ -32,7 +33,7 @@ struct event_formula {
 	u8 event; /* event id, or EVENT_NONE */
 	u8 privs; /* PRIV_MASK_* */
 	u8 cmask;
-	bool inv, edge;
+	bool edge;
 };
 
 /* Room a formula leaves until it has counted @need more; see event_formula_room(). */
@@ -47,6 +48,8 @@ const struct event_map_entry *event_map_find(const struct event_map *map, u64 co
 
 /* The formula of a selector value (event, umask, cmask, inv, edge, USR, OS). */
 struct event_formula event_formula_of(const struct event_map *map, u64 eventsel);
+/* The same on counter @idx: a GP counter that cannot count the event counts nothing. */
+struct event_formula event_formula_on(const struct event_map *map, u64 eventsel, unsigned int idx);
 
 /* Cumulative count of @f over one producer's totals. */
 u64 event_formula_total(const struct event_formula *f, const struct core_clock *clk,
@@ -61,7 +64,7 @@ struct event_room event_formula_room(const struct event_formula *f, const struct
 
 static inline bool event_formula_is_plain(const struct event_formula *f)
 {
-	return !f->cmask && !f->inv && !f->edge;
+	return !f->cmask && !f->edge;
 }
 
 #endif /* PMU_EVENT_MAP_H_ */

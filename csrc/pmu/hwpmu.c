@@ -14,13 +14,12 @@
 #include <string.h>
 
 void hwpmu_init(struct hwpmu *pmu, const struct pp_pmu *caps, const struct event_map *events,
-		const struct core_clock *clk, struct pp_check *check)
+		const struct core_clock *clk)
 {
 	memset(pmu, 0, sizeof(*pmu));
 	pmu->caps = *caps;
 	pmu->events = events;
 	pmu->clk = clk;
-	pmu->check = check;
 	pmu->counter_mask = pmu_counter_mask(caps->nr_gp, caps->nr_fixed);
 	pmu->gp_value_mask = width_mask(caps->gp_width);
 	pmu->fixed_value_mask = width_mask(caps->fixed_width);
@@ -66,20 +65,38 @@ u64 hwpmu_counter(struct hwpmu *pmu, unsigned int idx)
 	       hwpmu_value_mask(pmu, idx);
 }
 
-bool hwpmu_counting(const struct hwpmu *pmu, unsigned int idx)
+/* Take the events since the last look into the value; true if it wrapped. */
+static bool land_counter(struct hwpmu *pmu, unsigned int idx)
 {
-	return pmu->pmc[idx].running;
+	struct hwpmc *pmc = &pmu->pmc[idx];
+	u64 total, value;
+
+	if (!pmc->running)
+		return false;
+	total = formula_total(pmu, &pmc->formula);
+	value = pmc->value + total - pmc->start;
+	pmc->value = value & hwpmu_value_mask(pmu, idx);
+	pmc->start = total;
+	if (pmc->value == value)
+		return false;
+	pmu->global_status |= BIT_ULL(idx);
+	if (pmc->interrupt)
+		pmu->overflow(pmu->overflow_ctx, idx);
+	return true;
 }
 
 void hwpmu_restart_counter(struct hwpmu *pmu, unsigned int idx)
 {
 	struct hwpmc *pmc = &pmu->pmc[idx];
+	u64 eventsel = effective_eventsel(pmu, idx);
 
-	pmc->value = hwpmu_counter(pmu, idx);
+	/* A wrap that nobody has seen yet must not go with the old setting. */
+	land_counter(pmu, idx);
 	pmc->running = should_run(pmu, idx);
+	pmc->interrupt = eventsel & ARCH_PERFMON_EVENTSEL_INT;
 	if (!pmc->running)
 		return;
-	pmc->formula = event_formula_of(pmu->events, effective_eventsel(pmu, idx));
+	pmc->formula = event_formula_on(pmu->events, eventsel, idx);
 	pmc->start = formula_total(pmu, &pmc->formula);
 }
 
@@ -93,11 +110,8 @@ void hwpmu_restart_counters(struct hwpmu *pmu, u64 mask)
 
 void hwpmu_set_counter(struct hwpmu *pmu, unsigned int idx, u64 value)
 {
-	struct hwpmc *pmc = &pmu->pmc[idx];
-
-	pmc->value = value & hwpmu_value_mask(pmu, idx);
-	if (pmc->running)
-		pmc->start = formula_total(pmu, &pmc->formula);
+	land_counter(pmu, idx);
+	pmu->pmc[idx].value = value & hwpmu_value_mask(pmu, idx);
 }
 
 void hwpmu_room(struct hwpmu *pmu, enum privilege priv, struct cpu_room *room)
@@ -124,22 +138,7 @@ bool hwpmu_land(struct hwpmu *pmu)
 	bool any = false;
 	unsigned int idx;
 
-	for_each_set_bit(idx, pmu->counter_mask) {
-		struct hwpmc *pmc = &pmu->pmc[idx];
-		u64 mask = hwpmu_value_mask(pmu, idx), total, value;
-
-		if (!pmc->running)
-			continue;
-		total = formula_total(pmu, &pmc->formula);
-		value = pmc->value + total - pmc->start;
-		if (value <= mask)
-			continue;
-		pmc->value = value & mask;
-		pmc->start = total;
-		pmu->global_status |= BIT_ULL(idx);
-		any = true;
-		if (effective_eventsel(pmu, idx) & ARCH_PERFMON_EVENTSEL_INT)
-			pmu->overflow(pmu->overflow_ctx, idx);
-	}
+	for_each_set_bit(idx, pmu->counter_mask)
+		any |= land_counter(pmu, idx);
 	return any;
 }

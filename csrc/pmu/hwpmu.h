@@ -16,7 +16,6 @@
 #ifndef PMU_HWPMU_H_
 #define PMU_HWPMU_H_
 
-#include "base/check.h"
 #include "base/events.h"
 #include "base/room.h"
 #include "base/types.h"
@@ -29,6 +28,7 @@ struct hwpmc {
 	u64 start; /* formula total at that time; running only */
 	struct event_formula formula;
 	bool running;
+	bool interrupt; /* INT bit; running only */
 };
 
 struct hwpmu {
@@ -36,7 +36,6 @@ struct hwpmu {
 	struct pp_pmu caps;
 	const struct event_map *events;
 	const struct core_clock *clk;
-	struct pp_check *check;
 	u64 counter_mask; /* existing counters by index */
 	u64 gp_value_mask, fixed_value_mask;
 
@@ -56,7 +55,7 @@ struct hwpmu {
 };
 
 void hwpmu_init(struct hwpmu *pmu, const struct pp_pmu *caps, const struct event_map *events,
-		const struct core_clock *clk, struct pp_check *check);
+		const struct core_clock *clk);
 
 /* Whether @msr belongs to this PMU; other MSRs are nobody's here. */
 bool hwpmu_owns_msr(const struct hwpmu *pmu, u32 msr);
@@ -70,7 +69,6 @@ int rdpmc_ecx_to_idx(u32 ecx, unsigned int nr_gp, unsigned int nr_fixed);
 
 /* A counter's value now. */
 u64 hwpmu_counter(struct hwpmu *pmu, unsigned int idx);
-bool hwpmu_counting(const struct hwpmu *pmu, unsigned int idx);
 
 /* Shorten @room to what the armed counters allow at @priv. */
 void hwpmu_room(struct hwpmu *pmu, enum privilege priv, struct cpu_room *room);

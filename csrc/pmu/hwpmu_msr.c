@@ -8,28 +8,8 @@
  */
 #include "pmu/hwpmu.h"
 
+#include "pmu/access.h"
 #include "pmu/hwpmu_private.h"
-
-#define ALIAS_NONE 0
-#define ALIAS_LEGACY 1
-#define ALIAS_FULL_WIDTH 2
-
-/* A counter MSR's index, and by which alias; -1 when it is none. */
-static int msr_to_counter(const struct hwpmu *pmu, u32 msr, int *alias)
-{
-	*alias = ALIAS_NONE;
-	if (msr - MSR_IA32_PERFCTR0 < pmu->caps.nr_gp) {
-		*alias = ALIAS_LEGACY;
-		return (int)(msr - MSR_IA32_PERFCTR0);
-	}
-	if (pmu->caps.fw_write && msr - MSR_IA32_PMC0 < pmu->caps.nr_gp) {
-		*alias = ALIAS_FULL_WIDTH;
-		return (int)(msr - MSR_IA32_PMC0);
-	}
-	if (msr - MSR_CORE_PERF_FIXED_CTR0 < pmu->caps.nr_fixed)
-		return (int)(INTEL_PMC_IDX_FIXED + msr - MSR_CORE_PERF_FIXED_CTR0);
-	return -1;
-}
 
 static bool is_eventsel(const struct hwpmu *pmu, u32 msr)
 {
@@ -53,9 +33,9 @@ static bool control_msr_exists(const struct hwpmu *pmu, u32 msr)
 
 bool hwpmu_owns_msr(const struct hwpmu *pmu, u32 msr)
 {
-	int alias;
+	enum counter_alias alias;
 
-	return msr_to_counter(pmu, msr, &alias) >= 0 || is_eventsel(pmu, msr) ||
+	return pmu_msr_to_counter(&pmu->caps, msr, &alias) >= 0 || is_eventsel(pmu, msr) ||
 	       control_msr_exists(pmu, msr);
 }
 
@@ -118,7 +98,8 @@ static u64 counters_in_use(const struct hwpmu *pmu)
 
 int hwpmu_rdmsr(struct hwpmu *pmu, u32 msr, u64 *value)
 {
-	int alias, idx = msr_to_counter(pmu, msr, &alias);
+	enum counter_alias alias;
+	int idx = pmu_msr_to_counter(&pmu->caps, msr, &alias);
 
 	if (idx >= 0) {
 		*value = hwpmu_counter(pmu, (unsigned int)idx);
@@ -141,7 +122,7 @@ int hwpmu_rdmsr(struct hwpmu *pmu, u32 msr, u64 *value)
 	return 0;
 }
 
-static int write_counter(struct hwpmu *pmu, unsigned int idx, int alias, u64 value)
+static int write_counter(struct hwpmu *pmu, unsigned int idx, enum counter_alias alias, u64 value)
 {
 	if (alias == ALIAS_LEGACY)
 		value = sign_extend_legacy_write(value);
@@ -185,7 +166,8 @@ static int write_control(struct hwpmu *pmu, u32 msr, u64 value)
 
 int hwpmu_wrmsr(struct hwpmu *pmu, u32 msr, u64 value)
 {
-	int alias, idx = msr_to_counter(pmu, msr, &alias);
+	enum counter_alias alias;
+	int idx = pmu_msr_to_counter(&pmu->caps, msr, &alias);
 
 	if (idx >= 0)
 		return write_counter(pmu, (unsigned int)idx, alias, value);

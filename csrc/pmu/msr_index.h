@@ -71,6 +71,14 @@ static inline u64 fixed_counter_event(unsigned int i)
 	return i < ARRAY_SIZE(events) ? events[i] : 0;
 }
 
+/* The MSR that writes a counter at full width, or by the legacy alias where there is no other. */
+static inline u32 counter_msr(unsigned int idx, bool fw_write)
+{
+	if (idx >= INTEL_PMC_IDX_FIXED)
+		return (u32)MSR_CORE_PERF_FIXED_CTR0 + idx - INTEL_PMC_IDX_FIXED;
+	return (u32)(fw_write ? MSR_IA32_PMC0 : MSR_IA32_PERFCTR0) + idx;
+}
+
 /* A fixed counter's control field as the USR, OS and INT bits of a selector. */
 static inline u64 fixed_field_to_eventsel(u64 field)
 {

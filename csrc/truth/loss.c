@@ -32,12 +32,29 @@ struct pp_counter_result *truth_result_of(struct truth *t, u64 config)
 	return r;
 }
 
+/* One instruction too few or too many credited: an episode from the first to the last. */
+static void lose_credit(struct truth *t, struct truth_pmc *pmc, s64 lost)
+{
+	pmc->causes[CAUSE_UNCREDITED] += lost;
+	if (!pmc->uncredited.open)
+		pmc->uncredited = (struct truth_episode){
+			.open = true,
+			.cause = CAUSE_UNCREDITED,
+			.config = pmc->config,
+			.tsc = t->tsc(t->tsc_ctx),
+		};
+	pmc->uncredited.lost += lost;
+}
+
 void truth_settle(struct truth *t, unsigned int idx)
 {
 	struct truth_pmc *pmc = &t->pmc[idx];
 	u64 delta = truth_delta(t, idx), lost = delta - pmc->cause_delta;
 
 	pmc->cause_delta = delta;
+	if (pmc->unresolved)
+		lose_credit(t, pmc, pmc->unresolved);
+	pmc->unresolved = 0;
 	if (pmc->cause == CAUSE_NONE)
 		return;
 	if (pmc->cause == CAUSE_FILTERED && pmc->enabled)
@@ -58,10 +75,12 @@ void truth_correct(struct truth *t, unsigned int idx, bool counts, bool got)
 			pmc->episode.lost--;
 		return;
 	}
-	if (counts && pmc->cause == CAUSE_NONE)
-		pmc->causes[CAUSE_UNCREDITED]++;
+	if (counts && pmc->cause == CAUSE_NONE && pmc->unexplained)
+		pmc->unresolved++;
+	else if (counts && pmc->cause == CAUSE_NONE)
+		lose_credit(t, pmc, 1);
 	if (got && !counts)
-		pmc->causes[CAUSE_UNCREDITED]--;
+		lose_credit(t, pmc, -1);
 }
 
 void truth_account_time(struct truth *t, unsigned int idx)
@@ -98,14 +117,22 @@ void truth_close_episode(struct truth *t, unsigned int idx)
 	memset(e, 0, sizeof(*e));
 }
 
-void truth_set_cause(struct truth *t, unsigned int idx, enum loss_cause cause)
+void truth_close_credits(struct truth *t, unsigned int idx)
+{
+	struct truth_episode *e = &t->pmc[idx].uncredited;
+
+	if (e->open)
+		push_error(t, e);
+	memset(e, 0, sizeof(*e));
+}
+
+static void change_cause(struct truth *t, unsigned int idx, enum loss_cause cause, bool first)
 {
 	struct truth_pmc *pmc = &t->pmc[idx];
 
-	if (pmc->cause == cause && (!pmc->episode.open || pmc->episode.config == pmc->config))
-		return;
 	truth_settle(t, idx);
-	if (pmc->enabled)
+	/* The time since the counter was enabled belongs to the first cause told after it. */
+	if (pmc->enabled && !first)
 		truth_account_time(t, idx);
 	truth_close_episode(t, idx);
 	pmc->cause = (u8)cause;
@@ -120,12 +147,43 @@ void truth_set_cause(struct truth *t, unsigned int idx, enum loss_cause cause)
 	};
 }
 
-/* ideal - visible, as a signed number of the counter's width. */
+void truth_set_cause(struct truth *t, unsigned int idx, enum loss_cause cause)
+{
+	struct truth_pmc *pmc = &t->pmc[idx];
+	bool first = pmc->unexplained;
+
+	/* So do the instructions that nobody credited meanwhile. */
+	if (cause != CAUSE_NONE) {
+		pmc->causes[cause] += pmc->unresolved;
+		pmc->unresolved = 0;
+	}
+	pmc->unexplained = false;
+	if (pmc->cause != cause || (pmc->episode.open && pmc->episode.config != pmc->config))
+		change_cause(t, idx, cause, first);
+}
+
+static s64 explained(const struct truth_pmc *pmc)
+{
+	s64 sum = 0;
+
+	for (unsigned int c = 0; c < NR_CAUSES; c++)
+		sum += pmc->causes[c];
+	return sum;
+}
+
+u64 truth_expected(const struct truth *t, unsigned int idx)
+{
+	return (truth_counter(t, idx) - (u64)explained(&t->pmc[idx])) & truth_value_mask(t, idx);
+}
+
+/* ideal - visible: of the numbers that are the same modulo the counter's width, the one nearest to
+ * what the causes explain. */
 static s64 lost_now(const struct truth *t, unsigned int idx, u64 visible)
 {
 	unsigned int width = idx < INTEL_PMC_IDX_FIXED ? t->caps.gp_width : t->caps.fixed_width;
+	s64 rest = (s64)((truth_expected(t, idx) - visible) << (64 - width)) >> (64 - width);
 
-	return (s64)((truth_counter(t, idx) - visible) << (64 - width)) >> (64 - width);
+	return explained(&t->pmc[idx]) + rest;
 }
 
 void truth_counter_read(struct truth *t, unsigned int idx, u64 visible)
@@ -168,6 +226,12 @@ void truth_close_interval(struct truth *t, unsigned int idx, u64 visible, bool l
 	for (unsigned int c = 0; c < NR_CAUSES; c++)
 		r->causes[c] += causes[c];
 	r->causes[CAUSE_ERRATUM] += unexplained(lost, causes);
+	push_error(t, &(struct truth_episode){
+			      .cause = CAUSE_ERRATUM,
+			      .config = pmc->config,
+			      .tsc = t->tsc(t->tsc_ctx),
+			      .lost = unexplained(lost, causes),
+		      });
 	if (!pmc->read && delta)
 		r->unread++;
 

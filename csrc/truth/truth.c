@@ -17,13 +17,12 @@
 #define LVTPC_MASKED 0x10000u
 
 int truth_init(struct truth *t, const struct pp_pmu *guest, const struct event_map *events,
-	       const struct core_clock *clk, struct pp_check *check)
+	       const struct core_clock *clk)
 {
 	memset(t, 0, sizeof(*t));
 	t->caps = *guest;
 	t->events = events;
 	t->clk = clk;
-	t->check = check;
 	t->counter_mask = guest->version ? pmu_counter_mask(guest->nr_gp, guest->nr_fixed) : 0;
 	t->global_ctrl = guest->version ? pmu_counter_mask(guest->nr_gp, 0) : 0;
 	for (unsigned int idx = 0; idx < NR_PMC_IDX; idx++)
@@ -124,10 +123,11 @@ static void restart(struct truth *t, unsigned int idx)
 	if (!enable)
 		return;
 	if (pmc->touched && config != pmc->config)
-		truth_close_interval(t, idx, truth_counter(t, idx), false);
+		truth_close_interval(t, idx, truth_expected(t, idx), false);
 	pmc->config = config;
 	pmc->touched = true;
-	pmc->formula = event_formula_of(t->events, eventsel);
+	pmc->unexplained = true;
+	pmc->formula = event_formula_on(t->events, eventsel, idx);
 	pmc->start = guest_total(t, &pmc->formula);
 	pmc->enabled = true;
 	pmc->enabled_since = t->tsc(t->tsc_ctx);
@@ -137,6 +137,8 @@ static void restart_counters(struct truth *t, u64 mask)
 {
 	unsigned int idx;
 
+	/* Overflows that nobody has seen yet must not go with the old setting. */
+	truth_land(t);
 	for_each_set_bit(idx, mask & t->counter_mask)
 		restart(t, idx);
 }
@@ -168,6 +170,7 @@ void truth_counter_written(struct truth *t, unsigned int idx, u64 visible_before
 {
 	struct truth_pmc *pmc = &t->pmc[idx];
 
+	truth_land(t);
 	truth_settle(t, idx);
 	if (pmc->touched)
 		truth_close_interval(t, idx, visible_before, false);
@@ -287,6 +290,7 @@ void truth_finish(struct truth *t, u64 (*visible)(void *ctx, unsigned int idx), 
 
 	if (t->finished)
 		return;
+	truth_land(t);
 	for_each_set_bit(idx, t->counter_mask) {
 		struct truth_pmc *pmc = &t->pmc[idx];
 
@@ -296,6 +300,7 @@ void truth_finish(struct truth *t, u64 (*visible)(void *ctx, unsigned int idx), 
 		if (pmc->touched)
 			truth_close_interval(t, idx, visible(ctx, idx), true);
 		truth_close_episode(t, idx);
+		truth_close_credits(t, idx);
 	}
 	t->pmi.latency_p50 = histogram_percentile(&t->latency_cycles, 500);
 	t->pmi.latency_p99 = histogram_percentile(&t->latency_cycles, 990);

@@ -14,7 +14,8 @@
  *    as a rewrite does.
  *  - lost = true - counted, signed, modulo the counter's width. While the arrangement cannot count for
  *    a counter it says why (truth_set_cause()); what the ideal counter counts meanwhile is lost to
- *    that cause. A rest that no cause explains is an erratum.
+ *    that cause. A rest that no cause explains is an erratum. When the event changes, what the guest
+ *    could have read is taken to be the ideal value less what the causes explain.
  *  - An emulated instruction that the ideal counter counts and nobody credits is lost as uncredited.
  *  - A PMI is due when ideal counters overflow with INT set and LVTPC unmasked; those of one
  *    instruction are one PMI. One that falls due while another is outstanding is coalesced. One that
@@ -23,7 +24,6 @@
 #ifndef TRUTH_TRUTH_H_
 #define TRUTH_TRUTH_H_
 
-#include "base/check.h"
 #include "base/events.h"
 #include "base/room.h"
 #include "base/types.h"
@@ -60,10 +60,12 @@ struct truth_pmc {
 
 	/* The interval since the last write */
 	u64 written;
-	u64 delta;	 /* true count at the last stop */
-	u64 wraps;	 /* overflows already seen */
-	u8 cause;	 /* why the arrangement does not count now */
-	u64 cause_delta; /* true count that has been attributed */
+	u64 delta;	  /* true count at the last stop */
+	u64 wraps;	  /* overflows already seen */
+	u8 cause;	  /* why the arrangement does not count now */
+	bool unexplained; /* enabled, and no cause has been told since */
+	s64 unresolved;	  /* not credited meanwhile */
+	u64 cause_delta;  /* true count that has been attributed */
 	s64 causes[NR_CAUSES];
 	bool touched; /* written or enabled: there is something to close */
 
@@ -73,8 +75,9 @@ struct truth_pmc {
 	s64 read_lost;
 	s64 read_causes[NR_CAUSES];
 
-	u64 enabled_since; /* TSC; enabled only */
-	struct truth_episode episode;
+	u64 enabled_since;	      /* TSC; enabled only */
+	struct truth_episode episode; /* of the cause that holds */
+	struct truth_episode uncredited;
 };
 
 struct truth_totals {
@@ -86,7 +89,6 @@ struct truth_totals {
 struct truth {
 	const struct event_map *events;
 	const struct core_clock *clk;
-	struct pp_check *check;
 	struct truth_totals totals;
 	u64 (*tsc)(const void *ctx);
 	const void *tsc_ctx;
@@ -116,7 +118,7 @@ struct truth {
 };
 
 int truth_init(struct truth *t, const struct pp_pmu *guest, const struct event_map *events,
-	       const struct core_clock *clk, struct pp_check *check);
+	       const struct core_clock *clk);
 void truth_free(struct truth *t);
 
 /* ---- the guest's accesses, after they have succeeded ---- */

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
 import click
 
@@ -11,6 +11,9 @@ from pmupass.bench import SUITES
 from pmupass.cli import options, output
 from pmupass.errors import ExitStatus
 from pmupass.options import MODES, check_modes
+
+if TYPE_CHECKING:
+    from pmupass.results import Diff
 
 
 @click.command(name="diff-modes")
@@ -38,15 +41,21 @@ def command(modes: str | None, json_to: str | None, **experiment: Any) -> int:
     )
     chosen = MODES if modes is None else check_modes(modes.split(","))
     from pmupass.cli.watching import Watching
-    from pmupass.machine import Session
+    from pmupass.machine import BrokenRunError, Session
     from pmupass.report import diff as report
 
     with Watching() as watch:
         session = Session(options.collect(**experiment), watch)
-        for warning in session.plan.warnings:
+        for warning in session.plan.warnings(chosen):
             click.echo(f"pmupass: {warning}", err=True)
-        diff = session.diff_modes(chosen)
+        broken: BrokenRunError | None = None
+        try:
+            diff = session.diff_modes(chosen)
+        except BrokenRunError as error:
+            broken, diff = error, cast("Diff", error.document)
     output.emit(diff, json_to, lambda console: report.render(console, diff))
+    if broken is not None:
+        raise broken
     if not diff.complete:
         return int(ExitStatus.INTERRUPTED)
     if not diff.results or (modes is not None and diff.refusals):

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from rich.table import Table
 
 Rows = Iterable[tuple[str, ...]]
+UNBROKEN = ("id", "function", "confidence")
 
 
 @click.command(name="list")
@@ -48,6 +49,7 @@ def _table(columns: tuple[str, ...], rows: Rows) -> Table:
     out.title = None
     for column in out.columns:
         column.justify = "left"
+        column.no_wrap = column.header in UNBROKEN
     for row in rows:
         out.add_row(*(escape(cell) for cell in row))
     return out
@@ -114,10 +116,20 @@ def _costs(_cpu: str) -> tuple[tuple[str, ...], Rows]:
     from pmupass.core import table
 
     known = costs.load()
-    return ("function", "cycles", "per", "confidence"), [
-        (e.name, f"{known[e.name].cycles:,}", e.text, known[e.name].confidence)
-        for e in table("costs")
-    ]
+    rows = []
+    for entry in table("costs"):
+        cost = known[entry.name]
+        rows.append(
+            (
+                cost.id,
+                cost.function,
+                f"{cost.cycles:,}",
+                entry.text.removeprefix(f"{cost.function}: "),
+                cost.source,
+                cost.confidence,
+            )
+        )
+    return ("id", "function", "cycles", "per", "source", "confidence"), rows
 
 
 def _profiles(_cpu: str) -> tuple[tuple[str, ...], Rows]:
@@ -130,7 +142,7 @@ def _settings(_cpu: str) -> tuple[tuple[str, ...], Rows]:
     from pmupass.settings import OPEN_NAMESPACES, SETTINGS
 
     rows = [
-        (s.key, "-" if s.default is None else str(s.default), _valid(s.choices), s.doc)
+        (s.key, "-" if s.default is None else s.show(s.default), _valid(s.values), s.doc)
         for s in SETTINGS
     ]
     rows += [(f"{name}.*", "-", "", f"{doc}") for name, doc in OPEN_NAMESPACES.items()]

@@ -71,9 +71,7 @@ experiment = stacked(
         metavar="TIME",
         help="Guest time a built-in workload works (default 100ms); a limit for other images.",
     ),
-    click.option(
-        "--filter", "filter_file", metavar="FILE", type=Path, help="KVM PMU event filter, TOML."
-    ),
+    click.option("--filter", "filter_file", metavar="FILE", help="KVM PMU event filter, TOML."),
     click.option(
         "--host-perf",
         metavar="SPEC",
@@ -102,7 +100,7 @@ def collect(
     frequency: int | None,
     period: int | None,
     time: str | None,
-    filter_file: Path | None,
+    filter_file: str | None,
     host_perf: tuple[str, ...],
     switch: str,
     settings: tuple[str, ...],
@@ -110,18 +108,20 @@ def collect(
     no_host: bool,
 ) -> Options:
     """Return the options of an experiment; UsageError for those that contradict each other."""
-    if workload is None:
+    if not workload:
         raise UsageError(
             "WORKLOAD is missing: a built-in name (pmupass list workloads) or the path of an image"
         )
+    if filter_file == "":
+        raise UsageError("--filter: the name of a file is missing")
     return Options(
         workload=workload,
         cpu=cpu,
-        events=",".join(events) or None,
+        events=",".join(events) if events else None,
         frequency=frequency,
         period=period,
         time_ns=None if time is None else parse_time(time),
-        filter=filter_file,
+        filter=None if filter_file is None else Path(filter_file),
         host_perf=host_perf,
         switch=switch,
         settings=settings,

@@ -28,6 +28,8 @@ def check_target(json_to: str | None, taken: Iterable[str], example: str) -> Non
     """
     if json_to is None or json_to == STDOUT:
         return
+    if not json_to:
+        raise UsageError("--json=: the name of a file is missing; --json alone writes to stdout")
     if json_to in taken:
         raise UsageError(
             f"--json took {json_to!r} as the file to write; write --json=FILE, or --json at the "
@@ -58,7 +60,11 @@ def write_whole(path: Path, data: bytes) -> None:
     """Write a file so that a reader sees the old one or the whole new one; InputError if not."""
     temporary = None
     try:
-        handle, temporary = tempfile.mkstemp(dir=path.absolute().parent, prefix=f".{path.name}.")
+        if path.exists() and not path.is_file():
+            path.write_bytes(data)  # a device or a pipe is written to, never replaced
+            return
+        path = path.resolve()  # a link stays a link
+        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
         with os.fdopen(handle, "wb") as file:
             file.write(data)
         Path(temporary).chmod(0o666 & ~_umask())

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
 import click
 
@@ -11,6 +11,9 @@ from pmupass.bench import SUITES
 from pmupass.cli import options, output
 from pmupass.errors import ExitStatus
 from pmupass.options import MODES, check_modes
+
+if TYPE_CHECKING:
+    from pmupass.results import Result
 
 
 @click.command(name="run")
@@ -37,15 +40,21 @@ def command(mode: str, json_to: str | None, **experiment: Any) -> int:
     output.check_target(json_to, (*workloads.BUILT_IN, *SUITES), "pmupass run perf-stat --json")
     (mode,) = check_modes([mode])
     from pmupass.cli.watching import Watching
-    from pmupass.machine import Session
+    from pmupass.machine import BrokenRunError, Session
     from pmupass.report import run as report
 
     with Watching() as watch:
         session = Session(options.collect(**experiment), watch)
-        for warning in session.plan.warnings:
+        for warning in session.plan.warnings([mode]):
             click.echo(f"pmupass: {warning}", err=True)
-        result = session.run(mode)
+        broken: BrokenRunError | None = None
+        try:
+            result = session.run(mode)
+        except BrokenRunError as error:
+            broken, result = error, cast("Result", error.document)
     output.emit(result, json_to, lambda console: report.render(console, result))
+    if broken is not None:
+        raise broken
     if not result.complete:
         return int(ExitStatus.INTERRUPTED)
     return int(ExitStatus.GUEST_FAILURE if result.failed else ExitStatus.OK)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 import tomllib
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import msgspec
 from msgspec import Meta, Struct
@@ -19,6 +19,8 @@ from pmupass.errors import ModelError, UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+    from msgspec.inspect import IntType, StructType
 
 FIXED_SHIFT = 32
 PERF_CAP_FW_WRITE = 1 << 13
@@ -201,16 +203,28 @@ OVERRIDES = tuple(_TABLES)
 _BOOLEANS = {"1": True, "true": True, "yes": True, "0": False, "false": False, "no": False}
 
 
+def _limits(key: str) -> tuple[int, int]:
+    """Return the least and the most value of a number, from the type that holds it."""
+    of = {"clock": Clock, "silicon": Silicon, "timing": Timing}[_TABLES[key]]
+    info = cast("StructType", msgspec.inspect.type_info(of))
+    (kind,) = (cast("IntType", field.type) for field in info.fields if field.name == key)
+    return cast("int", kind.ge), cast("int", kind.le)
+
+
 def _value(key: str, given: int | str) -> int | bool:
     text = str(given).strip().lower()
     if key == "exit_save_global_ctrl":
         if text not in _BOOLEANS:
             raise UsageError(f"cpu.{key}={given}: true or false is expected")
         return _BOOLEANS[text]
+    least, most = _limits(key)
     try:
-        return int(text, 0)
+        value = int(text, 0)
     except ValueError:
-        raise UsageError(f"cpu.{key}={given}: a whole number is expected") from None
+        value = least - 1
+    if not least <= value <= most:
+        raise UsageError(f"cpu.{key}={given}: a whole number from {least} to {most} is expected")
+    return value
 
 
 def _override(data: dict[str, Any], overrides: Mapping[str, int | str]) -> None:
@@ -228,7 +242,4 @@ def parse(name: str, text: str, overrides: Mapping[str, int | str]) -> CpuModel:
         timing = data.pop("timing")
         return msgspec.convert({**data, "name": name, "timing_table": timing}, CpuModel)
     except msgspec.ValidationError as error:
-        if overrides:
-            given = ", ".join(f"cpu.{key}={value}" for key, value in overrides.items())
-            raise UsageError(f"{given}: {error}") from None
         raise ModelError(f"the CPU model {name} is malformed: {error}") from error

@@ -20,8 +20,9 @@ EDGE = 1 << 18
 ANY = 1 << 21
 INV = 1 << 23
 CMASK_SHIFT = 24
+CMASK = 0xFF << CMASK_SHIFT
 CODE = 0xFFFF  # event and umask
-WHAT = CODE | EDGE | INV | 0xFF << CMASK_SHIFT  # what event maps are looked up with
+WHAT = CODE | EDGE | INV | CMASK  # what event maps are looked up with
 
 # perf's generic names (PERF_TYPE_HARDWARE) as Linux's Intel driver encodes them, and the lab's own
 # short names for loads and stores.

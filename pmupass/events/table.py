@@ -10,7 +10,7 @@ from pmupass.config import EventMap, Pmu
 from pmupass.cpus.model import FIXED_SHIFT, CpuModel
 from pmupass.errors import UsageError
 from pmupass.events import data
-from pmupass.events.data import ANY, CODE, EDGE, OS, USR, WHAT, DataEvent
+from pmupass.events.data import ANY, CMASK, CODE, EDGE, INV, OS, USR, WHAT, DataEvent
 from pmupass.events.parse import EventSpec, Term, fail, raw, terms
 
 if TYPE_CHECKING:
@@ -34,6 +34,7 @@ class EventTable:
         self._shown: dict[int, str] = {}
         self._typed: dict[int, str] = {}
         self._listed: dict[int, int] = {}
+        self._extra_msrs: dict[int, str] = {}
         self.data = {event.name: event for event in data.load(cpu.name).events}
         self._read()
 
@@ -51,6 +52,8 @@ class EventTable:
             for event in events:
                 mask &= event.counter_mask
             self._listed[config] = mask
+            if all(event.extra_msr for event in events):
+                self._extra_msrs[config] = events[0].extra_msr
             shown = _name_among(events)
             if shown is not None:
                 self._shown.setdefault(config, shown)
@@ -129,24 +132,6 @@ class EventTable:
             return f"{name}:u"
         return f"{name}:k" if privileges == OS else name
 
-    def listing(self) -> list[tuple[str, str, str, str]]:
-        """Return every event for people: name, encoding, counters, and what to know about it."""
-        rows = []
-        for name in self.names():
-            config = self._names[name]
-            rows.append(
-                (name, f"r{config:04x}", counter_names(self.counters_of(config)), self._note(name))
-            )
-        return rows
-
-    def _note(self, name: str) -> str:
-        event = self.data.get(name)
-        if self.feed_of(self._names[name]) is not None:
-            return "counted" if event is None or not event.deprecated else "counted; deprecated"
-        if event is not None and event.extra_msr:
-            return f"counts zero: needs MSR {event.extra_msr}, which no guest has"
-        return f"counts zero: {self.not_fed(self._names[name])}"
-
     # Placement and meaning
 
     def counters_of(self, config: int) -> int:
@@ -166,12 +151,17 @@ class EventTable:
         what = config & WHAT
         feed = self.cpu.feed_of(what & CODE)
         edge_of_clock = feed in _CLOCKS and what & EDGE and what in self._listed
-        return None if edge_of_clock else feed
+        return None if edge_of_clock or _inverts(what) else feed
 
     def not_fed(self, config: int) -> str:
         """Return why an encoding counts zero."""
-        key = f"0x{config & CODE:04x}"
-        return self.cpu.not_fed.get(key, "the model has no such event")
+        what = config & WHAT
+        if _inverts(what):
+            return "an inverted threshold (inv) is not modelled"
+        extra = self._extra_msrs.get(what)
+        if extra is not None:
+            return f"needs MSR {extra}, which no guest has"
+        return self.cpu.not_fed.get(f"0x{what & CODE:04x}", "the model has no such event")
 
     def require(self, specs: Iterable[EventSpec], pmu: Pmu) -> None:
         """Raise UsageError if a PMU has none of the counters that an event may use."""
@@ -227,6 +217,11 @@ class EventTable:
                 raise UsageError(f"profile event {name}: it is the same encoding as {shown}")
             ids[config] = first + k
         return ids
+
+
+def _inverts(what: int) -> bool:
+    """Whether inv turns a threshold around; without cmask and edge, hardware ignores it."""
+    return bool(what & INV and what & (EDGE | CMASK))
 
 
 def _name_among(events: Sequence[DataEvent]) -> str | None:

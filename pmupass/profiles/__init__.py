@@ -40,10 +40,10 @@ def load(name: str, overrides: Mapping[str, int | str] | None = None) -> WorkPro
         raise UsageError(f"no work profile {name!r}; there is {', '.join(known)}")
     from importlib import resources
 
-    from pmupass.profiles.model import parse, split_overrides
+    from pmupass.profiles.model import parse
 
     text = resources.files(__name__).joinpath(f"{name}.toml").read_text(encoding="utf-8")
-    return parse(name, text, split_overrides(overrides or {}, known).get(name, {}))
+    return parse(name, text, overrides or {}, known)
 
 
 def load_all(overrides: Mapping[str, int | str] | None = None) -> list[WorkProfile]:

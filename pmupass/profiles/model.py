@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import tomllib
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import msgspec
 from msgspec import Meta, Struct
@@ -14,13 +14,16 @@ from pmupass.errors import ModelError, UsageError
 from pmupass.events.table import MAX_EVENTS, EventTable
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Collection, Mapping, Sequence
 
 PER = 1 << 20
 MILLION = 1_000_000
 MAX_EXITS = 8
 DERIVED = ("instructions", "ref-cycles", "slots")  # of the instruction itself and of the cycles
-Rate = Annotated[int, Meta(ge=0, le=1 << 32)]
+MAX_RATE = 1 << 32
+MAX_KERNEL = 1024
+MAX_CHUNK = 10**9
+Rate = Annotated[int, Meta(ge=0, le=MAX_RATE)]
 
 
 class ProfileExit(Struct, frozen=True, forbid_unknown_fields=True):
@@ -46,8 +49,8 @@ class WorkProfile(Struct, frozen=True, forbid_unknown_fields=True):
     name: str
     id: Annotated[int, Meta(ge=0)]
     doc: str
-    kernel: Annotated[int, Meta(ge=0, le=1024)]
-    chunk: Annotated[int, Meta(ge=1, le=10**9)]
+    kernel: Annotated[int, Meta(ge=0, le=MAX_KERNEL)]
+    chunk: Annotated[int, Meta(ge=1, le=MAX_CHUNK)]
     rates: dict[str, Rate]
     named: dict[str, Rate] = {}
     exits: Annotated[tuple[ProfileExit, ...], Meta(max_length=MAX_EXITS)] = ()
@@ -110,18 +113,29 @@ def named_events(profiles: Sequence[WorkProfile], table: EventTable) -> list[str
     return list(seen.values())
 
 
+class Override(NamedTuple):
+    """What ``--set`` says of a profile's key: the setting as it was typed, and the value."""
+
+    typed: str
+    value: int | str
+
+
 def split_overrides(
-    overrides: Mapping[str, int | str], known: Sequence[str]
-) -> dict[str, dict[str, int | str]]:
-    """Sort ``NAME.KEY`` and ``KEY`` (all profiles) by profile; UsageError for an unknown name."""
-    result: dict[str, dict[str, int | str]] = {name: {} for name in known}
+    overrides: Mapping[str, int | str], known: Sequence[str], keys: Collection[str] = ()
+) -> dict[str, dict[str, Override]]:
+    """Sort ``NAME.KEY`` and ``KEY`` (all profiles) by profile; UsageError for an unknown name.
+
+    ``keys`` are those that a profile has: some of them are names with a dot.
+    """
+    result: dict[str, dict[str, Override]] = {name: {} for name in known}
     for key, value in overrides.items():
         name, dot, rate = key.partition(".")
-        if not dot:
+        override = Override(f"profile.{key}", value)
+        if not dot or key in keys:
             for each in known:
-                result[each].setdefault(key, value)
+                result[each].setdefault(key, override)
         elif name in result:
-            result[name][rate] = value
+            result[name][rate] = override
         else:
             raise UsageError(
                 f"profile.{key}: no work profile {name!r}; there is {', '.join(known)}"
@@ -129,31 +143,46 @@ def split_overrides(
     return result
 
 
-def _override(data: dict[str, Any], name: str, overrides: Mapping[str, int | str]) -> None:
-    for key, given in overrides.items():
-        if key in ("kernel", "chunk"):
+_LIMITS = {"kernel": (0, MAX_KERNEL), "chunk": (1, MAX_CHUNK)}
+
+
+def _override(data: dict[str, Any], name: str, overrides: Mapping[str, Override]) -> None:
+    for key, (typed, given) in overrides.items():
+        if key in _LIMITS:
             place = data
         elif key in data["rates"]:
             place = data["rates"]
         elif key in data.get("named", {}):
             place = data["named"]
         else:
-            there = ["kernel", "chunk", *data["rates"], *data.get("named", {})]
-            raise UsageError(f"profile.{name}.{key}: no such rate; there is {', '.join(there)}")
+            there = [*_LIMITS, *data["rates"], *data.get("named", {})]
+            raise UsageError(
+                f"{typed}: no such rate; there is {', '.join(there)}\n"
+                f"Write profile.KEY=N for all profiles, or for one as in profile.{name}.KEY=N"
+            )
+        least, most = _LIMITS.get(key, (0, MAX_RATE))
         try:
             place[key] = int(str(given), 0)
         except ValueError:
-            raise UsageError(f"profile.{name}.{key}={given}: a whole number is expected") from None
+            place[key] = least - 1
+        if not least <= place[key] <= most:
+            raise UsageError(f"{typed}={given}: a whole number from {least} to {most} is expected")
 
 
-def parse(name: str, text: str, overrides: Mapping[str, int | str]) -> WorkProfile:
-    """Read a profile's text. UsageError for bad overrides, ModelError for a malformed file."""
+def parse(
+    name: str, text: str, overrides: Mapping[str, int | str], known: Sequence[str] = ()
+) -> WorkProfile:
+    """Read a profile's text; ``known`` are the names of all profiles, for the overrides.
+
+    UsageError for bad overrides, ModelError for a malformed file.
+    """
     data: dict[str, Any] = tomllib.loads(text)
-    _override(data, name, overrides)
+    mine = split_overrides(overrides, known, data.get("named", {})).get(name, {})
+    _override(data, name, mine)
     try:
         return msgspec.convert({**data, "name": name}, WorkProfile)
     except msgspec.ValidationError as error:
-        if overrides:
-            given = ", ".join(f"profile.{name}.{key}={value}" for key, value in overrides.items())
-            raise UsageError(f"{given}: {error}") from None
+        if mine:
+            given = ", ".join(f"{typed}={value}" for typed, value in mine.values())
+            raise UsageError(f"{given}: work profile {name}: {error}") from None
         raise ModelError(f"the work profile {name} is malformed: {error}") from error

@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 from typing import IO
 
 from rich import box
@@ -12,9 +14,16 @@ from rich.table import Table
 WIDTH = 100
 
 
+class _Console(Console):
+    """Leaves a closed output to the command line; rich would end the program with status 1."""
+
+    def on_broken_pipe(self) -> None:
+        raise BrokenPipeError(errno.EPIPE, os.strerror(errno.EPIPE))
+
+
 def make(*, stderr: bool = False, file: IO[str] | None = None) -> Console:
     """Return a console of at most 100 columns, of exactly 100 where the output is no terminal."""
-    console = Console(stderr=stderr, file=file, highlight=False, soft_wrap=False)
+    console = _Console(stderr=stderr, file=file, highlight=False, soft_wrap=False)
     console.width = min(console.width, WIDTH) if console.is_terminal else WIDTH
     return console
 

@@ -81,13 +81,13 @@ def summary(results: Results) -> Table:
     """One line a quantity, one column a mode."""
     out = table("In short" if len(results) > 1 else "Totals", "", *results)
 
-    def line(what: str, cell: Callable[[Result], str]) -> None:
+    def line(what: str, cell: Callable[[Result], str], *, always: bool = False) -> None:
         cells = [cell(r) for r in results.values()]
-        if any(c not in ("-", "0") for c in cells):
+        if always or any(c not in ("-", "0") for c in cells):
             out.add_row(what, *cells)
 
-    line("guest time, TSC cycles", lambda r: number(r.guest.tsc_cycles))
-    line("guest instructions", lambda r: number(r.guest.instructions))
+    line("guest time, TSC cycles", lambda r: number(r.guest.tsc_cycles), always=True)
+    line("guest instructions", lambda r: number(r.guest.instructions), always=True)
     line("  of them completed by KVM", lambda r: number(r.guest.emulated))
     line("overhead of profiling", lambda r: percent(r.overhead))
     line("standing cost of the vPMU", lambda r: percent(r.standing_cost))

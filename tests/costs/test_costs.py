@@ -83,7 +83,10 @@ def test_an_emulated_access(table: costs.CostTable) -> None:
 
 
 def test_pause_and_resume(table: costs.CostTable) -> None:
-    """Rough check: 5.7k a pause or resume, six counters that are resumed one after the other.
+    """The sampling table of January 2024: 33.6 % of 3 GHz, six counters of 1000 samples a second.
+
+    About 122,000 pauses and as many resumes a second (two rounds a PMI, one a tick and event, one a
+    deadline) have to come to a quarter of the time; exits and PMIs make the rest.
 
     The k-th resume moves the k-1 that run already, 15 in all: out and in again, a selector off, a
     counter read, a counter and a selector written. It solves 1, 2, ... k constraints: 56 in all.
@@ -95,7 +98,8 @@ def test_pause_and_resume(table: costs.CostTable) -> None:
     )
     other = total(table, "event_sched_out + event_sched_in + 3 wrmsr + rdpmc")
     resumes = 6 * own + 15 * other + 56 * table["schedule_events"].cycles
-    assert (6 * pause + resumes) / 12 == pytest.approx(5700, rel=0.02)
+    mean = (6 * pause + resumes) / 12
+    assert 122_000 * 2 * mean / 3e9 == pytest.approx(0.25, abs=0.02)
 
 
 def test_published_numbers_stand_as_they_are(table: costs.CostTable) -> None:
