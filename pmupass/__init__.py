@@ -16,7 +16,7 @@ says what the guest saw, what was true, what it cost and why the modes differ.
 :func:`run` returns a :class:`Result`, :func:`diff_modes` a :class:`Diff`; both raise a
 :class:`PmupassError`: UsageError for an argument that means nothing, InputError for bad or
 refused input (KVM's -EBUSY included), ModelError for a broken invariant or an instruction that
-the guest CPU does not have.
+the guest CPU does not have (a BrokenRunError, whose ``document`` has what there was until then).
 """
 
 from __future__ import annotations

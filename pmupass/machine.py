@@ -17,7 +17,7 @@ from msgspec import UNSET
 from pmupass import diff, readout
 from pmupass.config import MachineConfig, Mode
 from pmupass.core import Machine, VmRefusedError
-from pmupass.errors import ModelError
+from pmupass.errors import InputError, ModelError
 from pmupass.options import (
     MODES,
     Options,
@@ -161,7 +161,7 @@ class Session:
             overhead=overhead,
             standing_cost=standing_cost,
             not_modelled=readout.read_not_modelled(machine, name_of),
-            host_events=readout.read_host_events(machine, plan.options.host_perf),
+            host_events=readout.read_host_events(machine, [spec.text for spec in plan.host_specs]),
             stats=machine.stats(),
             host=readout.host_facts(time.perf_counter() - started) if plan.options.host else UNSET,
         )
@@ -237,7 +237,12 @@ class Session:
         return cycles
 
     def _run(self, config: MachineConfig, label: str, *, go: bool = True) -> Ran:
-        machine = Machine(config)
+        try:
+            machine = Machine(config)
+        except VmRefusedError:
+            raise
+        except InputError as error:
+            raise InputError(f"{self.plan.workload.name}: {error}") from None
         return Ran(machine, self._drive(machine, label) if go else Stop.BUDGET)
 
     def _drive(self, machine: Machine, label: str) -> Stop:

@@ -49,7 +49,7 @@ class Options:
 
 def parse_time(text: str) -> int:
     """Return nanoseconds of a time with its unit, as in ``100ms``; UsageError otherwise."""
-    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*(ns|us|ms|s)", text.strip())
+    match = re.fullmatch(r"(\d{1,30}(?:\.\d{1,30})?)\s*(ns|us|ms|s)", text.strip(), re.ASCII)
     if not match:
         raise UsageError(f"--time {text}: write a number and ns, us, ms or s, for instance 100ms")
     whole, _, fraction = match[1].partition(".")

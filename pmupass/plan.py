@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from pmupass.profiles import WorkProfile
     from pmupass.workloads import Workload
 
+MAX_HOST_EVENTS = 63  # below half of PERF_MAX_EVENTS, which csrc/machine.c insists on
+
 
 class Plan:
     """An experiment, resolved: CPU, events, settings, image, filter, profiles, costs.
@@ -39,6 +41,10 @@ class Plan:
         self.events = EventTable(self.cpu)
         self.specs: tuple[EventSpec, ...] = self._guest_events()
         self.host_specs = [spec for text in options.host_perf for spec in self.events.host(text)]
+        if len(self.host_specs) > MAX_HOST_EVENTS:
+            raise UsageError(
+                f"--host-perf: {len(self.host_specs)} events; {MAX_HOST_EVENTS} at most"
+            )
         self.filter = self._filter()
         self._image = self.workload.image()
         kinds = profiles.load_all(self.settings.namespace("profile"))
@@ -83,18 +89,21 @@ class Plan:
 
     def _guest_events(self) -> tuple[EventSpec, ...]:
         options = self.options
+        given_by_flag = (("-e", options.events), ("-F", options.frequency), ("-c", options.period))
         if not self.workload.builtin:
-            for flag, given in (
-                ("-e", options.events),
-                ("-F", options.frequency),
-                ("-c", options.period),
-            ):
+            for flag, given in given_by_flag:
                 if given is not None:
                     raise UsageError(
                         f"{flag} is for built-in workloads; {self.workload.name} programs the "
                         "PMU itself"
                     )
             return ()
+        if self.settings.text("guest.pmu") == "idle":
+            for flag, given in given_by_flag:
+                if given is not None:
+                    raise UsageError(
+                        f"{flag}: the guest leaves its PMU idle; add --set guest.pmu=busy"
+                    )
         if not self.workload.samples and (options.frequency or options.period):
             raise UsageError(f"{self.workload.name} counts; -F and -c are for perf-record")
         specs = self.events.parse(

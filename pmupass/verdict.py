@@ -28,7 +28,7 @@ def of_run(result: Result) -> str:
     parts = [_accuracy(result)]
     if result.overhead is not None and result.overhead:
         parts.append(f"profiling took {100 * result.overhead:.2f}% of the guest's time")
-    if result.standing_cost is not None and abs(result.standing_cost) >= 0.00005:
+    if result.standing_cost is not None and result.standing_cost >= 0.00005:
         parts.append(f"the vPMU takes {100 * result.standing_cost:.2f}% even when nobody profiles")
     if result.own_exit_count:
         parts.append(f"{result.own_exit_count:,} VM-exits")
@@ -52,7 +52,7 @@ def of_diff(modes: Mapping[str, Result], refusals: Mapping[str, str]) -> str:
     parts.append(_losses(modes))
     parts += _denials(modes)
     parts += [_refused(refusals)] if refusals else []
-    text = "; ".join(part for part in parts if part)
+    text = "; ".join(part for part in parts if part) or "the guest counted nothing"
     text = text[:1].upper() + text[1:] + "."
     return next((_so_far(r, text) for r in modes.values() if not r.complete), text)
 

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from pmupass import cli, results
+from pmupass import cli, core, results
 from pmupass.errors import ExitStatus
 from pmupass.policy import event_filter
 from pmupass.settings import SETTINGS
@@ -219,6 +219,20 @@ def pmupass_json(capsys: pytest.CaptureFixture[str]) -> Callable[..., Any]:
         return json.loads(capsys.readouterr().out)
 
     return run
+
+
+@pytest.mark.parametrize("name", ["exit_reasons", "access_kinds", "loss_causes", "stats"])
+def test_every_name_of_a_list_has_its_meaning(
+    def_list: Callable[[str], list[tuple[str, str]]], name: str
+) -> None:
+    """The core knows each entry of csrc/base/NAME.def, with a text, and the page has it."""
+    page = (ROOT / "docs" / "json.md").read_text(encoding="utf-8")
+    entries = {entry.name: entry.text for entry in core.table(name)}
+    listed = [e[0] if name == "exit_reasons" else e[1] for e in def_list(name)]
+    assert sorted(listed) == sorted(entries)
+    for entry in listed:
+        assert entries[entry], entry
+        assert page.count(f"\n| `{entry}` | {entries[entry]}") == 1, entry
 
 
 # docs/costs.md

@@ -16,7 +16,19 @@ def test_times(text: str, nanoseconds: int) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["100", "ms", "-1ms", "1h", "0ms", "0.0000001ns", "1e3ms", "99999s"]
+    "text",
+    [
+        "100",
+        "ms",
+        "-1ms",
+        "1h",
+        "0ms",
+        "0.0000001ns",
+        "1e3ms",
+        "99999s",
+        "9" * 5000 + "s",
+        "0." + "1" * 5000 + "s",
+    ],
 )
 def test_bad_times_name_an_example_or_the_limit(text: str) -> None:
     with pytest.raises(UsageError, match=r"--time"):

@@ -76,5 +76,6 @@ def test_switch_policies() -> None:
 def test_every_default_is_a_value_that_parses(setting: settings.Setting) -> None:
     assert setting.doc
     if setting.default is not None:
-        text = str(int(setting.default)) if setting.kind is bool else str(setting.default)
-        assert setting.parse(text) == setting.default
+        assert setting.parse(setting.show(setting.default)) == setting.default
+    for text in setting.values:
+        assert setting.show(setting.parse(text)) == text

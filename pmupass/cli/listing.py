@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from rich.table import Table
 
 Rows = Iterable[tuple[str, ...]]
-UNBROKEN = ("id", "function", "confidence")
+UNBROKEN = ("id", "confidence")
 
 
 @click.command(name="list")
@@ -33,8 +33,10 @@ def command(what: str, cpu: str) -> int:
         raise UsageError(
             f"nothing to list by the name {what!r}{near(what, LISTS)}\nThere is: {', '.join(LISTS)}"
         )
+    from pmupass import cpus
     from pmupass.report import console
 
+    cpus.load(cpu)  # refuse a bad name in every list
     columns, rows = LISTS[what](cpu)
     console.make().print(_table(columns, rows))
     return 0

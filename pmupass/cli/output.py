@@ -4,10 +4,11 @@
 from __future__ import annotations
 
 import os
-import sys
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+import click
 
 from pmupass.errors import InputError, UsageError
 
@@ -47,7 +48,7 @@ def emit(document: Struct, json_to: str | None, render: Callable[[Console], None
     from pmupass.results import encode
 
     if json_to == STDOUT:
-        sys.stdout.write(encode(document).decode())
+        click.echo(encode(document).decode(), nl=False)
         return
     if json_to is not None:
         write_whole(Path(json_to), encode(document))

@@ -35,13 +35,17 @@ def command(cpu: str, mode: str, settings: tuple[str, ...]) -> int:
     pmupass policy --set kvm.max_fixed_counters=4
     """
     (mode,) = check_modes([mode])
-    from pmupass import cpus, settings as known
+    from pmupass import costs, cpus, profiles, settings as known
     from pmupass.config import Mode
     from pmupass.policy import guest_cpuid, interception
     from pmupass.report import console, policy as report
 
     resolved = known.resolve(settings)
     model = cpus.load(cpu, resolved.namespace("cpu"))
+    # Nothing here depends on them, but what a run would refuse is refused.
+    costs.load(resolved.namespace("cost"))
+    profiles.load_all(resolved.namespace("profile"))
+    profiles.load(resolved.text("guest.profile"))
     chosen = Mode[mode.upper()]
     guest = guest_cpuid.guest_pmu(
         model,

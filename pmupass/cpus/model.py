@@ -28,6 +28,7 @@ PERF_CAP_FW_WRITE = 1 << 13
 # bits are kept from guests, in every mode: a guest that believed them would touch absent MSRs.
 MODELLED_PERF_CAPABILITIES = PERF_CAP_FW_WRITE
 
+MIN_TSC_KHZ = 10_000  # the built-in guests' fastest tick needs a TSC of 10 MHz
 Positive = Annotated[int, Meta(ge=1, le=0xFFFF_FFFF)]
 Word = Annotated[int, Meta(ge=0, le=0xFFFF_FFFF)]
 Subcycles = Annotated[int, Meta(ge=0, le=1 << 24)]
@@ -50,7 +51,7 @@ class Signature(Struct, frozen=True, forbid_unknown_fields=True):
 class Clock(Struct, frozen=True, forbid_unknown_fields=True):
     """Clocks in kHz. ``crystal_enumerated``: CPUID 0x15 ECX gives the crystal's frequency."""
 
-    tsc_khz: Positive
+    tsc_khz: Annotated[int, Meta(ge=MIN_TSC_KHZ, le=0xFFFF_FFFF)]
     core_khz: Positive
     max_khz: Positive
     crystal_khz: Positive

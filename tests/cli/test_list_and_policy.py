@@ -28,6 +28,24 @@ def test_lists_name_what_the_issue_asks_for(pmupass: Callable) -> None:
     assert "fixed 3" not in pmupass("list", "events", "--cpu", "skylake-sp").out
 
 
+def test_costs_have_id_function_source_and_confidence(pmupass: Callable) -> None:
+    lines = pmupass("list", "costs").out.splitlines()
+    assert lines[0].split() == ["id", "function", "cycles", "per", "source", "confidence"]
+    found = next(line for line in lines if line.startswith("rdpmc ")).split()
+    assert found[:3] == ["rdpmc", "native_read_pmc", "25"]
+
+
+def test_defaults_are_shown_as_they_are_written(pmupass: Callable) -> None:
+    """kvm.apicv was shown as True, which --set refuses."""
+    line = next(x for x in pmupass("list", "settings").out.splitlines() if "kvm.apicv" in x)
+    assert line.split()[:5] == ["kvm.apicv", "1", "0", "|", "1"]
+
+
+def test_events_with_an_inverted_threshold_are_listed_as_zero(pmupass: Callable) -> None:
+    out = pmupass("list", "events", "--cpu", "skylake-sp").out
+    assert "inverted threshold" in out[out.index("inst_retired.total_cycles_ps") :][:400]
+
+
 def test_an_unknown_list_names_near_ones(pmupass: Callable) -> None:
     outcome = pmupass("list", "evnts")
     assert outcome.status == 2
@@ -38,6 +56,24 @@ def test_an_unknown_cpu_names_those_there_are(pmupass: Callable) -> None:
     outcome = pmupass("policy", "--cpu", "pentium")
     assert outcome.status == 2
     assert "sapphire-rapids" in outcome.err
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("list", "cpus", "--cpu", "pentium"),
+        ("policy", "--set", "cost.foo=1"),
+        ("policy", "--set", "profile.foo=1"),
+        ("policy", "--set", "cpu.foo=1"),
+        ("policy", "--set", "guest.profile=foo"),
+    ],
+)
+def test_what_is_not_needed_must_be_right_as_well(
+    pmupass: Callable, arguments: tuple[str, ...]
+) -> None:
+    outcome = pmupass(*arguments)
+    assert outcome.status == 2
+    assert outcome.out == ""
 
 
 def row(text: str, register: str) -> str:

@@ -2,6 +2,7 @@
 """JSON goes to stdout alone, or into a file whole; mistakes are caught before anything runs."""
 
 import io
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -46,6 +47,27 @@ def test_a_file_is_written_whole_or_not_at_all(
         output.write_whole(target, b"newer")
     assert target.read_bytes() == b"new"
     assert [path.name for path in tmp_path.iterdir()] == ["out.json"]
+
+
+def test_a_device_or_a_pipe_is_written_to_and_not_replaced(tmp_path: Path) -> None:
+    """--json=/dev/null, given by root, made a file of it."""
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    reader = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
+    try:
+        output.write_whole(pipe, b"{}")
+        assert os.read(reader, 10) == b"{}"
+    finally:
+        os.close(reader)
+    assert pipe.is_fifo()
+
+
+def test_a_link_stays_a_link(tmp_path: Path) -> None:
+    target, link = tmp_path / "target", tmp_path / "link"
+    link.symlink_to(target)
+    output.write_whole(link, b"x")
+    assert link.is_symlink()
+    assert target.read_bytes() == b"x"
 
 
 def test_a_new_file_has_the_usual_permissions(tmp_path: Path) -> None:

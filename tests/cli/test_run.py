@@ -11,6 +11,7 @@ from typing import Any
 import jsonschema
 import pytest
 
+from pmupass import core, records
 from pmupass.bench import images
 from pmupass.cli.watching import Watching
 
@@ -139,6 +140,18 @@ def test_a_guest_that_fails_is_status_1(pmupass: Callable, image: Callable) -> N
         (["run", "perf-stat", "--host-perf", "cycles:Q"], "modifier"),
         (["run", "perf-sta"], "did you mean perf-stat"),
         (["run"], "WORKLOAD is missing"),
+        (["run", ""], "WORKLOAD is missing"),
+        (["run", "perf-stat", "-e", ""], "an event name is expected"),
+        (["run", "perf-stat", "-e", "", "-e", "cycles"], "an event name is expected"),
+        (["run", "perf-stat", "--filter", ""], "--filter: the name of a file is missing"),
+        (["run", "perf-stat", "--json="], "the name of a file is missing"),
+        (["run", "perf-stat", "--host-perf", "cycles/period=1000/"], "'/' is not supported"),
+        (["run", "perf-stat", "--host-perf", "cycles:F"], "Bad modifier"),
+        (["run", "perf-stat", "--set", "profile.foo=1"], "profile.foo: no such rate"),
+        (["run", "exit-storm", "-e", "cycles"], "add --set guest.pmu=busy"),
+        (["run", "perf-record", "-F", "10", "--set", "guest.pmu=idle"], "guest.pmu=busy"),
+        (["run", "perf-stat", "--host-perf", ",".join(["loads"] * 64)], "63 at most"),
+        (["run", "perf-stat", "--time", "9" * 5000 + "s"], "--time"),
         (["bench", "sped"], "did you mean speed"),
     ],
 )
@@ -198,7 +211,83 @@ def test_an_unimplemented_instruction_is_status_4(pmupass: Callable, image: Call
     outcome = pmupass("run", image(images.elf(b"\x0f\x28\xc1")))
     assert outcome.status == 4
     assert "unimplemented instruction at 0x100078: 0f 28 c1" in outcome.err
-    assert outcome.out == ""
+    assert "Stopped, so far: The guest counted nothing." in outcome.out
+
+
+@pytest.mark.parametrize("command", ["run", "diff-modes"])
+def test_what_ran_before_an_unimplemented_instruction_is_not_lost(
+    pmupass: Callable, image: Callable, tmp_path: Path, command: str
+) -> None:
+    """``"complete": false`` on stdout or in the file, then status 4."""
+    guest = image(images.elf(b"\x31\xc0" * 5 + b"\x0f\x28\xc1"))  # xor eax, eax; movaps
+    outcome = pmupass(command, guest, "--json")
+    assert outcome.status == 4
+    assert "unimplemented instruction" in outcome.err
+    document = outcome.document
+    validate(document, "result" if command == "run" else "diff")
+    assert document["complete"] is False
+    if command == "diff-modes":
+        assert list(document["modes"]) == ["native"]
+        assert outcome.err.startswith("pmupass: native: ")
+        document = document["modes"]["native"]
+    assert document["complete"] is False
+    assert document["guest"]["stop"] == "unimplemented"
+    assert document["guest"]["instructions"] == 5
+    file = tmp_path / "partial.json"
+    assert pmupass(command, guest, f"--json={file}").status == 4
+    assert json.loads(file.read_text(encoding="utf-8"))["complete"] is False
+
+
+def test_a_broken_invariant_keeps_what_there_is(
+    pmupass: Callable, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In the run proper, and in those that serve it."""
+    original = core.Machine.run
+    for broken in range(1, 5):  # sizing, mediated, unprofiled, without a vPMU
+        ended = 0
+
+        def run(self: core.Machine, blocks: int, broken: int = broken) -> records.Stop:
+            nonlocal ended
+            stop = original(self, blocks)
+            ended += stop is not records.Stop.BUDGET
+            return records.Stop.INVARIANT if ended == broken else stop
+
+        monkeypatch.setattr(core.Machine, "run", run)
+        monkeypatch.setattr(core.Machine, "invariant", lambda _self: "x.c:1: a < b")
+        outcome = pmupass("run", "perf-stat", *QUICK, "--json")
+        assert outcome.status == 4
+        assert "a model invariant is broken: x.c:1: a < b" in outcome.err
+        validate(outcome.document, "result")
+        assert outcome.document["complete"] is False
+        stops = {1: "interrupted", 2: "invariant"}
+        assert outcome.document["guest"]["stop"] == stops.get(broken, "exit")
+
+
+@pytest.mark.parametrize("command", [("run", "--mode"), ("diff-modes", "--modes")])
+def test_native_has_no_event_filter(
+    pmupass: Callable, tmp_path: Path, command: tuple[str, str]
+) -> None:
+    """It warned of counters that may not count, which they do."""
+    path = tmp_path / "filter.toml"
+    path.write_text('action = "allow"\nevents = ["branches"]\n', encoding="utf-8")
+    name, option = command
+    outcome = pmupass(name, "perf-stat", *QUICK, "--filter", str(path), option, "native")
+    assert outcome.status == 0
+    assert outcome.err == f"pmupass: native has no event filter: {path} is not used\n"
+
+
+def test_an_inverted_threshold_is_listed_as_not_modelled(pmupass: Callable) -> None:
+    # inv with cmask 1; inv without anything to invert. Not instructions: what KVM completes itself
+    # it credits by event and umask alone.
+    events = "r18081d0,r8000c0"
+    for mode in ("native", "emulated", "mediated"):
+        command = ("run", "perf-stat", *QUICK, "--mode", mode, "-e", events)
+        document = pmupass(*command, "--json").document
+        assert document["not_modelled"] == ["r18081d0"]
+        counted = {c["event"]: c["counted"] for c in document["counters"]}
+        assert counted["r18081d0"] == 0
+        assert counted["r8000c0"] > 0
+        assert "Not modelled, they count zero: r18081d0" in pmupass(*command).out
 
 
 def press_ctrl_c(monkeypatch: pytest.MonkeyPatch, times: int) -> None:
@@ -249,3 +338,22 @@ def test_a_second_ctrl_c_ends_it_at_once(
     assert outcome.status == 130
     assert outcome.out == ""
     assert outcome.err.strip() == "pmupass: interrupted"
+
+
+def test_every_host_event_is_reported(pmupass: Callable) -> None:
+    """``--host-perf a,b`` is two events; the second one was dropped from the result."""
+    command = ("run", "perf-stat", *QUICK, "--mode", "emulated", "--json")
+    document = pmupass(
+        *command, "--host-perf", "loads,stores:H", "--host-perf", "cycles:H"
+    ).document
+    assert [e["event"] for e in document["host_events"]] == ["loads", "stores:H", "cycles:H"]
+    many = pmupass(*command, "--host-perf", ",".join(["loads"] * 63))
+    assert many.status == 0, many.err
+    assert len(many.document["host_events"]) == 63
+
+
+def test_a_bad_image_is_named(pmupass: Callable, image: Callable) -> None:
+    path = image(b"garbage")
+    outcome = pmupass("run", path)
+    assert outcome.status == 3
+    assert outcome.err.startswith(f"pmupass: {path}: malformed guest image: ")

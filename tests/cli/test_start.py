@@ -1,14 +1,17 @@
 # SPDX-License-Identifier: Apache-2.0
 """The command line starts fast, and main() is where errors are printed."""
 
+import os
+import re
 import subprocess
 import sys
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
 import pmupass.cli
-from pmupass.errors import ModelError
+from pmupass.errors import ExitStatus, ModelError
 
 HEAVY = (
     "rich",
@@ -95,3 +98,41 @@ def test_the_console_script_gives_the_status_to_the_shell() -> None:
     assert done.returncode == 2
     assert done.stdout == ""
     assert "did you mean perf-record" in done.stderr
+
+
+CLOSED = (
+    ("run", "perf-stat", "--time", "1ms"),
+    ("run", "perf-stat", "--time", "1ms", "--json"),
+    ("list", "events"),
+    ("--help",),
+    ("run", "--help"),
+)
+
+
+@pytest.mark.parametrize("arguments", CLOSED, ids=" ".join)
+def test_a_closed_output_is_no_failure_of_the_guest(arguments: tuple[str, ...]) -> None:
+    """``pmupass … | head -1`` ended with status 1; SIGPIPE would be 141 in a shell."""
+    read, write = os.pipe()
+    os.close(read)
+    done = subprocess.run(
+        ["pmupass", *arguments], stdout=write, stderr=subprocess.PIPE, check=False, timeout=60
+    )
+    os.close(write)
+    assert done.returncode == ExitStatus.CLOSED_OUTPUT == 141
+    assert done.stderr == b""
+
+
+@pytest.mark.parametrize("arguments", CLOSED, ids=" ".join)
+def test_a_full_output_says_so(arguments: tuple[str, ...]) -> None:
+    """It was said to be a bug in pmupass."""
+    with Path("/dev/full").open("wb") as full:
+        done = subprocess.run(
+            ["pmupass", *arguments], stdout=full, stderr=subprocess.PIPE, check=False, timeout=60
+        )
+    assert done.returncode == 3
+    assert done.stderr == b"pmupass: the output: No space left on device\n"
+
+
+def test_help_has_every_exit_status(pmupass: Callable) -> None:
+    text = " ".join(pmupass("--help").out.split()).partition("Exit status: ")[2]
+    assert [int(n) for n in re.findall(r"(?:^|, )(\d+) ", text)] == list(ExitStatus)

@@ -29,8 +29,8 @@ def test_an_exit_of_a_profile_is_over_when_it_is_over(mode: str, cpu: str) -> No
     # kernel-mix asks for 5 exits in 2^20 instructions (EPT_MISCONFIG 4, IO_INSTRUCTION 1), so 2^21
     # have 8 and 2. The last of both fall on the last instruction; the one goes first, the other
     # would be taken at the next instruction of the profile, which never comes: 8 and 1. A read of
-    # memory that is no RAM then exits as EPT_MISCONFIG too, and must leave RCX alone and be nobody's
-    # profile exit.
+    # memory that is no RAM then exits as EPT_MISCONFIG too: it must leave RCX alone, and be no
+    # profile's exit.
     ran = asm.run(
         asm.PRELUDE
         + f"""

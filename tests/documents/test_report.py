@@ -68,6 +68,25 @@ def test_a_refusal_stands_in_the_report(make: Make) -> None:
     assert "mediated: refused, -EBUSY: cycles:D" in text
 
 
+def test_refusals_are_printed_once(make: Make) -> None:
+    """Once as a refusal; the verdict does not repeat it."""
+    document = diff.compare("x", {"mediated": results.Refused("-EBUSY: cycles\nExclude guests")})
+    text = text_of(diff_report.render, document)
+    assert text.count("-EBUSY") == text.count("Exclude guests") == 1
+    assert text.endswith("\nNo mode ran: mediated was refused.\n")
+
+
+def test_guest_time_and_instructions_are_always_shown(make: Make) -> None:
+    """A guest that faults at once has none of either."""
+    guest = results.Guest(0, 0, 0, 0, "shutdown", 0, "", False)
+    modes = {mode: make(mode, guest=guest) for mode in ("native", "emulated")}
+    text = text_of(diff_report.render, diff.compare("x", modes))
+    for row in ("guest time, TSC cycles", "guest instructions"):
+        (line,) = (line for line in text.splitlines() if line.startswith(f"{row} "))
+        assert line.split()[-2:] == ["0", "0"]
+    assert "  of them completed by KVM" not in text
+
+
 def test_silent_errors_and_events_that_are_not_modelled_are_named(make: Make) -> None:
     errors = [results.SilentError("cycles", 5, 9, 4, "contention")] * 20
     host_events = [results.HostEvent("cycles:D", "0x3c", 12, 100, 50, "active")]

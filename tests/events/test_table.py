@@ -98,6 +98,28 @@ def test_edges_of_a_clock_are_not_its_cycles(skx: EventTable) -> None:
     assert skx.feed_of(0x3C) == "cycles"
 
 
+@pytest.mark.parametrize(
+    ("config", "feed"),
+    [
+        (0x0180_00C0, None),  # inv and cmask
+        (0x0084_00C0, None),  # inv and edge
+        (0x0080_00C0, "instructions"),  # nothing to invert
+        (0x0100_00C0, "instructions"),
+    ],
+)
+def test_an_inverted_threshold_counts_zero(spr: EventTable, config: int, feed: str | None) -> None:
+    assert spr.feed_of(config) == feed
+    if feed is None:
+        assert "inv" in spr.not_fed(config)
+
+
+def test_listed_events_with_an_inverted_threshold_count_zero(skx: EventTable) -> None:
+    (spec,) = skx.parse("inst_retired.total_cycles_ps")
+    assert spec.feed is None
+    (found,) = (e for e in skx.maps(base_events=None) if e.config == spec.config & data.WHAT)
+    assert found.feed is None
+
+
 def test_events_with_an_extra_register_count_zero(spr: EventTable) -> None:
     (spec,) = spr.parse("frontend_retired.l2_miss")
     assert spec.feed is None

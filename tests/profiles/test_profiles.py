@@ -94,17 +94,40 @@ def test_overrides() -> None:
             "profile.spec.branches: no work profile 'spec'; there is kernel-mix",
         ),
         ({"spec-int.ipc": 1}, "profile.spec-int.ipc: no such rate; there is kernel, chunk, cycles"),
-        ({"branches": "many"}, "branches=many: a whole number is expected"),
-        ({"branches": "-1"}, "Expected `int` >= 0"),
-        ({"cycles": "0"}, "work takes time"),
+        ({"branches": "many"}, "profile.branches=many: a whole number from 0 to"),
+        (
+            {"branches": "-1"},
+            "profile.branches=-1: a whole number from 0 to 4294967296 is expected",
+        ),
+        (
+            {"cycles": "0"},
+            "profile.cycles=0: work profile spec-int: cycles are missing: work takes time",
+        ),
         ({"branch-misses": 10**6}, "more branch-misses than branches"),
-        ({"kernel": 2000}, "<= 1024"),
+        ({"kernel": 2000}, "profile.kernel=2000: a whole number from 0 to 1024 is expected"),
+        ({"spec-int.chunk": 0}, "profile.spec-int.chunk=0: a whole number from 1 to"),
     ],
 )
 def test_bad_overrides(overrides: dict[str, int | str], what: str) -> None:
     with pytest.raises(UsageError) as error:
         profiles.load("spec-int", overrides)
     assert what in str(error.value)
+
+
+def test_a_bad_key_is_named_as_it_was_typed() -> None:
+    """Not by the profile that happens to be read first."""
+    with pytest.raises(UsageError) as error:
+        profiles.load_all({"foo": 1})
+    first, second = str(error.value).split("\n")
+    assert first.startswith("profile.foo: no such rate; there is kernel, chunk, cycles")
+    assert "profile.KEY=N for all" in second
+    assert "profile.kernel-mix.KEY=N" in second
+
+
+def test_a_named_event_has_a_dot_in_its_name() -> None:
+    key = "mem_load_retired.l1_miss"
+    assert all(p.named[key] == 3 for p in profiles.load_all({key: 3}))
+    assert profiles.load("spec-int", {f"spec-int.{key}": 4}).named[key] == 4
 
 
 def test_an_unknown_profile_names_the_known_ones() -> None:
