@@ -9,7 +9,7 @@ from pmupass import core, costs, cpus, profiles, results, settings, workloads
 from pmupass.config import HostEvent, Kvm, MachineConfig, Mode, Pmu
 from pmupass.cpus.model import FIXED_SHIFT
 from pmupass.errors import UsageError
-from pmupass.events import EventTable
+from pmupass.events import EventTable, placement
 from pmupass.options import DEFAULT_TIME_NS
 from pmupass.policy import enablement, event_filter, guest_cpuid, interception
 from pmupass.profiles.model import named_events
@@ -165,6 +165,7 @@ class Plan:
         guest = self.guest_pmu(mode, vpmu=vpmu)
         if perf:
             self.events.require(self.specs, guest)
+            self._check_pinned(guest)
         return MachineConfig(
             mode=mode,
             image=self._image,
@@ -250,6 +251,16 @@ class Plan:
         phase = self.settings.integer("guest.phase_us") if i and self.workload.samples else 0
         return f"ev={spec.config:x}:{spec.counters & mine:x}:{kind}:{phase}"
 
+    def _check_pinned(self, guest: Pmu) -> None:
+        """UsageError for pinned events that would take turns; otherwise pinning changes nothing."""
+        pinned = [spec.text for spec in self.specs if spec.pinned]
+        if pinned and placement.place([spec.counters for spec in self.specs], guest) is None:
+            raise UsageError(
+                f"-e {pinned[0]}: the {len(self.specs)} events do not fit on the guest's counters "
+                "at once, and this version's guest perf does not keep a pinned one while others "
+                "take turns; use fewer events or leave D out"
+            )
+
     # For the documents
 
     def name_of(self, config: int) -> str:
@@ -288,9 +299,4 @@ def _check_guest_event(spec: EventSpec) -> None:
         raise UsageError(
             f"-e {spec.text}: the guest's perf counts the guest; an event of the host is "
             f"--host-perf {spec.text}"
-        )
-    if spec.pinned:
-        raise UsageError(
-            f"-e {spec.text}: pinned events are not in this version's guest perf; "
-            "--host-perf takes D"
         )

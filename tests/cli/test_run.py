@@ -357,3 +357,13 @@ def test_a_bad_image_is_named(pmupass: Callable, image: Callable) -> None:
     outcome = pmupass("run", path)
     assert outcome.status == 3
     assert outcome.err.startswith(f"pmupass: {path}: malformed guest image: ")
+
+
+def test_a_pinned_guest_event_needs_its_counter_for_itself(pmupass: Callable) -> None:
+    # Eight GP counters: nine branches take turns, eight do not.
+    fits = pmupass("run", "perf-stat", *QUICK, "-e", "branches:D" + ",branches" * 7, "--json")
+    assert fits.status == 0
+    assert all(c["lost"] == 0 for c in fits.document["counters"])
+    turns = pmupass("run", "perf-stat", *QUICK, "-e", "branches:D" + ",branches" * 8)
+    assert turns.status == 2
+    assert "do not fit on the guest's counters at once" in turns.err
