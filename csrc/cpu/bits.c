@@ -193,18 +193,39 @@ static u64 change_bit(u64 v, u64 bit, enum bit_op op)
 }
 
 /* A bit number in a register reaches any operand-sized word from the address on. */
+static s64 bit_number(const struct cpu *c, const struct insn *i)
+{
+	return sign_extend(get_reg_sized(c, i->reg, i->size), i->size);
+}
+
+static u64 bit_offset(s64 number, unsigned int size)
+{
+	return (u64)((number >> (3 + size)) * (1 << size));
+}
+
+/* In place of op_address() where that offset is a part of a 32-bit address. */
+void op_address_bit(struct cpu *c, const struct insn *i)
+{
+	u64 va = effective_address(c, i) + bit_offset(bit_number(c, i), i->size);
+
+	va = (u32)va;
+	if (i->op != SEG_NONE)
+		va += c->seg[i->op].base;
+	c->regs[REG_ADDRESS] = va;
+	NEXT_INSN(c, i);
+}
+
 void op_bit(struct cpu *c, const struct insn *i)
 {
 	unsigned int bits = 8u << i->size, bytes = 1u << i->size;
-	s64 number = i->flags & INSN_IMM ? (s64)i->imm
-					 : sign_extend(get_reg_sized(c, i->reg, i->size), i->size);
+	s64 number = i->flags & INSN_IMM ? (s64)i->imm : bit_number(c, i);
 	u64 bit = (u64)number & (bits - 1);
 	u64 v, va = 0;
 
 	if (i->flags & INSN_MEM) {
 		va = effective_address(c, i);
-		if (!(i->flags & INSN_IMM))
-			va += (u64)((number >> (3 + i->size)) * bytes);
+		if (!(i->flags & (INSN_IMM | INSN_ADDR32)))
+			va += bit_offset(number, i->size);
 		v = i->op == BIT_TEST ? load_sized(c, i, va, i->size)
 				      : load_for_update(c, i, va, bytes);
 	} else {

@@ -121,7 +121,7 @@ static void drop_block(struct cpu *c, struct block *b)
 		at = &(*at)->hash_next;
 	*at = b->hash_next;
 	unlink_from_page(c, b, b->pa & PAGE_MASK);
-	if (b->pa2 != NO_PAGE)
+	if (b->pa2 != NO_PAGE && b->pa2 != (b->pa & PAGE_MASK))
 		unlink_from_page(c, b, b->pa2);
 	b->map = 0;
 	for (unsigned int k = 0; k < b->nr_insns; k++)
@@ -156,17 +156,40 @@ void block_written(struct cpu *c, u64 pa, unsigned int n)
 
 /* ---- building ---- */
 
-static void link_to_page(struct cpu *c, struct block *b, u64 page, u64 from, u64 bytes)
+static void note_code_lines(struct cpu *c, u64 from, u64 bytes)
 {
 	u64 first = (from & ~PAGE_MASK) >> LINE_SHIFT;
 	u64 last = ((from & ~PAGE_MASK) + bytes - 1) >> LINE_SHIFT;
+
+	c->code_lines[from / PAGE_BYTES] |= GENMASK_ULL(last, first);
+}
+
+static void link_to_page(struct cpu *c, struct block *b, u64 from, u64 bytes)
+{
+	u64 page = from & PAGE_MASK;
 	struct block **head = &c->page_blocks[page / PAGE_BYTES];
 
 	if (!*head)
 		tlb_forbid_writes(c, page);
 	b->page_next[page_index(b, page)] = *head;
 	*head = b;
-	c->code_lines[page / PAGE_BYTES] |= GENMASK_ULL(last, first);
+	note_code_lines(c, from, bytes);
+}
+
+static void link_to_pages(struct cpu *c, struct block *b)
+{
+	u64 first = PAGE_BYTES - (b->pa & ~PAGE_MASK);
+
+	if (b->pa2 == NO_PAGE) {
+		link_to_page(c, b, b->pa, b->bytes);
+		return;
+	}
+	link_to_page(c, b, b->pa, first);
+	/* Two virtual pages may be one physical page, whose list can hold the block only once. */
+	if (b->pa2 == (b->pa & PAGE_MASK))
+		note_code_lines(c, b->pa2, b->bytes - first);
+	else
+		link_to_page(c, b, b->pa2, b->bytes - first);
 }
 
 static u8 block_mode(const struct cpu *c)
@@ -270,14 +293,7 @@ static struct block *block_build(struct cpu *c, u64 va, u64 pa)
 
 	b->hash_next = c->hash[block_hash(pa)];
 	c->hash[block_hash(pa)] = b;
-	if (build.pa2 == NO_PAGE) {
-		link_to_page(c, b, pa & PAGE_MASK, pa, build.bytes);
-	} else {
-		u64 first = PAGE_BYTES - (pa & ~PAGE_MASK);
-
-		link_to_page(c, b, pa & PAGE_MASK, pa, first);
-		link_to_page(c, b, build.pa2, build.pa2, build.bytes - first);
-	}
+	link_to_pages(c, b);
 	return b;
 }
 

@@ -34,7 +34,7 @@ struct block {
 	u64 pa;
 	u64 pa2; /* page of the part behind a page boundary, or NO_PAGE */
 	struct block *hash_next;
-	struct block *page_next[2]; /* in the lists of both pages */
+	struct block *page_next[2]; /* in the lists of both pages; [0] alone if they are one */
 	u16 nr_insns;
 	u16 bytes;
 	u8 loads, stores;

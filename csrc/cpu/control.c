@@ -4,7 +4,7 @@
  *
  * A direct branch has its target in .imm and the next instruction's address in .disp; an indirect
  * CALL has the next address in .imm; RET has the bytes to drop in .imm.
- * A non-canonical target of an indirect branch faults at the branch.
+ * A non-canonical target faults at the branch; the decoder gives direct ones op_branch_out().
  */
 #include "cpu/block.h"
 #include "cpu/flags.h"
@@ -93,6 +93,8 @@ static __always_inline void jump_indirect(struct cpu *c, const struct insn *i, u
 
 static __always_inline void call_indirect(struct cpu *c, const struct insn *i, u64 target)
 {
+	if (unlikely(!is_canonical(target)))
+		probe_write(c, i, c->regs[CPU_RSP] - 8, 8); /* a fault of the push comes first */
 	check_target(c, i, target);
 	push_return_address(c, i, i->imm);
 	c->rip = target;
@@ -121,18 +123,27 @@ void op_call_mem(struct cpu *c, const struct insn *i)
 
 /* ---- RCX ---- */
 
+static __always_inline u64 count_register(const struct insn *i, u64 count)
+{
+	return i->flags & INSN_ADDR32 ? (u32)count : count;
+}
+
+static __always_inline bool loop_taken(const struct cpu *c, unsigned int op, u64 count)
+{
+	bool taken = count != 0;
+
+	if (op == 0)
+		taken &= !flag_zf(c);
+	if (op == 1)
+		taken &= flag_zf(c);
+	return taken;
+}
+
 void op_loop(struct cpu *c, const struct insn *i)
 {
-	u64 count = c->regs[CPU_RCX] - 1;
-	bool taken;
+	u64 count = count_register(i, c->regs[CPU_RCX] - 1);
+	bool taken = loop_taken(c, i->op, count);
 
-	if (i->flags & INSN_ADDR32)
-		count = (u32)count;
-	taken = count != 0;
-	if (i->op == 0)
-		taken &= !flag_zf(c);
-	if (i->op == 1)
-		taken &= flag_zf(c);
 	c->regs[CPU_RCX] = count;
 	c->rip = taken ? i->imm : (u64)i->disp;
 	predict_conditional(c, (u64)i->disp, taken);
@@ -140,12 +151,35 @@ void op_loop(struct cpu *c, const struct insn *i)
 
 void op_jrcxz(struct cpu *c, const struct insn *i)
 {
-	u64 count = c->regs[CPU_RCX];
-	bool taken;
+	bool taken = count_register(i, c->regs[CPU_RCX]) == 0;
 
-	if (i->flags & INSN_ADDR32)
-		count = (u32)count;
-	taken = count == 0;
 	c->rip = taken ? i->imm : (u64)i->disp;
 	predict_conditional(c, (u64)i->disp, taken);
+}
+
+/* ---- out of the canonical addresses ---- */
+
+static bool branch_out_taken(struct cpu *c, const struct insn *i)
+{
+	switch (i->op) {
+	case 0xe0:
+	case 0xe1:
+	case 0xe2: return loop_taken(c, i->op & 3, count_register(i, c->regs[CPU_RCX] - 1));
+	case 0xe3: return count_register(i, c->regs[CPU_RCX]) == 0;
+	case 0xe8: probe_write(c, i, c->regs[CPU_RSP] - 8, 8); return true;
+	case 0xe9:
+	case 0xeb: return true;
+	default: return condition(c, i->op & 15); /* 70..7f, 0f 80..8f */
+	}
+}
+
+/* So rare that all share one handler, and the others need not look at where they go. */
+void op_branch_out(struct cpu *c, const struct insn *i)
+{
+	if (branch_out_taken(c, i))
+		raise_fault(c, i, VECTOR_GP, 0);
+	if (i->op >= 0xe0 && i->op <= 0xe2)
+		c->regs[CPU_RCX] = count_register(i, c->regs[CPU_RCX] - 1);
+	c->rip = (u64)i->disp;
+	predict_conditional(c, (u64)i->disp, false);
 }

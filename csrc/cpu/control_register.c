@@ -167,7 +167,7 @@ void op_store_table(struct cpu *c, const struct insn *i)
 	const struct descriptor_table *table = i->op ? &c->idt : &c->gdt;
 	u64 va = effective_address(c, i);
 
-	load_for_update(c, i, va + 2, 8);
+	probe_write(c, i, va, 10);
 	store_u16(c, i, va, (u16)table->limit);
 	store_u64(c, i, va + 2, table->base);
 	NEXT_INSN(c, i);

@@ -99,7 +99,7 @@ void cpu_start(struct cpu *c, const struct cpu_start *start)
 	c->want_irq = c->want_nmi = false;
 	c->stop_requested = false;
 	c->limits_valid = false;
-	c->force_alone = false;
+	c->force_alone = c->between_iterations = false;
 	set_cpl(c, start->cs.selector & 3);
 	c->pending_priv = c->priv;
 	tlb_flush(c);

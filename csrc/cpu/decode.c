@@ -94,7 +94,7 @@ void decode_modrm(struct decoder *d)
 		d->out->disp = (s8)decode_bytes(d, 1);
 	else if (mod == 2)
 		d->out->disp = (s32)decode_bytes(d, 4);
-	if (d->out->base == CPU_RSP || d->out->base == CPU_RBP)
+	if (d->segment == SEG_NONE && (d->out->base == CPU_RSP || d->out->base == CPU_RBP))
 		d->out->flags |= INSN_STACK;
 }
 
@@ -125,6 +125,10 @@ void decode_relative(struct decoder *d, insn_fn *fn, unsigned int size)
 	d->out->disp = (s64)next;
 	d->out->branches = 1;
 	d->end = DECODE_BRANCH;
+	if (!is_canonical(d->out->imm)) {
+		d->out->fn = op_branch_out;
+		d->out->op = d->opcode;
+	}
 }
 
 /* False when the byte is not a prefix. */
@@ -171,6 +175,17 @@ static u8 decode_prefixes(struct decoder *d)
 	}
 }
 
+/* The bit number in a register belongs to the address that is cut to 32 bits. */
+static void split_bit_offset(const struct decoder *d, struct insn *address, struct insn *i)
+{
+	if (!d->address32 || i->fn != op_bit || (i->flags & INSN_IMM))
+		return;
+	address->fn = op_address_bit;
+	address->reg = i->reg;
+	address->size = i->size;
+	i->flags |= INSN_ADDR32;
+}
+
 /* Put what needs a segment base or 32-bit arithmetic into an op_address() in front. */
 static u32 split_address(struct decoder *d, struct insn *out)
 {
@@ -193,6 +208,7 @@ static u32 split_address(struct decoder *d, struct insn *out)
 	out[1].index = REG_ZERO;
 	out[1].scale = 0;
 	out[1].disp = 0;
+	split_bit_offset(d, &out[0], &out[1]);
 	return 2;
 }
 

@@ -20,7 +20,7 @@
  *	CALL	1 store; through memory also 1 load
  *	RET, LEAVE, POPF	1 load
  *	far JMP 1 load, far CALL 1 load and 2 stores, far RET 2 loads, IRET 5 loads
- *	ENTER	1 store (nesting level 0)
+ *	ENTER	1 store (nesting level 0; the probe of the new stack is none)
  *	MOVS	1 load, 1 store; CMPS 2 loads; INS 1 store; OUTS 1 load; each iteration
  *	LEA, NOP, PREFETCH, CLFLUSH, INT n	none
  *
@@ -80,7 +80,10 @@ u8 decode_register(const struct decoder *d, unsigned int number, unsigned int si
 /* Operand registers of ModRM for operands of @size. */
 void decode_operands(struct decoder *d, unsigned int size);
 void decode_alone(struct decoder *d, insn_fn *fn, u32 cost);
-/* A direct branch: the target is relative to the end, which is here. */
+/*
+ * A direct branch: the target is relative to the end, which is here. A target that is not canonical
+ * makes op_branch_out() its handler.
+ */
 void decode_relative(struct decoder *d, insn_fn *fn, unsigned int size);
 
 /* ---- decode_control.c ---- */
@@ -90,6 +93,12 @@ void decode_return(struct decoder *d);
 void decode_far_return(struct decoder *d);
 void decode_far_branch(struct decoder *d, insn_fn *fn);
 void decode_interrupt(struct decoder *d);
+
+/* The stack's operands have 8 bytes without a prefix; REX.W overrides 66. */
+static inline unsigned int decode_stack_size(const struct decoder *d)
+{
+	return d->operand_size == 1 ? 1 : 3;
+}
 
 static inline bool decode_one_of(u8 value, u8 first, u8 last)
 {

@@ -29,12 +29,12 @@ void decode_indirect(struct decoder *d, bool call)
 	decode_operands(d, 3);
 	decode_branch(d, d->memory ? to_mem : to_reg, d->cost);
 	d->out->imm = d->va + d->at;
-	if (call)
+	if (call) {
 		d->out->stores = 1;
+		d->out->flags |= INSN_STACK_WRITE;
+	}
 	if (d->memory)
 		d->out->loads = 1;
-	else if (call)
-		d->out->flags |= INSN_STACK;
 }
 
 void decode_loop(struct decoder *d)
@@ -49,7 +49,7 @@ void decode_return(struct decoder *d)
 {
 	d->out->imm = d->opcode == 0xc2 ? decode_bytes(d, 2) : 0;
 	d->out->loads = 1;
-	d->out->flags |= INSN_STACK;
+	d->out->flags |= INSN_STACK_READ;
 	decode_branch(d, op_ret, d->cost);
 }
 
@@ -57,7 +57,7 @@ void decode_far_return(struct decoder *d)
 {
 	d->out->imm = d->opcode == 0xca ? decode_bytes(d, 2) : 0;
 	d->out->loads = 2;
-	d->out->flags |= INSN_STACK;
+	d->out->flags |= INSN_STACK_READ;
 	decode_far_branch(d, op_far_ret);
 }
 

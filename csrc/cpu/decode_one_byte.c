@@ -111,9 +111,9 @@ static void decode_unary(struct decoder *d, enum unary_op op)
 
 static void decode_push(struct decoder *d, insn_fn *fn)
 {
-	d->out->size = d->operand16 ? 1 : 3;
-	d->out->fn = d->operand16 ? op_push16 : fn;
-	d->out->flags |= INSN_STACK;
+	d->out->size = (u8)decode_stack_size(d);
+	d->out->fn = d->out->size == 1 ? op_push16 : fn;
+	d->out->flags |= INSN_STACK_WRITE;
 	d->out->stores = 1;
 	if (d->memory)
 		d->out->loads = 1;
@@ -121,17 +121,21 @@ static void decode_push(struct decoder *d, insn_fn *fn)
 
 static void decode_pop(struct decoder *d, insn_fn *fn)
 {
-	d->out->size = d->operand16 ? 1 : 3;
-	d->out->fn = d->operand16 ? op_pop16 : fn;
-	d->out->flags |= INSN_STACK;
+	d->out->size = (u8)decode_stack_size(d);
+	d->out->fn = d->out->size == 1 ? op_pop16 : fn;
+	d->out->flags |= INSN_STACK_READ;
 	d->out->loads = 1;
-	if (d->memory)
-		d->out->stores = 1;
+	if (!d->memory)
+		return;
+	d->out->stores = 1;
+	/* The destination's address is computed with RSP already moved. */
+	if (d->out->base == CPU_RSP)
+		d->out->disp += 1 << d->out->size;
 }
 
 static void decode_push_immediate(struct decoder *d)
 {
-	unsigned int size = d->operand16 ? 1 : 2;
+	unsigned int size = d->operand_size == 1 ? 1 : 2;
 
 	d->out->imm = (u64)decode_immediate(d, d->opcode == 0x6a ? 0 : size);
 	d->out->flags |= INSN_IMM;
@@ -142,24 +146,24 @@ static void decode_enter(struct decoder *d)
 {
 	u64 bytes = decode_bytes(d, 2), level = decode_bytes(d, 1);
 
-	if ((level & 31) || d->operand16) {
+	if ((level & 31) || d->operand_size == 1) {
 		decode_unimplemented(d);
 		return;
 	}
 	d->out->imm = bytes;
 	d->out->fn = op_enter;
-	d->out->flags |= INSN_STACK;
+	d->out->flags |= INSN_STACK_WRITE;
 	d->out->stores = 1;
 }
 
 static void decode_leave(struct decoder *d)
 {
-	if (d->operand16) {
+	if (d->operand_size == 1) {
 		decode_unimplemented(d);
 		return;
 	}
 	d->out->fn = op_leave;
-	d->out->flags |= INSN_STACK;
+	d->out->flags |= INSN_STACK_READ;
 	d->out->loads = 1;
 }
 
@@ -167,16 +171,18 @@ static void decode_leave(struct decoder *d)
 
 static void decode_move_segment(struct decoder *d, bool to_segment)
 {
-	if (d->reg > SEG_GS || (to_segment && d->reg == SEG_CS)) {
+	u8 segment = d->reg & 7; /* REX.R names none */
+
+	if (segment > SEG_GS || (to_segment && segment == SEG_CS)) {
 		decode_invalid(d);
 		return;
 	}
-	d->out->op = d->reg;
+	d->out->op = segment;
 	d->out->size = (u8)(to_segment ? 1 : d->operand_size);
 	d->out->rm = decode_register(d, d->rm, 3);
 	d->out->fn = to_segment ? op_mov_to_segment : op_mov_from_segment;
 	count_memory(d, to_segment, !to_segment);
-	if (to_segment && d->reg == SEG_SS)
+	if (to_segment && segment == SEG_SS)
 		decode_alone(d, op_mov_to_segment, d->c->timing.simple);
 }
 
@@ -363,7 +369,10 @@ static void decode_group_ff(struct decoder *d)
 		}
 		decode_far_branch(d, op == 3 ? op_far_call : op_far_jmp);
 		d->out->loads = 1;
-		d->out->stores = op == 3 ? 2 : 0;
+		if (op == 3) {
+			d->out->stores = 2;
+			d->out->flags |= INSN_STACK_WRITE;
+		}
 		break;
 	case 6:
 		decode_operands(d, 3);
@@ -514,7 +523,7 @@ void decode_one_byte(struct decoder *d)
 	case 0xcf:
 		decode_far_branch(d, op_iret);
 		d->out->loads = 5;
-		d->out->flags |= INSN_STACK;
+		d->out->flags |= INSN_STACK_READ;
 		break;
 	case 0xd0:
 	case 0xd1: decode_shift(d, 1); break;
@@ -542,7 +551,7 @@ void decode_one_byte(struct decoder *d)
 	case 0xef: decode_port(d); break;
 	case 0xe8:
 		decode_relative(d, op_call, 2);
-		d->out->flags |= INSN_STACK;
+		d->out->flags |= INSN_STACK_WRITE;
 		d->out->stores = 1;
 		break;
 	case 0xe9: decode_relative(d, op_jmp, 2); break;

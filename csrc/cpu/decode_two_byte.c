@@ -339,8 +339,8 @@ static void decode_segment_stack(struct decoder *d)
 	bool pop = d->opcode & 1;
 
 	d->out->op = d->opcode < 0xa8 ? SEG_FS : SEG_GS;
-	d->out->size = d->operand16 ? 1 : 3;
-	d->out->flags |= INSN_STACK;
+	d->out->size = (u8)decode_stack_size(d);
+	d->out->flags |= pop ? INSN_STACK_READ : INSN_STACK_WRITE;
 	d->out->fn = pop ? op_pop_segment : op_push_segment;
 	d->out->loads = pop;
 	d->out->stores = !pop;
@@ -370,7 +370,7 @@ static void decode_three_byte(struct decoder *d)
 
 static void decode_move_nontemporal(struct decoder *d)
 {
-	if (!d->memory || d->operand16) {
+	if (!d->memory || d->operand16 || d->rep || d->repne) {
 		decode_invalid(d);
 		return;
 	}

@@ -75,6 +75,7 @@ insn_fn *shift_imm_handler(enum shift_op op, unsigned int size);
 insn_fn op_double_shift; /* op: 0 SHLD, 1 SHRD */
 enum bit_op { BIT_TEST, BIT_SET, BIT_RESET, BIT_COMPLEMENT };
 insn_fn op_bit;
+insn_fn op_address_bit; /* op_address() with the bit number's offset; INSN_ADDR32 tells op_bit() */
 enum scan_op { SCAN_BSF, SCAN_BSR, SCAN_TZCNT, SCAN_LZCNT, SCAN_POPCNT };
 insn_fn op_scan;
 
@@ -85,6 +86,7 @@ insn_fn op_multiply, op_divide;	       /* of RDX:RAX; op: 0 unsigned, 1 signed *
 /* ---- control.c ---- */
 insn_fn *jcc_handler(unsigned int code);
 insn_fn op_jmp, op_call, op_ret, op_jmp_reg, op_jmp_mem, op_call_reg, op_call_mem;
+insn_fn op_branch_out;	   /* any direct branch to a non-canonical target; op: the opcode */
 insn_fn op_loop, op_jrcxz; /* op_loop: 0 LOOPNE, 1 LOOPE, 2 LOOP */
 
 /* ---- string.c ---- */

@@ -80,7 +80,7 @@ static unsigned int gate_cpl(struct cpu *c, const struct insn *i, u16 selector, 
 }
 
 static u64 gate_stack(struct cpu *c, const struct insn *i, const struct gate *gate,
-		      unsigned int cpl)
+		      unsigned int cpl, u32 ext)
 {
 	u64 offset;
 
@@ -91,7 +91,7 @@ static u64 gate_stack(struct cpu *c, const struct insn *i, const struct gate *ga
 	else
 		return c->regs[CPU_RSP] & ~15ull;
 	if (offset + 7 > c->tr.limit)
-		raise_fault(c, i, VECTOR_TS, c->tr.selector & ~3);
+		raise_fault(c, i, VECTOR_TS, (s32)((c->tr.selector & ~3u) | ext));
 	return system_read(c, i, c->tr.base + offset, 8) & ~15ull;
 }
 
@@ -109,13 +109,13 @@ void enter_gate(struct cpu *c, const struct insn *i, const struct event *event, 
 	struct gate gate = read_gate(c, i, event);
 	unsigned int cpl = gate_cpl(c, i, gate.selector, ext);
 	struct cpu_segment cs = check_code_segment(c, i, gate.selector, cpl, ext);
-	u64 stack = gate_stack(c, i, &gate, cpl);
+	u64 stack = gate_stack(c, i, &gate, cpl, ext);
 	u64 clear = FLAG_TF | FLAG_NT | FLAG_RF | FLAG_VM;
 	bool has_error = event->error != NO_ERROR_CODE;
 	u64 frame[6] = {
 		c->seg[SEG_SS].selector,
 		c->regs[CPU_RSP],
-		get_rflags(c) | (event->fault ? FLAG_RF : 0),
+		get_rflags(c) | (event->fault || c->between_iterations ? FLAG_RF : 0),
 		c->seg[SEG_CS].selector,
 		return_rip,
 		(u32)event->error,
@@ -124,7 +124,7 @@ void enter_gate(struct cpu *c, const struct insn *i, const struct event *event, 
 
 	if (cpl == 1 || cpl == 2)
 		stop_unimplemented(c, i);
-	if (!is_canonical(stack))
+	if (!is_canonical(stack) || !is_canonical(stack - 8 * words))
 		raise_fault(c, i, VECTOR_SS, (s32)ext);
 	if (!is_canonical(gate.offset))
 		raise_fault(c, i, VECTOR_GP, (s32)ext);
@@ -139,6 +139,7 @@ void enter_gate(struct cpu *c, const struct insn *i, const struct event *event, 
 		c->seg[SEG_SS] = (struct cpu_segment){.selector = (u16)cpl};
 	set_cpl(c, cpl);
 	c->rip = gate.offset;
+	c->between_iterations = false;
 	charge_delivery(c);
 }
 
@@ -249,6 +250,8 @@ void op_iret(struct cpu *c, const struct insn *i)
 		raise_fault(c, i, VECTOR_GP, 0);
 	if (cpl < c->cpl)
 		raise_fault(c, i, VECTOR_GP, (s32)(frame[1] & 0xfffc));
+	if (i->size == 1)
+		mask &= 0xffff;
 	if (cpl == 1 || cpl == 2 || (frame[2] & FLAG_TF))
 		stop_unimplemented(c, i);
 	cs = check_code_segment(c, i, (u16)frame[1], cpl, 0);
@@ -269,15 +272,16 @@ void op_iret(struct cpu *c, const struct insn *i)
 
 void op_syscall(struct cpu *c, const struct insn *i)
 {
-	u16 selector = c->star >> 32 & 0xfffc;
+	u16 selector = (u16)(c->star >> 32);
 
 	if (!(c->efer & EFER_SCE))
 		raise_fault(c, i, VECTOR_UD, NO_ERROR_CODE);
 	c->regs[CPU_RCX] = next_rip(c, i);
 	c->regs[CPU_R11] = get_rflags(c);
 	set_rflags(c, c->regs[CPU_R11] & ~c->sfmask);
-	c->seg[SEG_CS] =
-		(struct cpu_segment){.limit = ~0u, .selector = selector, .attr = ATTR_FLAT_CODE64};
+	c->seg[SEG_CS] = (struct cpu_segment){
+		.limit = ~0u, .selector = selector & 0xfffc, .attr = ATTR_FLAT_CODE64};
+	/* Only CS loses the RPL that STAR has. */
 	c->seg[SEG_SS] = (struct cpu_segment){
 		.limit = ~0u, .selector = (u16)(selector + 8), .attr = ATTR_FLAT_DATA};
 	set_cpl(c, 0);

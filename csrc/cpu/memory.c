@@ -174,6 +174,13 @@ __attribute__((noinline)) void store_slow(struct cpu *c, const struct insn *i, u
 	store_pieces(c, piece, n, value);
 }
 
+void probe_write(struct cpu *c, const struct insn *i, u64 va, unsigned int bytes)
+{
+	struct piece piece[2];
+
+	split(c, i, va, bytes, ACCESS_WRITE, c->priv == PRIV_USR, piece);
+}
+
 u64 system_read(struct cpu *c, const struct insn *i, u64 va, unsigned int bytes)
 {
 	struct piece piece[2];

@@ -36,6 +36,8 @@ void tlb_forbid_writes(struct cpu *c, u64 pa);
 u64 load_slow(struct cpu *c, const struct insn *i, u64 va, unsigned int bytes);
 u64 load_for_update(struct cpu *c, const struct insn *i, u64 va, unsigned int bytes);
 void store_slow(struct cpu *c, const struct insn *i, u64 va, unsigned int bytes, u64 value);
+/* Fault now if a store would; otherwise nothing is touched and nothing counted. */
+void probe_write(struct cpu *c, const struct insn *i, u64 va, unsigned int bytes);
 u64 system_read(struct cpu *c, const struct insn *i, u64 va, unsigned int bytes);
 /* Write @n words downwards from @top at the privilege @user; all or none. */
 void system_push(struct cpu *c, const struct insn *i, u64 top, const u64 *words, unsigned int n,

@@ -142,9 +142,9 @@ static u64 walk_or_fault(struct cpu *c, const struct insn *i, u64 va, enum acces
 	struct walk w;
 
 	if (!is_canonical(va)) {
-		bool stack = i && (i->flags & INSN_STACK);
+		u8 stack = access == ACCESS_WRITE ? INSN_STACK_WRITE : INSN_STACK_READ;
 
-		raise_fault(c, i, stack ? VECTOR_SS : VECTOR_GP, 0);
+		raise_fault(c, i, i && (i->flags & stack) ? VECTOR_SS : VECTOR_GP, 0);
 	}
 	walk_tables(c, va, &w);
 	if (!w.present || !access_allowed(c, &w, access, user))

@@ -175,16 +175,13 @@ void op_pop(struct cpu *c, const struct insn *i)
 	NEXT_INSN(c, i);
 }
 
-/* The destination's address is computed with RSP already moved. */
+/* The decoder has made up for the address being computed before RSP moves. */
 static void pop_to_memory(struct cpu *c, const struct insn *i)
 {
 	u64 rsp = c->regs[CPU_RSP];
 	u64 v = load_sized(c, i, rsp, i->size);
-	u64 va = effective_address(c, i);
 
-	if (i->base == CPU_RSP)
-		va += 1u << i->size;
-	store_sized(c, i, va, i->size, v);
+	store_sized(c, i, effective_address(c, i), i->size, v);
 	c->regs[CPU_RSP] = rsp + (1u << i->size);
 }
 
@@ -216,9 +213,13 @@ void op_leave(struct cpu *c, const struct insn *i)
 	NEXT_INSN(c, i);
 }
 
-/* Nesting level 0 only; the decoder sees to it. */
+/* Nesting level 0 only; the decoder sees to it. The new stack must be writable at its end, too. */
 void op_enter(struct cpu *c, const struct insn *i)
 {
+	u64 frame = c->regs[CPU_RSP] - 8;
+
+	probe_write(c, i, frame, 8);
+	probe_write(c, i, frame - i->imm, 8);
 	push(c, i, c->regs[CPU_RBP]);
 	c->regs[CPU_RBP] = c->regs[CPU_RSP];
 	c->regs[CPU_RSP] -= i->imm;

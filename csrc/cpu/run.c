@@ -379,6 +379,7 @@ static enum cpu_stop run_until_stop(struct cpu *c)
 		b = find_position(c, &index);
 		alone = b->alone || c->force_alone || c->shadow;
 		c->force_alone = false;
+		c->between_iterations = false;
 		if (!alone)
 			fuel = stretch_fuel(c, b);
 		if (fuel) {

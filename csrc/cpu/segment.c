@@ -25,11 +25,11 @@
 #define SYSTEM_TSS_BUSY 11u
 #define SYSTEM_CALL_GATE 12u
 
-static bool find_descriptor(const struct cpu *c, u16 selector, u64 *address)
+static bool find_descriptor(const struct cpu *c, u16 selector, unsigned int bytes, u64 *address)
 {
 	const struct descriptor_table *table = selector & SELECTOR_LDT ? &c->ldt : &c->gdt;
 
-	if ((selector | 7u) > table->limit)
+	if ((selector & SELECTOR_INDEX) + bytes - 1 > table->limit)
 		return false;
 	*address = table->base + (selector & SELECTOR_INDEX);
 	return true;
@@ -40,7 +40,7 @@ u64 read_descriptor(struct cpu *c, const struct insn *i, u16 selector, enum vect
 {
 	u64 address, descriptor;
 
-	if (!find_descriptor(c, selector, &address))
+	if (!find_descriptor(c, selector, high ? 16 : 8, &address))
 		raise_fault(c, i, vector, (s32)error);
 	descriptor = system_read(c, i, address, 8);
 	if (high)
@@ -73,7 +73,7 @@ static void mark_accessed(struct cpu *c, const struct insn *i, u16 selector,
 {
 	u64 address;
 
-	if (seg->attr & ATTR_ACCESSED || !find_descriptor(c, selector, &address))
+	if (seg->attr & ATTR_ACCESSED || !find_descriptor(c, selector, 8, &address))
 		return;
 	seg->attr |= ATTR_ACCESSED;
 	system_write_byte(c, i, address + 5, (u8)seg->attr);
@@ -259,7 +259,7 @@ void op_ltr(struct cpu *c, const struct insn *i)
 	if (IS_NULL(selector))
 		raise_fault(c, i, VECTOR_GP, 0);
 	tr = read_system_segment(c, i, selector, SYSTEM_TSS);
-	if (find_descriptor(c, selector, &address))
+	if (find_descriptor(c, selector, 16, &address))
 		system_write_byte(c, i, address + 5,
 				  (u8)(system_read(c, i, address + 5, 1) | 2)); /* busy */
 	c->tr = tr;
@@ -300,7 +300,7 @@ void op_verify(struct cpu *c, const struct insn *i)
 	u64 address, descriptor = 0;
 	bool ok = false;
 
-	if (!IS_NULL(selector) && find_descriptor(c, selector, &address)) {
+	if (!IS_NULL(selector) && find_descriptor(c, selector, 8, &address)) {
 		descriptor = system_read(c, i, address, 8);
 		ok = may_verify(c, i->op, selector, descriptor);
 	}
@@ -329,15 +329,22 @@ static struct far_pointer load_far_pointer(struct cpu *c, const struct insn *i)
 	return to;
 }
 
-/* Not a code segment: gates would change much more than CS. */
-static void refuse_gates(struct cpu *c, const struct insn *i, u16 selector)
+/*
+ * What only far transfers ask of a descriptor: gates would change much more than CS, and an RPL
+ * less privileged than the CPL is good for conforming code alone. RET with such an RPL has been
+ * refused before.
+ */
+static void check_far_selector(struct cpu *c, const struct insn *i, u16 selector)
 {
-	u64 address;
+	u64 address, attr;
 
-	if (IS_NULL(selector) || !find_descriptor(c, selector, &address))
+	if (IS_NULL(selector) || !find_descriptor(c, selector, 8, &address))
 		return;
-	if (!(system_read(c, i, address, 8) >> 40 & ATTR_NOT_SYSTEM))
+	attr = system_read(c, i, address, 8) >> 40;
+	if (!(attr & ATTR_NOT_SYSTEM))
 		stop_unimplemented(c, i);
+	if ((selector & SELECTOR_RPL) > c->cpl && !(attr & ATTR_CONFORMING))
+		raise_fault(c, i, VECTOR_GP, selector & ~(s32)SELECTOR_RPL);
 }
 
 static struct cpu_segment check_far_target(struct cpu *c, const struct insn *i,
@@ -345,7 +352,7 @@ static struct cpu_segment check_far_target(struct cpu *c, const struct insn *i,
 {
 	struct cpu_segment cs;
 
-	refuse_gates(c, i, to->selector);
+	check_far_selector(c, i, to->selector);
 	cs = check_code_segment(c, i, to->selector, c->cpl, 0);
 	if (!is_canonical(to->offset))
 		raise_fault(c, i, VECTOR_GP, 0);

@@ -100,13 +100,19 @@ enum segment { SEG_ES, SEG_CS, SEG_SS, SEG_DS, SEG_FS, SEG_GS, NR_SEGS, SEG_NONE
 struct insn;
 typedef void insn_fn(struct cpu *c, const struct insn *i);
 
-#define INSN_MEM BIT_ULL(0)   /* the r/m operand is memory */
-#define INSN_STACK BIT_ULL(1) /* a non-canonical address is #SS, not #GP */
-#define INSN_IMM BIT_ULL(2)   /* the count or second source is the immediate */
+#define INSN_MEM BIT_ULL(0)	   /* the r/m operand is memory */
+#define INSN_STACK_READ BIT_ULL(1) /* reads go to SS: non-canonical is #SS, not #GP */
+#define INSN_IMM BIT_ULL(2)	   /* the count or second source is the immediate */
 #define INSN_REP BIT_ULL(3)
 #define INSN_REPNE BIT_ULL(4)
-#define INSN_ADDR32 BIT_ULL(5) /* string instructions: 32-bit RSI, RDI, RCX */
-#define INSN_STORE BIT_ULL(6)  /* the other direction: register to CR, DR, memory */
+#define INSN_ADDR32 BIT_ULL(5)	    /* string instructions: 32-bit RSI, RDI, RCX */
+#define INSN_STORE BIT_ULL(6)	    /* the other direction: register to CR, DR, memory */
+#define INSN_STACK_WRITE BIT_ULL(7) /* writes go to SS */
+/*
+ * No instruction reads, or writes, both its operand and the stack behind its back, so that one flag
+ * for each direction tells an operand in DS from a stack access of the same instruction.
+ */
+#define INSN_STACK (INSN_STACK_READ | INSN_STACK_WRITE)
 
 /* Pseudo registers behind the sixteen real ones. */
 #define REG_ZERO 16
@@ -273,6 +279,7 @@ struct cpu {
 	struct block *resume_block;
 	u32 resume_index;
 	bool force_alone;
+	bool between_iterations; /* of a rep string: what is delivered here pushes RF */
 
 	/* Interrupts. */
 	bool halted, shutdown, nmi_blocked;

@@ -169,8 +169,10 @@ void op_string(struct cpu *c, const struct insn *i)
 	check_ports(c, i);
 	if (i->flags & (INSN_REP | INSN_REPNE)) {
 		repeat(c, i, &run);
-		if (c->outcome == OUTCOME_PROGRESS)
+		if (c->outcome == OUTCOME_PROGRESS) {
+			c->between_iterations = true;
 			return;
+		}
 	} else {
 		iterate(c, i, &run);
 	}
