@@ -108,10 +108,14 @@ class FixedCounter(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class CpuModel(Struct, frozen=True, forbid_unknown_fields=True):
-    """A CPU. ``feeds`` says which encodings count which base event, by its name."""
+    """A CPU. ``feeds`` says which encodings count which base event, by its name.
+
+    ``events`` names the event list (pmupass/events/NAME.json): CPUs with the same core share one.
+    """
 
     name: str
     vendor: str
+    events: str
     brand: Annotated[str, Meta(max_length=47)]
     signature: Signature
     physical_address_bits: Annotated[int, Meta(ge=36, le=52)]

@@ -99,7 +99,7 @@ class DataFile(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 @functools.cache
-def load(cpu: str) -> DataFile:
-    """Return the event list of a CPU model by the model's name."""
-    text = resources.files("pmupass.events").joinpath(f"{cpu}.json").read_bytes()
+def load(name: str) -> DataFile:
+    """Return an event list by its name, which CPU models give as ``events``."""
+    text = resources.files("pmupass.events").joinpath(f"{name}.json").read_bytes()
     return msgspec.json.decode(text, type=DataFile)

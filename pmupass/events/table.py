@@ -35,7 +35,7 @@ class EventTable:
         self._typed: dict[int, str] = {}
         self._listed: dict[int, int] = {}
         self._extra_msrs: dict[int, str] = {}
-        self.data = {event.name: event for event in data.load(cpu.name).events}
+        self.data = {event.name: event for event in data.load(cpu.events).events}
         self._read()
 
     def _read(self) -> None:

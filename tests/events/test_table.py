@@ -32,8 +32,8 @@ def base(def_list) -> list[str]:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_every_cpu_has_a_list_with_a_source(name: str) -> None:
-    listed = data.load(name)
-    assert listed.cpu == name
+    listed = data.load(cpus.load(name).events)
+    assert listed.cpu == cpus.load(name).events
     assert "intel/perfmon" in listed.source
     assert len(listed.events) > 200
     assert len({event.name for event in listed.events}) == len(listed.events)
