@@ -14,6 +14,8 @@ from importlib import resources
 import msgspec
 from msgspec import Struct
 
+from pmupass.errors import ModelError
+
 USR = 1 << 16
 OS = 1 << 17
 EDGE = 1 << 18
@@ -100,6 +102,13 @@ class DataFile(Struct, frozen=True, forbid_unknown_fields=True):
 
 @functools.cache
 def load(name: str) -> DataFile:
-    """Return an event list by its name, which CPU models give as ``events``."""
-    text = resources.files("pmupass.events").joinpath(f"{name}.json").read_bytes()
+    """Return an event list by its name, which CPU models give as ``events``.
+
+    ModelError for a list that is not there: it names those that are.
+    """
+    folder = resources.files("pmupass.events")
+    names = {f.name.removesuffix(".json") for f in folder.iterdir() if f.name.endswith(".json")}
+    if name not in names:
+        raise ModelError(f"no event list {name!r}; there is {', '.join(sorted(names))}")
+    text = folder.joinpath(f"{name}.json").read_bytes()
     return msgspec.json.decode(text, type=DataFile)

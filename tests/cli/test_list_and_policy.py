@@ -20,6 +20,8 @@ def test_lists_fit_and_are_not_empty(pmupass: Callable, what: str) -> None:
 def test_lists_name_what_the_issue_asks_for(pmupass: Callable) -> None:
     assert "sapphire-rapids" in pmupass("list", "cpus").out
     assert "skylake-sp" in pmupass("list", "cpus").out
+    for cpu in ("cascadelake-sp", "icelake-sp", "emerald-rapids", "granite-rapids"):
+        assert cpu in pmupass("list", "cpus").out
     for workload in ("perf-stat", "perf-record", "self-monitor", "exit-storm"):
         assert workload in pmupass("list", "workloads").out
     for profile in ("spec-int", "memory-bound", "kernel-mix"):

@@ -678,6 +678,18 @@ def test_every_count_is_as_derived(
     check(ran, guest, events, privileges)
 
 
+@pytest.mark.parametrize("cpu", asm.MORE_CPUS)
+@pytest.mark.parametrize("mode", asm.MODES)
+@pytest.mark.parametrize("events", EVENT_SETS, ids=["retired", "dynamic"])
+@pytest.mark.parametrize("guest", GUESTS, ids=lambda guest: guest.name)
+def test_counts_on_the_other_cpus(
+    guest: Guest, events: tuple[str, ...], mode: str, cpu: str
+) -> None:
+    both = asm.OS | asm.USR
+    ran = asm.run(source_of(guest, events, both), mode=mode, cpu=cpu)
+    check(ran, guest, events, both)
+
+
 @pytest.mark.parametrize("arrangement", ["max-fixed-4", "rfc2024", "none", "busy-host"])
 @pytest.mark.parametrize("events", EVENT_SETS, ids=["retired", "dynamic"])
 @pytest.mark.parametrize("guest", GUESTS, ids=lambda guest: guest.name)

@@ -25,7 +25,7 @@ vPMU is; a tick itself is the exit of the preemption timer. Of the rest, the emu
 intercepts all. The mediated one intercepts selectors and FIXED_CTR_CTRL; counters are direct;
 RDPMC, STATUS, OVF_CTRL and GLOBAL_CTRL are intercepted only where the guest lacks counters of the
 hardware: on Sapphire Rapids with 3 of its 4 fixed counters, but not with kvm.max_fixed_counters=4,
-and not on Skylake-SP.
+and not on Skylake-SP. Cascade Lake-SP is as Skylake-SP, the others have Sapphire Rapids' counters.
 
 So a PMI with one overflow takes, its own exit included,
 
@@ -58,6 +58,13 @@ SETUPS = {
     "sapphire-rapids": ("sapphire-rapids", (), False),
     "sapphire-rapids-4-fixed": ("sapphire-rapids", ("kvm.max_fixed_counters=4",), True),
     "skylake-sp": ("skylake-sp", (), True),
+}
+MORE_SETUPS = {
+    "cascadelake-sp": ("cascadelake-sp", (), True),
+    "icelake-sp": ("icelake-sp", (), False),
+    "icelake-sp-4-fixed": ("icelake-sp", ("kvm.max_fixed_counters=4",), True),
+    "emerald-rapids": ("emerald-rapids", (), False),
+    "granite-rapids": ("granite-rapids", (), False),
 }
 # Events and how many of them go to fixed counters.
 EVENTS = {
@@ -217,11 +224,20 @@ def _pmi_exits(ran: Recorded, pmi_exit: str) -> int:
         ("sapphire-rapids-4-fixed", "mediated", 2),
         ("skylake-sp", "emulated", 9),
         ("skylake-sp", "mediated", 2),
+        ("cascadelake-sp", "emulated", 9),
+        ("cascadelake-sp", "mediated", 2),
+        ("icelake-sp", "emulated", 9),
+        ("icelake-sp", "mediated", 8),
+        ("icelake-sp-4-fixed", "mediated", 2),
+        ("emerald-rapids", "emulated", 9),
+        ("emerald-rapids", "mediated", 8),
+        ("granite-rapids", "emulated", 9),
+        ("granite-rapids", "mediated", 8),
     ],
 )
 def test_one_more_pmi_costs_so_many_exits(setup: str, mode: str, per_pmi: int) -> None:
     """Fixed periods and no tick, so that PMIs are all that differs between two runs."""
-    cpu, settings, _ = SETUPS[setup]
+    cpu, settings, _ = {**SETUPS, **MORE_SETUPS}[setup]
 
     def exits(period: int) -> tuple[int, int]:
         ran = record(cpu, mode, "instructions", (*settings, "guest.hz=0"), period=period)

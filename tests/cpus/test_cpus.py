@@ -6,11 +6,18 @@ from pathlib import Path
 import pytest
 
 from pmupass import cpus
-from pmupass.cpus.model import OVERRIDES
-from pmupass.errors import UsageError
+from pmupass.cpus.model import OVERRIDES, parse
+from pmupass.errors import ModelError, UsageError
 from pmupass.events.table import EventTable
 
-NAMES = ("sapphire-rapids", "skylake-sp")
+NAMES = (
+    "cascadelake-sp",
+    "emerald-rapids",
+    "granite-rapids",
+    "icelake-sp",
+    "sapphire-rapids",
+    "skylake-sp",
+)
 
 
 def test_the_models_of_this_version_are_there() -> None:
@@ -101,6 +108,60 @@ def test_skylake_sp() -> None:
     assert "slots" not in cpu.feeds
 
 
+def test_cascadelake_sp_is_skylake_sp_with_other_clocks() -> None:
+    clx, skx = cpus.load("cascadelake-sp"), cpus.load("skylake-sp")
+    assert clx.signature.eax == 0x50657
+    assert clx.silicon == skx.silicon
+    assert clx.timing_table == skx.timing_table
+    assert (clx.feeds, clx.not_fed, clx.fixed) == (skx.feeds, skx.not_fed, skx.fixed)
+    # 3.3 GHz over 2.7 GHz
+    assert (clx.timing["ref_num"], clx.timing["ref_den"]) == (9, 11)
+
+
+def test_icelake_sp() -> None:
+    """The counters of Sapphire Rapids; GLOBAL_CTRL goes through the store list, as on Skylake."""
+    cpu = cpus.load("icelake-sp")
+    assert cpu.signature.eax == 0x606A6
+    assert cpu.pmu == cpus.load("sapphire-rapids").pmu
+    assert not cpu.exit_save_global_ctrl
+    assert cpu.timing["issue_width"] == 5
+    assert (cpu.timing["ref_num"], cpu.timing["ref_den"]) == (23, 30)
+    assert cpu.feed_of(0x013C) is None, "REF_XCLK still; REF_TSC_P came with Sapphire Rapids"
+    assert cpu.feed_of(0x0100) == "instructions"
+    assert cpu.feed_of(0x01A4) == cpu.feed_of(0x0400) == "slots"
+
+
+@pytest.mark.parametrize(
+    ("name", "signature", "ref"),
+    [
+        ("emerald-rapids", 0xC06F2, (19, 29)),  # 1.9 over 2.9 GHz
+        ("granite-rapids", 0xA06D1, (24, 35)),  # 2.4 over 3.5 GHz
+    ],
+)
+def test_the_successors_of_sapphire_rapids(name: str, signature: int, ref: tuple[int, int]) -> None:
+    cpu, spr = cpus.load(name), cpus.load("sapphire-rapids")
+    assert cpu.signature.eax == signature
+    assert cpu.silicon == spr.silicon
+    assert cpu.timing_table == spr.timing_table
+    assert (cpu.feeds, cpu.not_fed, cpu.fixed) == (spr.feeds, spr.not_fed, spr.fixed)
+    assert (cpu.timing["ref_num"], cpu.timing["ref_den"]) == ref
+
+
+def test_event_lists_are_shared_and_none_is_left_over(root: Path) -> None:
+    shared = {name: cpus.load(name).events for name in NAMES}
+    assert shared["cascadelake-sp"] == "skylake-sp"
+    assert shared["emerald-rapids"] == "sapphire-rapids"
+    files = {file.stem for file in (root / "pmupass" / "events").glob("*.json")}
+    assert files == {cpus.load(name).events for name in cpus.names()}
+
+
+def test_a_missing_event_list_is_a_malformed_model(root: Path) -> None:
+    text = (root / "pmupass" / "cpus" / "icelake-sp.toml").read_text(encoding="utf-8")
+    cpu = parse("mine", text.replace('events = "icelake-sp"', 'events = "no-such"'), {})
+    with pytest.raises(ModelError, match=r"no event list 'no-such'; there is .*icelake-sp"):
+        EventTable(cpu)
+
+
 def test_features_that_are_not_modelled_are_kept_from_guests() -> None:
     for name in NAMES:
         assert cpus.load(name).pmu.perf_capabilities == 1 << 13
@@ -108,7 +169,8 @@ def test_features_that_are_not_modelled_are_kept_from_guests() -> None:
 
 def test_constraints_follow_perf() -> None:
     """Raw 0xc0 and 0x3c fit their fixed counter and any GP; pseudo-encodings the fixed one only."""
-    spr, skx = (cpus.load(name) for name in NAMES)
+    spr, skx = cpus.load("sapphire-rapids"), cpus.load("skylake-sp")
+    icx, gnr = cpus.load("icelake-sp"), cpus.load("granite-rapids")
     assert spr.counters_of(0x00C0) == 1 << 32 | 0xFF
     assert spr.counters_of(0x003C) == 1 << 33 | 0xFF
     assert spr.counters_of(0x013C) == 1 << 34 | 0xFF
@@ -118,6 +180,12 @@ def test_constraints_follow_perf() -> None:
     assert skx.counters_of(0x00C0) == 1 << 32 | 0xF
     assert skx.counters_of(0x0300) == 1 << 34
     assert skx.counters_of(0x013C) is None
+    # Ice Lake: the four fixed counters, but 0x13c only since Sapphire Rapids.
+    assert icx.counters_of(0x00C0) == 1 << 32 | 0xFF
+    assert icx.counters_of(0x0100) == 1 << 32
+    assert icx.counters_of(0x0400) == 1 << 35
+    assert icx.counters_of(0x013C) is None
+    assert gnr.counters_of(0x013C) == 1 << 34 | 0xFF
 
 
 def test_overrides() -> None:

@@ -87,6 +87,29 @@ def test_constraints_of_the_list(spr: EventTable, skx: EventTable) -> None:
     assert counters(skx, "inst_retired.total_cycles_ps") == 0x0D
 
 
+@pytest.mark.parametrize(
+    ("cpu", "name", "counters"),
+    [
+        ("cascadelake-sp", "branches", 0x0F),
+        ("cascadelake-sp", "inst_retired.prec_dist", 0x02),
+        ("icelake-sp", "branches", 0xFF),
+        ("icelake-sp", "mem_inst_retired.all_loads", 0x0F),
+        ("icelake-sp", "baclears.any", 0x0F),
+        ("icelake-sp", "inst_retired.prec_dist", FIXED),
+        ("icelake-sp", "ref-cycles", FIXED << 2),
+        ("icelake-sp", "cpu_clk_unhalted.ref_xclk", 0xFF),
+        ("icelake-sp", "slots", FIXED << 3),
+        ("emerald-rapids", "topdown.bad_spec_slots", 0x01),
+        ("emerald-rapids", "cpu_clk_unhalted.ref_tsc_p", FIXED << 2 | 0xFF),
+        ("granite-rapids", "mem_inst_retired.all_stores", 0x0F),
+        ("granite-rapids", "cpu_clk_unhalted.ref_tsc_p", FIXED << 2 | 0xFF),
+        ("granite-rapids", "slots", FIXED << 3),
+    ],
+)
+def test_constraints_of_the_other_lists(cpu: str, name: str, counters: int) -> None:
+    assert EventTable(cpus.load(cpu)).parse(name)[0].counters == counters
+
+
 def test_fixed_counters_know_no_cmask_inv_and_edge(spr: EventTable) -> None:
     assert spr.parse("r10000c0")[0].counters == 0xFF
     assert spr.parse("r8400c0")[0].counters == 0xFF

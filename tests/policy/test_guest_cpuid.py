@@ -10,6 +10,8 @@ from pmupass.policy import guest_cpuid
 from pmupass.policy.guest_cpuid import cpuid_entries, guest_pmu, offered_perf_capabilities
 
 SPR, SKX = cpus.load("sapphire-rapids"), cpus.load("skylake-sp")
+CLX, ICX = cpus.load("cascadelake-sp"), cpus.load("icelake-sp")
+EMR, GNR = cpus.load("emerald-rapids"), cpus.load("granite-rapids")
 VIRTUAL = (Mode.EMULATED, Mode.MEDIATED)
 FW_WRITE = 1 << 13
 
@@ -62,8 +64,13 @@ def test_perf_capabilities() -> None:
     assert offered_perf_capabilities(SKX, Mode.MEDIATED) == FW_WRITE
     assert offered_perf_capabilities(SKX, Mode.EMULATED) == FW_WRITE | 5
     assert offered_perf_capabilities(SPR, Mode.EMULATED) == FW_WRITE | 0x4C0
+    # Ice Lake has both: the legacy LBR format and PEBS format 4.
+    assert offered_perf_capabilities(CLX, Mode.EMULATED) == FW_WRITE | 5
+    assert offered_perf_capabilities(ICX, Mode.EMULATED) == FW_WRITE | 0x4C5
+    assert offered_perf_capabilities(EMR, Mode.EMULATED) == FW_WRITE | 0x4C0
+    assert offered_perf_capabilities(GNR, Mode.EMULATED) == FW_WRITE | 0x4C0
     # A guest gets what the model has of it.
-    for cpu in (SPR, SKX):
+    for cpu in (SPR, SKX, CLX, ICX, EMR, GNR):
         for mode in Mode:
             guest = guest_pmu(cpu, mode=mode)
             assert guest.perf_capabilities == FW_WRITE
@@ -74,9 +81,14 @@ def test_leaf_a() -> None:
     # Native SPR: version 5, 8 GP, 48 bits, 8 architectural events; 4 fixed, 48 bits, no AnyThread.
     assert leaves(SPR, Mode.NATIVE)[0xA, None] == (0x08300805, 0, 0xF, 0x8604)
     assert leaves(SKX, Mode.NATIVE)[0xA, None] == (0x07300404, 0, 0, 0x0603)
+    assert leaves(CLX, Mode.NATIVE)[0xA, None] == (0x07300404, 0, 0, 0x0603)
+    for cpu in (ICX, EMR, GNR):
+        assert leaves(cpu, Mode.NATIVE)[0xA, None] == (0x08300805, 0, 0xF, 0x8604)
     for mode in VIRTUAL:
-        assert leaves(SPR, mode)[0xA, None] == (0x08300802, 0, 0, 0x8603)
-        assert leaves(SKX, mode)[0xA, None] == (0x07300402, 0, 0, 0x8603)
+        for cpu in (SPR, ICX, EMR, GNR):
+            assert leaves(cpu, mode)[0xA, None] == (0x08300802, 0, 0, 0x8603)
+        for cpu in (SKX, CLX):
+            assert leaves(cpu, mode)[0xA, None] == (0x07300402, 0, 0, 0x8603)
         assert leaves(SPR, mode, vpmu=False)[0xA, None] == (0, 0, 0, 0)
 
 
@@ -156,6 +168,13 @@ def test_the_tsc_can_be_worked_out() -> None:
     assert crystal == 0, "not enumerated on Skylake-SP"
     assert 25_000_000 * numerator // denominator == 2_700_000_000
     assert leaves(SKX, Mode.MEDIATED)[0x16, None][:3] == (2700, 3700, 100)
+    for cpu, hertz in ((ICX, 2_300_000_000), (EMR, 1_900_000_000), (GNR, 2_400_000_000)):
+        denominator, numerator, crystal, _ = leaves(cpu, Mode.MEDIATED)[0x15, None]
+        assert crystal == 25_000_000
+        assert crystal * numerator // denominator == hertz
+    denominator, numerator, crystal, _ = leaves(CLX, Mode.MEDIATED)[0x15, None]
+    assert crystal == 0, "nor on Cascade Lake-SP"
+    assert 25_000_000 * numerator // denominator == 2_700_000_000
 
 
 def test_no_leaf_twice() -> None:

@@ -16,6 +16,9 @@ from pmupass.policy import interception
 from pmupass.policy.guest_cpuid import guest_pmu
 
 SPR, SKX = cpus.load("sapphire-rapids"), cpus.load("skylake-sp")
+CLX, ICX = cpus.load("cascadelake-sp"), cpus.load("icelake-sp")
+EMR, GNR = cpus.load("emerald-rapids"), cpus.load("granite-rapids")
+ALL = [SPR, SKX, CLX, ICX, EMR, GNR]
 COUNTERS = ("IA32_PERFCTRn", "IA32_PMCn", "IA32_FIXED_CTRn")
 SELECTORS = ("IA32_PERFEVTSELn", "IA32_FIXED_CTR_CTRL")
 GLOBALS = ("IA32_PERF_GLOBAL_STATUS", "IA32_PERF_GLOBAL_CTRL", "IA32_PERF_GLOBAL_OVF_CTRL")
@@ -50,6 +53,14 @@ def reason(rows, name: str) -> str:
         # 4 of 4, 3 of 3: it does not.
         pytest.param(mediated(SPR, max_fixed=4), FULL, id="sapphire-rapids, 4 fixed"),
         pytest.param(mediated(SKX), FULL, id="skylake-sp"),
+        # 3 of 3 on Cascade Lake; 3 of 4 on all since Ice Lake, whatever a VM-exit can save.
+        pytest.param(mediated(CLX), FULL, id="cascadelake-sp"),
+        pytest.param(mediated(ICX), set(COUNTERS), id="icelake-sp"),
+        pytest.param(mediated(ICX, max_fixed=4), FULL, id="icelake-sp, 4 fixed"),
+        pytest.param(mediated(EMR), set(COUNTERS), id="emerald-rapids"),
+        pytest.param(mediated(EMR, max_fixed=4), FULL, id="emerald-rapids, 4 fixed"),
+        pytest.param(mediated(GNR), set(COUNTERS), id="granite-rapids"),
+        pytest.param(mediated(GNR, max_fixed=4), FULL, id="granite-rapids, 4 fixed"),
         # Fewer counters than the hardware's, whoever hides them.
         pytest.param(mediated(SKX, gp_counters=2), set(COUNTERS), id="2 of 4 GP"),
         pytest.param(mediated(SKX, fixed_counters=2), set(COUNTERS), id="2 of 3 fixed"),
@@ -89,7 +100,7 @@ def test_what_is_direct(rows, expected: set[str]) -> None:
     assert direct(rows) == expected
 
 
-@pytest.mark.parametrize("cpu", [SPR, SKX], ids=lambda cpu: cpu.name)
+@pytest.mark.parametrize("cpu", ALL, ids=lambda cpu: cpu.name)
 def test_emulated_intercepts_everything(cpu) -> None:
     guest = guest_pmu(cpu, mode=Mode.EMULATED)
     for arrangement in interception.ARRANGEMENTS:
@@ -114,6 +125,7 @@ def test_without_a_vpmu_everything_faults(mode: Mode) -> None:
 
 def test_skylake_matches_the_talk_and_sapphire_rapids_does_not() -> None:
     assert interception.differs(mediated(SKX), mediated(SKX, "rfc2024")) == ()
+    assert interception.differs(mediated(CLX), mediated(CLX, "rfc2024")) == ()
     differing = interception.differs(mediated(SPR), mediated(SPR, "rfc2024"))
     assert [upstream.name for upstream, _ in differing] == [*GLOBALS, "RDPMC"]
     for upstream, rfc in differing:
