@@ -216,12 +216,12 @@ static void mediated_vm_exit(struct kvm_vcpu *vcpu)
 
 	value = vcpu->pcpu->pmu.global_ctrl;
 	set_global_ctrl(vcpu, 0);
-	/* Pull the guest's value only if it could have changed behind KVM's back. */
-	if (cpu_msr_intercepted(&vcpu->intercept, MSR_CORE_PERF_GLOBAL_CTRL, true))
-		return;
-	pmu->global_ctrl = value;
+	/* The MSR stands in the store list for as long as the vPMU is there: each exit stores it. */
 	if (!vcpu->config->kvm.exit_save_global_ctrl)
 		account_charge(books(vcpu), COST_MSR_AUTOSTORE);
+	/* Pull the guest's value only if it could have changed behind KVM's back. */
+	if (!cpu_msr_intercepted(&vcpu->intercept, MSR_CORE_PERF_GLOBAL_CTRL, true))
+		pmu->global_ctrl = value;
 }
 
 static void mediated_host_pmi(struct kvm_vcpu *vcpu)

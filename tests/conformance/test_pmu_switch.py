@@ -33,6 +33,7 @@ from pmupass.records import Stop, Switch
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+EVERY_CPU = (*asm.CPUS, *asm.MORE_CPUS)
 LOAD, PUT = 0, 1
 NAMES = ("pmu_load", "pmu_put")
 RING = 1 << 20
@@ -122,7 +123,7 @@ SIZES = {
 }
 
 
-@pytest.mark.parametrize("cpu", asm.CPUS)
+@pytest.mark.parametrize("cpu", EVERY_CPU)
 @pytest.mark.parametrize("size", SIZES)
 def test_an_idle_guest_pmu(cpu: str, size: str) -> None:
     """G + 2 WRMSR, 2 RDMSR, 2 (G + F) RDPMC a switch: nobody uses it, and yet."""
@@ -165,7 +166,7 @@ WORK = """
 """
 
 
-@pytest.mark.parametrize("cpu", asm.CPUS)
+@pytest.mark.parametrize("cpu", EVERY_CPU)
 @pytest.mark.parametrize("size", SIZES)
 def test_all_counters_in_use(cpu: str, size: str) -> None:
     """4 G + 2 F + 3 WRMSR a switch, once every counter has a value; one less if F is 0."""
@@ -179,6 +180,35 @@ def test_all_counters_in_use(cpu: str, size: str) -> None:
     for put, load in [(found[i], found[i + 1]) for i in puts]:
         assert put.seen.wrmsr + load.seen.wrmsr == expected
         assert put.seen.rdpmc + load.seen.rdpmc == 2 * (gp + fixed)
+
+
+@pytest.mark.parametrize(
+    ("cpu", "settings", "stored"),
+    [
+        ("skylake-sp", (), 21),  # GLOBAL_CTRL is the guest's
+        ("skylake-sp", ("guest.gp_counters=2",), 21),  # intercepted
+        ("cascadelake-sp", (), 21),
+        ("icelake-sp", (), 21),  # intercepted
+        ("icelake-sp", ("kvm.max_fixed_counters=4",), 21),
+        ("icelake-sp", ("cpu.exit_save_global_ctrl=1",), 0),
+        ("sapphire-rapids", (), 0),
+        ("emerald-rapids", (), 0),
+        ("granite-rapids", (), 0),
+    ],
+)
+def test_what_the_exit_cannot_save_is_stored_at_each_exit(
+    cpu: str, settings: tuple[str, ...], stored: int
+) -> None:
+    """KVM lists the MSR while there is a mediated vPMU, whether or not it intercepts writes.
+
+    20 CPUIDs and the exit's port; commit d374b89edbb9.
+    """
+    exits = "cpuid\n" * 20
+    source = f"{asm.PRELUDE}\n_start: {exits} finish"
+    ran = asm.run(source, mode="mediated", cpu=cpu, settings=settings)
+    assert sum(ran.exits().values()) == 21
+    costs = {cost.cost: cost for cost in ran.machine.costs()}
+    assert (costs["MSR_AUTOSTORE"].count if "MSR_AUTOSTORE" in costs else 0) == stored
 
 
 @pytest.mark.parametrize("cpu", asm.CPUS)
