@@ -20,7 +20,7 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(speed, "EXIT_LOOPS", 1_000)
     monkeypatch.setattr(speed, "PMI_TIME_NS", 5_000_000)
     monkeypatch.setattr(modes, "TIME_NS", 5_000_000)
-    monkeypatch.setattr(modes, "PUBLISHED", (modes.Sampling(6, 33.62, 6.21, 5_000_000),))
+    monkeypatch.setattr(modes, "PUBLISHED", (modes.Sampling(6, 33.62, 6.21, 4.24),))
 
 
 def test_speed(pmupass: Callable) -> None:
