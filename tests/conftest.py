@@ -73,8 +73,14 @@ def c_build() -> Path:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not (build / "build.ninja").exists():
             _tool("meson", "setup", *options, str(build), str(ROOT))
-        _tool("ninja", "-C", str(build), "c_tests")
+        _tool("ninja", "-C", str(build), "c_tests", "judges")
     return build / "tests" / "c"
+
+
+@pytest.fixture(scope="session")
+def judge_build(c_build: Path) -> Path:
+    """Return the folder of the programs of tests/judges, built with the C tests."""
+    return c_build.parent / "judges"
 
 
 def _tool(*command: str) -> None:

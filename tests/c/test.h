@@ -24,8 +24,8 @@ struct test_case {
 	void (*run)(void);
 };
 
-static struct test_case test_cases[512];
-static unsigned int test_count;
+static struct test_case test_cases[512] __attribute__((unused));
+static unsigned int test_count __attribute__((unused));
 static bool test_failed;
 
 #define TEST(fn)                                                                                   \
