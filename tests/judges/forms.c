@@ -95,6 +95,7 @@ static const struct exclusion exclusions[] = {
 	{0, 0xd8, 0xdf, ANY, ANY, ANY, ANY, "x87 is judged apart"},
 	{0, 0x62, 0x62, ANY, ANY, ANY, ANY, "EVEX: another instruction set"},
 	{0, 0xc4, 0xc5, ANY, ANY, ANY, ANY, "VEX: another instruction set"},
+	{0, 0x8f, 0x8f, (u8)~DIGIT(0), ANY, ANY, ANY, "XOP on AMD"},
 	{0, 0x8e, 0x8e, ANY, ANY, ANY, ANY, "loads the host's segment registers"},
 	{0, 0x9c, 0x9c, ANY, ANY, ANY, ANY, "stores TF, which the single step has set"},
 	{0, 0x9d, 0x9d, ANY, ANY, ANY, ANY, "loads TF and ends the single step"},

@@ -46,6 +46,8 @@
 #define STREAM 24u /* bytes of code of a case */
 #define REFILL 256u
 #define MAX_REPEATS 600
+#define KERNEL_HALF 0xffff800000000000ull
+#define LARGE_BASE 0x7fffcfff0000ull
 #define MANY_PREFIXES 4u
 #define MAX_REPORTS 20u
 #define MAX_TRIES 2000u /* of a form that has not retired */
@@ -372,7 +374,7 @@ static void set_registers(struct judge *j, const struct form *f)
 		b->regs[CPU_RCX] = below(j, 70);
 	b->flags = 2 | (random_word(j) & FORM_FLAGS) | (below(j, 3) ? 0 : 0x400);
 	b->fs_base = below(j, 2) ? 0 : below(j, 0x2000);
-	b->gs_base = below(j, 2) ? 0 : below(j, 30) ? below(j, 0x2000) : 0x7fffcfff0000ull;
+	b->gs_base = below(j, 2) ? 0 : below(j, 30) ? below(j, 0x2000) : LARGE_BASE;
 	if (string && below(j, 2)) {
 		b->regs[CPU_RSI] = JUDGED_DATA + 0x1000 + below(j, 0x6000);
 		b->regs[CPU_RDI] = JUDGED_DATA + 0x1000 + below(j, 0x6000);
@@ -417,6 +419,9 @@ static bool in_window(u64 va)
  *
  * Across the end of the canonical half: the processor looks at the whole operand before paging (#GP,
  * #SS), the interpreter at its first page first (#PF). Linux maps no page there.
+ *
+ * A large GS base that takes an offset into the kernel's half: AMD may say #GP already, the manual
+ * forms the linear address first.
  */
 static bool accepted(const struct judge *j)
 {
@@ -426,8 +431,11 @@ static bool accepted(const struct judge *j)
 		return form_of(j->report->bytes, STREAM).prefixes >= MANY_PREFIXES;
 	if (g->trap == VECTOR_UD && h->trap == VECTOR_PF)
 		return h->linear == JUDGED_CODE + CODE_BYTES;
-	return g->trap == VECTOR_PF && (h->trap == VECTOR_GP || h->trap == VECTOR_SS) &&
-	       g->linear < BIT_ULL(47) && g->linear > BIT_ULL(47) - 16;
+	if (g->trap != VECTOR_PF || (h->trap != VECTOR_GP && h->trap != VECTOR_SS))
+		return false;
+	if (g->linear >= KERNEL_HALF)
+		return j->before.gs_base == LARGE_BASE;
+	return g->linear < BIT_ULL(47) && g->linear > BIT_ULL(47) - 16;
 }
 
 static bool same_error(const struct host_state *h, const struct host_state *g)
