@@ -194,7 +194,7 @@ static void link_to_pages(struct cpu *c, struct block *b)
 
 static u8 block_mode(const struct cpu *c)
 {
-	return c->cpl;
+	return (u8)(c->cpl | c->code32 << 2);
 }
 
 struct build {
@@ -213,7 +213,7 @@ static void build_crossing(struct cpu *c, struct build *build, u64 va, u64 pa)
 	u8 bytes[2 * INSN_MAX_BYTES];
 	u32 n;
 
-	build->pa2 = translate_fetch(c, va + here);
+	build->pa2 = translate_fetch(c, linear_address(c, va + here));
 	if (build->pa2 >= c->ram.size)
 		stop_unimplemented(c, NULL);
 	memcpy(bytes, c->ram.base + pa, here);
@@ -318,7 +318,8 @@ static struct block *find_by_pa(struct cpu *c, u64 va, u64 pa)
 		if (b->pa != pa || b->va != va || b->mode != mode)
 			continue;
 		if (b->pa2 != NO_PAGE &&
-		    translate_fetch(c, va + PAGE_BYTES - (pa & ~PAGE_MASK)) != b->pa2)
+		    translate_fetch(c, linear_address(c, va + PAGE_BYTES - (pa & ~PAGE_MASK))) !=
+			    b->pa2)
 			continue;
 		return b;
 	}
@@ -333,7 +334,7 @@ struct block *block_find(struct cpu *c)
 
 	if (likely(block_is(b, c, c->rip)))
 		return b;
-	pa = translate_fetch(c, c->rip);
+	pa = translate_fetch(c, linear_address(c, c->rip));
 	if (pa >= c->ram.size)
 		stop_unimplemented(c, NULL);
 	b = find_by_pa(c, c->rip, pa);

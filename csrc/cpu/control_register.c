@@ -3,7 +3,8 @@
  * control_register.c - CR0..CR8, debug registers, the machine status word, GDTR and IDTR.
  *
  * Not modelled
- *  - leaving long mode (stops as unimplemented).
+ *  - real mode and paging outside long mode (clearing PE, or setting PG with EFER.LME clear, stops
+ *    as unimplemented).
  *  - CR4 features that are absent (#GP on setting them): PCID, SMAP, PKE, LA57, UMIP, VMXE, OSXSAVE, CET.
  *  - debug registers are plain registers; enabling a breakpoint stops as unimplemented.
  *  - CR0.TS, EM, MP, CD, NW, AM, NE are kept and have no effect.
@@ -32,18 +33,38 @@ static void require_cpl0(struct cpu *c, const struct insn *i)
 		raise_fault(c, i, VECTOR_GP, 0);
 }
 
+/* CR0.PG decides with EFER.LME whether long mode is active. */
+static void switch_paging(struct cpu *c, const struct insn *i, bool on)
+{
+	if (on && !(c->efer & EFER_LME))
+		stop_unimplemented(c, i);
+	if (on && (!(c->cr4 & CR4_PAE) || (c->seg[SEG_CS].attr & ATTR_LONG)))
+		raise_fault(c, i, VECTOR_GP, 0);
+	if (!on && !c->code32)
+		raise_fault(c, i, VECTOR_GP, 0);
+	c->efer = on ? c->efer | EFER_LMA : c->efer & ~EFER_LMA;
+	update_code_mode(c);
+}
+
+static u64 operand_value(const struct cpu *c, const struct insn *i)
+{
+	return c->code32 ? REG(c, const u32, i->rm) : REG(c, const u64, i->rm);
+}
+
 static void write_cr0(struct cpu *c, const struct insn *i, u64 v)
 {
 	u64 changed;
 
 	if (v >> 32 || ((v & CR0_PG) && !(v & CR0_PE)) || ((v & CR0_NW) && !(v & CR0_CD)))
 		raise_fault(c, i, VECTOR_GP, 0);
-	if (!(v & CR0_PG) || !(v & CR0_PE))
+	if (!(v & CR0_PE))
 		stop_unimplemented(c, i);
+	if ((v ^ c->cr0) & CR0_PG)
+		switch_paging(c, i, v & CR0_PG);
 	v = (v & CR0_WRITABLE) | CR0_ET;
 	changed = v ^ c->cr0;
 	c->cr0 = v;
-	if (changed & CR0_WP)
+	if (changed & (CR0_WP | CR0_PG))
 		tlb_flush(c);
 }
 
@@ -51,7 +72,7 @@ static void write_cr4(struct cpu *c, const struct insn *i, u64 v)
 {
 	u64 changed = v ^ c->cr4;
 
-	if ((v & ~CR4_WRITABLE) || !(v & CR4_PAE))
+	if ((v & ~CR4_WRITABLE) || (!(v & CR4_PAE) && (c->efer & EFER_LMA)))
 		raise_fault(c, i, VECTOR_GP, 0);
 	c->cr4 = v;
 	if (changed & CR4_FLUSHES)
@@ -60,7 +81,7 @@ static void write_cr4(struct cpu *c, const struct insn *i, u64 v)
 
 void op_mov_to_cr(struct cpu *c, const struct insn *i)
 {
-	u64 v = REG(c, u64, i->rm);
+	u64 v = operand_value(c, i);
 
 	require_cpl0(c, i);
 	switch (i->op) {
@@ -94,7 +115,7 @@ void op_mov_from_cr(struct cpu *c, const struct insn *i)
 	case 4: v = c->cr4; break;
 	default: v = c->cr8; break;
 	}
-	REG(c, u64, i->rm) = v;
+	REG(c, u64, i->rm) = c->code32 ? (u32)v : v;
 	NEXT_INSN(c, i);
 }
 
@@ -112,7 +133,7 @@ static unsigned int debug_register(struct cpu *c, const struct insn *i)
 void op_mov_to_dr(struct cpu *c, const struct insn *i)
 {
 	unsigned int n = debug_register(c, i);
-	u64 v = REG(c, u64, i->rm);
+	u64 v = operand_value(c, i);
 
 	if (n >= 6 && v >> 32)
 		raise_fault(c, i, VECTOR_GP, 0);
@@ -130,7 +151,7 @@ void op_mov_from_dr(struct cpu *c, const struct insn *i)
 {
 	unsigned int n = debug_register(c, i);
 
-	REG(c, u64, i->rm) = c->dr[n];
+	REG(c, u64, i->rm) = c->code32 ? (u32)c->dr[n] : c->dr[n];
 	NEXT_INSN(c, i);
 }
 
@@ -167,9 +188,9 @@ void op_store_table(struct cpu *c, const struct insn *i)
 	const struct descriptor_table *table = i->op ? &c->idt : &c->gdt;
 	u64 va = effective_address(c, i);
 
-	probe_write(c, i, va, 10);
+	probe_write(c, i, va, c->code32 ? 6 : 10);
 	store_u16(c, i, va, (u16)table->limit);
-	store_u64(c, i, va + 2, table->base);
+	store_sized(c, i, va + 2, c->code32 ? 2 : 3, table->base);
 	NEXT_INSN(c, i);
 }
 
@@ -182,7 +203,7 @@ void op_load_table(struct cpu *c, const struct insn *i)
 
 	require_cpl0(c, i);
 	limit = load_u16(c, i, va);
-	base = load_u64(c, i, va + 2);
+	base = load_sized(c, i, va + 2, c->code32 ? 2 : 3);
 	if (!is_canonical(base))
 		raise_fault(c, i, VECTOR_GP, 0);
 	table->limit = limit;

@@ -66,14 +66,27 @@ void set_cpl(struct cpu *c, unsigned int cpl)
 	c->resume_block = NULL;
 }
 
+/* 64-bit or 32-bit code, CPL 0 or 3; paging only in long mode. */
+static bool is_known_mode(const struct cpu *c)
+{
+	bool active = c->efer & EFER_LMA;
+	u16 attr = c->seg[SEG_CS].attr;
+
+	if (!(c->cr0 & CR0_PE) || active != !!(c->cr0 & CR0_PG))
+		return false;
+	if (active && !(c->efer & EFER_LME))
+		return false;
+	return (!c->code32 || (attr & ATTR_DEFAULT32)) && (c->cpl == 0 || c->cpl == 3);
+}
+
 void cpu_start(struct cpu *c, const struct cpu_start *start)
 {
-	const u64 long_mode = EFER_LME | EFER_LMA;
-
 	memset(c->regs, 0, sizeof(c->regs));
 	c->rip = start->rip;
 	c->regs[CPU_RSP] = start->rsp;
 	c->regs[CPU_RDI] = start->rdi;
+	c->regs[CPU_RAX] = start->rax;
+	c->regs[CPU_RBX] = start->rbx;
 	set_rflags(c, start->rflags);
 	c->cr0 = start->cr0 | CR0_ET;
 	c->cr2 = 0;
@@ -104,8 +117,8 @@ void cpu_start(struct cpu *c, const struct cpu_start *start)
 	c->pending_priv = c->priv;
 	tlb_flush(c);
 	c->unimplemented = false;
-	c->wrong_mode = (c->efer & long_mode) != long_mode || !(c->cr0 & CR0_PG) ||
-			!(c->seg[SEG_CS].attr & ATTR_LONG) || (c->cpl != 0 && c->cpl != 3);
+	update_code_mode(c);
+	c->wrong_mode = !is_known_mode(c);
 }
 
 const struct event_totals *cpu_totals(const struct cpu *c)

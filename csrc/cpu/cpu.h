@@ -195,6 +195,7 @@ struct cpu_segment {
 /* Architectural start state; everything else is as after reset. */
 struct cpu_start {
 	u64 rip, rsp, rdi, rflags;
+	u64 rax, rbx;
 	u64 cr0, cr3, cr4, efer;
 	struct cpu_segment cs, ss, ds; /* ds serves ES, FS and GS too */
 	u64 gdt_base, idt_base;

@@ -82,11 +82,15 @@ void decode_modrm(struct decoder *d)
 	}
 	d->memory = true;
 	d->out->flags |= INSN_MEM;
+	if (d->address16) {
+		decode_address16(d, mod, rm);
+		return;
+	}
 	if (rm == 4) {
 		decode_sib(d, mod);
 	} else if (rm == 5 && mod == 0) {
 		d->out->disp = (s32)decode_bytes(d, 4);
-		d->rip_relative = true;
+		d->rip_relative = !d->code32;
 	} else {
 		d->out->base = (u8)(rm | (d->rex & REX_B ? 8 : 0));
 	}
@@ -123,6 +127,10 @@ void decode_relative(struct decoder *d, insn_fn *fn, unsigned int size)
 	d->out->fn = fn;
 	d->out->imm = next + (u64)distance;
 	d->out->disp = (s64)next;
+	if (d->code32) {
+		d->out->imm = (u32)d->out->imm;
+		d->out->disp = (u32)next;
+	}
 	d->out->branches = 1;
 	d->end = DECODE_BRANCH;
 	if (!is_canonical(d->out->imm)) {
@@ -138,7 +146,10 @@ static bool decode_prefix(struct decoder *d, u8 byte)
 	case 0x26:
 	case 0x2e:
 	case 0x36:
-	case 0x3e: break; /* ES, CS, SS, DS bases are 0 in 64-bit mode */
+	case 0x3e: /* ES, CS, SS, DS bases are 0 in 64-bit mode */
+		if (d->code32)
+			d->segment = byte >> 3 & 3;
+		break;
 	case 0x64: d->segment = SEG_FS; break;
 	case 0x65: d->segment = SEG_GS; break;
 	case 0x66: d->operand16 = true; break;
@@ -166,7 +177,7 @@ static u8 decode_prefixes(struct decoder *d)
 		byte = (u8)decode_bytes(d, 1);
 		if (d->truncated)
 			return byte;
-		if ((byte & 0xf0) == 0x40)
+		if ((byte & 0xf0) == 0x40 && !d->code32)
 			d->rex = byte;
 		else if (decode_prefix(d, byte))
 			d->rex = 0;
@@ -178,12 +189,19 @@ static u8 decode_prefixes(struct decoder *d)
 /* The bit number in a register belongs to the address that is cut to 32 bits. */
 static void split_bit_offset(const struct decoder *d, struct insn *address, struct insn *i)
 {
-	if (!d->address32 || i->fn != op_bit || (i->flags & INSN_IMM))
+	if (!d->address32 || d->code32 || i->fn != op_bit || (i->flags & INSN_IMM))
 		return;
 	address->fn = op_address_bit;
 	address->reg = i->reg;
 	address->size = i->size;
 	i->flags |= INSN_ADDR32;
+}
+
+static insn_fn *address_handler(const struct decoder *d)
+{
+	if (d->address16)
+		return op_address16;
+	return d->code32 ? op_address32 : op_address;
 }
 
 /* Put what needs a segment base or 32-bit arithmetic into an op_address() in front. */
@@ -196,7 +214,9 @@ static u32 split_address(struct decoder *d, struct insn *out)
 		out[0] = *i;
 		return 1;
 	}
-	out[0] = (struct insn){.fn = op_address,
+	if (d->code32 && d->segment == SEG_NONE)
+		d->segment = i->base == CPU_RSP || i->base == CPU_RBP ? SEG_SS : SEG_DS;
+	out[0] = (struct insn){.fn = address_handler(d),
 			       .disp = i->disp,
 			       .flags = d->address32 ? INSN_ADDR32 : 0,
 			       .base = i->base,
@@ -223,10 +243,15 @@ enum decode_end decode_insn(const struct cpu *c, u64 va, const u8 *bytes, u32 av
 		.va = va,
 		.out = &insn,
 		.segment = SEG_NONE,
+		.code32 = c->code32,
 		.cost = c->timing.simple,
 	};
 
 	d.opcode = decode_prefixes(&d);
+	if (d.code32) {
+		d.address16 = d.address32;
+		d.address32 = true;
+	}
 	if (d.rex & REX_W)
 		d.operand_size = 3;
 	else

@@ -3,8 +3,9 @@
  * decode.h - from bytes to struct insn.
  *
  * Interface
- *  - decode_insn() decodes one instruction of 64-bit code. It writes up to two struct insn (an
- *    op_address() in front of instructions with an FS or GS base or a 32-bit address) and says
+ *  - decode_insn() decodes one instruction of 64-bit or, if c->code32, of 32-bit code. It writes up to two struct insn (an
+ *    op_address() in front of instructions with an FS or GS base or a 32-bit address, and in 32-bit
+ *    code in front of every memory operand) and says
  *    how the instruction ends a block.
  *  - It never fails: what the architecture does not define raises #UD when executed, what this
  *    interpreter does not do stops as unimplemented when executed.
@@ -20,6 +21,7 @@
  *	CALL	1 store; through memory also 1 load
  *	RET, LEAVE, POPF	1 load
  *	far JMP 1 load, far CALL 1 load and 2 stores, far RET 2 loads, IRET 5 loads
+ *	in 32-bit code: IRET 3 loads, PUSHA 8 stores, POPA 7 loads
  *	ENTER	1 store (nesting level 0; the probe of the new stack is none)
  *	MOVS	1 load, 1 store; CMPS 2 loads; INS 1 store; OUTS 1 load; each iteration
  *	LEA, NOP, PREFETCH, CLFLUSH, INT n	none
@@ -49,8 +51,10 @@ struct decoder {
 	enum decode_end end;
 	/* Prefixes. */
 	bool operand16, address32, rep, repne, lock;
+	bool code32;	/* then address32 is set */
+	bool address16; /* 32-bit code with a 67 prefix */
 	u8 rex;
-	u8 segment; /* SEG_FS, SEG_GS or SEG_NONE */
+	u8 segment; /* SEG_FS, SEG_GS or SEG_NONE; any in 32-bit code */
 	/* Opcode and ModRM. */
 	u8 opcode;
 	u8 modrm;
@@ -86,6 +90,10 @@ void decode_alone(struct decoder *d, insn_fn *fn, u32 cost);
  */
 void decode_relative(struct decoder *d, insn_fn *fn, unsigned int size);
 
+/* ---- decode_legacy.c ---- */
+bool decode_legacy(struct decoder *d); /* false: as in 64-bit code */
+void decode_address16(struct decoder *d, unsigned int mod, unsigned int rm);
+
 /* ---- decode_control.c ---- */
 void decode_indirect(struct decoder *d, bool call);
 void decode_loop(struct decoder *d); /* LOOP*, JRCXZ */
@@ -94,10 +102,12 @@ void decode_far_return(struct decoder *d);
 void decode_far_branch(struct decoder *d, insn_fn *fn);
 void decode_interrupt(struct decoder *d);
 
-/* The stack's operands have 8 bytes without a prefix; REX.W overrides 66. */
+/* The stack's operands have the code's own size without a prefix; REX.W overrides 66. */
 static inline unsigned int decode_stack_size(const struct decoder *d)
 {
-	return d->operand_size == 1 ? 1 : 3;
+	if (d->operand_size == 1)
+		return 1;
+	return d->code32 ? 2 : 3;
 }
 
 static inline bool decode_one_of(u8 value, u8 first, u8 last)

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * decode_one_byte.c - opcodes without the 0f escape, in 64-bit mode.
+ * decode_one_byte.c - opcodes without the 0f escape, in 64-bit mode; where 32-bit code
+ * differs, decode_legacy.c comes first.
  */
 #include "cpu/decode.h"
 #include "cpu/handlers.h"
@@ -205,7 +206,7 @@ static void decode_move_offset(struct decoder *d)
 
 	d->memory = true;
 	d->out->flags |= INSN_MEM;
-	d->out->disp = (s64)decode_bytes(d, d->address32 ? 4 : 8);
+	d->out->disp = (s64)decode_bytes(d, d->address16 ? 2 : d->address32 ? 4 : 8);
 	d->out->reg = 0;
 	d->out->size = d->size;
 	d->out->fn = alu_handler(ALU_MOV, load ? ALU_REG_MEM : ALU_MEM_REG, d->size);
@@ -439,6 +440,8 @@ void decode_one_byte(struct decoder *d)
 {
 	const struct cpu_timing *t = &d->c->timing;
 
+	if (d->code32 && decode_legacy(d))
+		return;
 	if (has_modrm(d->opcode))
 		decode_modrm(d);
 	if (d->opcode < 0x40) {
@@ -462,6 +465,12 @@ void decode_one_byte(struct decoder *d)
 	case 0x6d: decode_string(d, STRING_INS); break;
 	case 0x6e:
 	case 0x6f: decode_string(d, STRING_OUTS); break;
+	case 0x82:
+		if (d->code32)
+			decode_alu_immediate(d, (enum alu_op)(d->reg & 7), 0);
+		else
+			decode_invalid(d);
+		break;
 	case 0x80:
 	case 0x81: decode_alu_immediate(d, (enum alu_op)(d->reg & 7), d->size); break;
 	case 0x83: decode_alu_immediate(d, (enum alu_op)(d->reg & 7), 0); break;

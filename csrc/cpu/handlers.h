@@ -120,6 +120,15 @@ insn_fn op_far_jmp, op_far_call, op_far_ret;
 /* ---- interrupt.c ---- */
 insn_fn op_int, op_iret, op_syscall, op_sysret;
 
+/* ---- interrupt32.c ---- */
+insn_fn op_iret32;
+
+/* ---- legacy.c ---- */
+insn_fn op_address32, op_address16, op_xlat32;
+/* Of i->size: register, memory or (op_push32) immediate. */
+insn_fn op_push32, op_pop32, op_pushf32, op_pusha, op_popa, op_leave32, op_enter32;
+insn_fn op_call32, op_ret32, op_jmp_indirect32, op_call_indirect32;
+
 /* ---- work.c ---- */
 insn_fn op_work;
 

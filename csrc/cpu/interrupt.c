@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * interrupt.c - into the kernel and back: delivery through the IDT, INT n, IRET, SYSCALL, SYSRET.
+ * interrupt.c - into the kernel and back: delivery through the IDT of long mode (that of 32-bit
+ * protected mode is interrupt32.c), INT n, IRET, SYSCALL, SYSRET.
  *
  * Interface
  *  - enter_gate() changes nothing unless all of it succeeds.
@@ -9,7 +10,7 @@
  *    is not the privilege the limits are for, land() is called at the next boundary.
  *
  * Not modelled
- *  - gates to 16- and 32-bit code, to CPL 1 or 2, task gates: they stop as unimplemented.
+ *  - gates to CPL 1 or 2: they stop as unimplemented.
  *  - RFLAGS.RF has no effect (#DB is absent), but is pushed as hardware pushes it.
  *  - the null selectors that IRET leaves in data segments of a higher privilege keep their bases.
  */
@@ -17,6 +18,7 @@
 #include "cpu/flags.h"
 #include "cpu/handlers.h"
 #include "cpu/operand.h"
+#include "cpu/stack32.h"
 
 #define GATE_INTERRUPT 14u
 #define GATE_TRAP 15u
@@ -62,8 +64,7 @@ static struct gate read_gate(struct cpu *c, const struct insn *i, const struct e
 	return gate;
 }
 
-/* Privilege that the gate's code segment runs at. */
-static unsigned int gate_cpl(struct cpu *c, const struct insn *i, u16 selector, u32 ext)
+unsigned int gate_cpl(struct cpu *c, const struct insn *i, u16 selector, u32 ext)
 {
 	u64 descriptor;
 	u64 attr;
@@ -95,15 +96,15 @@ static u64 gate_stack(struct cpu *c, const struct insn *i, const struct gate *ga
 	return system_read(c, i, c->tr.base + offset, 8) & ~15ull;
 }
 
-/* The cost of a delivery falls on the new privilege, whose limits may not be known yet. */
-static void charge_delivery(struct cpu *c)
+void charge_delivery(struct cpu *c)
 {
 	c->totals.sub[c->priv] += c->timing.interrupt;
 	if (!c->limits_valid || c->limit_priv != c->priv)
 		c->must_land = true;
 }
 
-void enter_gate(struct cpu *c, const struct insn *i, const struct event *event, u64 return_rip)
+static void enter_gate64(struct cpu *c, const struct insn *i, const struct event *event,
+			 u64 return_rip)
 {
 	u32 ext = event->software ? 0 : ERROR_EXT;
 	struct gate gate = read_gate(c, i, event);
@@ -124,23 +125,32 @@ void enter_gate(struct cpu *c, const struct insn *i, const struct event *event, 
 
 	if (cpl == 1 || cpl == 2)
 		stop_unimplemented(c, i);
+	if (!(cs.attr & ATTR_LONG))
+		raise_fault(c, i, VECTOR_GP, (s32)((gate.selector & ~3u) | ext));
 	if (!is_canonical(stack) || !is_canonical(stack - 8 * words))
 		raise_fault(c, i, VECTOR_SS, (s32)ext);
 	if (!is_canonical(gate.offset))
 		raise_fault(c, i, VECTOR_GP, (s32)ext);
-	system_push(c, i, stack, frame, words, cpl == 3);
+	system_push(c, i, stack, frame, words, 8, cpl == 3);
 
 	if (gate.type == GATE_INTERRUPT)
 		clear |= FLAG_IF;
 	c->flags &= ~clear;
 	c->regs[CPU_RSP] = stack - 8 * words;
-	c->seg[SEG_CS] = cs;
 	if (cpl != c->cpl)
 		c->seg[SEG_SS] = (struct cpu_segment){.selector = (u16)cpl};
 	set_cpl(c, cpl);
-	c->rip = gate.offset;
+	load_code_segment(c, &cs, gate.offset);
 	c->between_iterations = false;
 	charge_delivery(c);
+}
+
+void enter_gate(struct cpu *c, const struct insn *i, const struct event *event, u64 return_rip)
+{
+	if (c->efer & EFER_LMA)
+		enter_gate64(c, i, event, return_rip);
+	else
+		enter_gate32(c, i, event, return_rip);
 }
 
 /* ---- double faults ---- */
@@ -206,8 +216,7 @@ void op_int(struct cpu *c, const struct insn *i)
 	enter_gate(c, i, &event, next_rip(c, i));
 }
 
-/* On return to a lower privilege, data segments that it must not use become null. */
-static void drop_privileged_segments(struct cpu *c, unsigned int cpl)
+void drop_privileged_segments(struct cpu *c, unsigned int cpl)
 {
 	static const u8 data[] = {SEG_ES, SEG_DS, SEG_FS, SEG_GS};
 
@@ -222,7 +231,7 @@ static void drop_privileged_segments(struct cpu *c, unsigned int cpl)
 	}
 }
 
-static u64 writable_flags(const struct cpu *c)
+u64 writable_flags(const struct cpu *c)
 {
 	u64 mask = FLAGS_ARITH | FLAG_TF | FLAG_DF | FLAG_NT | FLAG_AC | FLAG_ID;
 
@@ -260,13 +269,12 @@ void op_iret(struct cpu *c, const struct insn *i)
 		raise_fault(c, i, VECTOR_GP, 0);
 
 	set_rflags(c, (get_rflags(c) & ~mask) | (frame[2] & mask));
-	c->seg[SEG_CS] = cs;
 	c->seg[SEG_SS] = ss;
 	c->regs[CPU_RSP] = frame[3];
 	if (cpl != c->cpl)
 		drop_privileged_segments(c, cpl);
 	set_cpl(c, cpl);
-	c->rip = frame[0];
+	load_code_segment(c, &cs, frame[0]);
 	c->nmi_blocked = false;
 }
 
@@ -315,7 +323,7 @@ void op_sysret(struct cpu *c, const struct insn *i)
 /* POPF is here for what it shares with IRET. */
 void op_popf(struct cpu *c, const struct insn *i)
 {
-	u64 flags = load_sized(c, i, c->regs[CPU_RSP], i->size);
+	u64 flags = stack_load(c, i, 0);
 	u64 mask = writable_flags(c);
 
 	if (i->size == 1)
@@ -323,6 +331,6 @@ void op_popf(struct cpu *c, const struct insn *i)
 	if (flags & FLAG_TF)
 		stop_unimplemented(c, i);
 	set_rflags(c, (get_rflags(c) & ~mask) | (flags & mask));
-	c->regs[CPU_RSP] += 1u << i->size;
+	set_rsp(c, c->regs[CPU_RSP] + (1u << i->size));
 	NEXT_INSN(c, i);
 }

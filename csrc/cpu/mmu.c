@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * mmu.c - address translation: four-level page tables and the TLBs in front of them.
+ * mmu.c - address translation: none while CR0.PG is clear, else four-level page tables; and the
+ * TLBs in front of them.
  *
  * Interface
  *  - translate() and translate_fetch() give a physical address or raise #PF, #GP or #SS. Accessed
@@ -146,6 +147,8 @@ static u64 walk_or_fault(struct cpu *c, const struct insn *i, u64 va, enum acces
 
 		raise_fault(c, i, i && (i->flags & stack) ? VECTOR_SS : VECTOR_GP, 0);
 	}
+	if (!(c->cr0 & CR0_PG))
+		return va;
 	walk_tables(c, va, &w);
 	if (!w.present || !access_allowed(c, &w, access, user))
 		raise_page_fault(c, i, va, page_fault_error(c, &w, access, user));
@@ -203,6 +206,10 @@ int translate_probe(const struct cpu *c, u64 va, u64 *pa)
 
 	if (!is_canonical(va))
 		return -1;
+	if (!(c->cr0 & CR0_PG)) {
+		*pa = va;
+		return 0;
+	}
 	walk_tables(c, va, &w);
 	if (!w.present)
 		return -1;

@@ -102,7 +102,8 @@ static void describe_unimplemented(struct cpu *c)
 
 	*e = (struct cpu_exit){.rip = c->rip};
 	while (e->nr_bytes < sizeof(e->bytes) &&
-	       cpu_read_virtual(c, c->rip + e->nr_bytes, &e->bytes[e->nr_bytes], 1) == 0)
+	       cpu_read_virtual(c, linear_address(c, c->rip + e->nr_bytes), &e->bytes[e->nr_bytes],
+				1) == 0)
 		e->nr_bytes++;
 	e->len = e->nr_bytes;
 }

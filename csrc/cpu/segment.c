@@ -8,12 +8,14 @@
  *
  * Not modelled
  *  - call gates and task gates: they stop as unimplemented. Far transfers change no privilege.
- *  - segment limits (64-bit mode has none).
+ *  - segment limits.
+ *  - code, data and stack segments of 16 bits: code stops as unimplemented, SS.B is not looked at.
  */
 #include "cpu/block.h"
 #include "cpu/flags.h"
 #include "cpu/handlers.h"
 #include "cpu/operand.h"
+#include "cpu/stack32.h"
 
 #define SELECTOR_RPL 3u
 #define SELECTOR_LDT 4u
@@ -99,7 +101,8 @@ struct cpu_segment check_code_segment(struct cpu *c, const struct insn *i, u16 s
 		raise_fault(c, i, VECTOR_GP, (s32)error);
 	if (!(seg.attr & ATTR_PRESENT))
 		raise_fault(c, i, VECTOR_NP, (s32)error);
-	if (!(seg.attr & ATTR_LONG) || (seg.attr & ATTR_DEFAULT32))
+	/* 64-bit or 32-bit code. */
+	if (((c->efer & EFER_LMA) && (seg.attr & ATTR_LONG)) == !!(seg.attr & ATTR_DEFAULT32))
 		stop_unimplemented(c, i);
 	mark_accessed(c, i, selector, &seg);
 	seg.selector = (u16)((selector & ~SELECTOR_RPL) | cpl);
@@ -136,7 +139,7 @@ struct cpu_segment check_stack_segment(struct cpu *c, const struct insn *i, u16 
 	struct cpu_segment seg;
 
 	if (IS_NULL(selector)) {
-		if (cpl == 3 || (selector & SELECTOR_RPL) != cpl)
+		if (cpl == 3 || c->code32 || (selector & SELECTOR_RPL) != cpl)
 			raise_fault(c, i, VECTOR_GP, 0);
 		return (struct cpu_segment){.selector = selector};
 	}
@@ -187,17 +190,19 @@ void op_push_segment(struct cpu *c, const struct insn *i)
 {
 	u64 rsp = c->regs[CPU_RSP] - (1u << i->size);
 
-	store_sized(c, i, rsp, i->size, c->seg[i->op].selector);
-	c->regs[CPU_RSP] = rsp;
+	store_sized(c, i, stack_address(c, rsp), i->size, c->seg[i->op].selector);
+	set_rsp(c, rsp);
 	NEXT_INSN(c, i);
 }
 
 void op_pop_segment(struct cpu *c, const struct insn *i)
 {
-	u16 selector = (u16)load_sized(c, i, c->regs[CPU_RSP], i->size);
+	u16 selector = (u16)stack_load(c, i, 0);
 
 	load_segment(c, i, i->op, selector);
-	c->regs[CPU_RSP] += 1u << i->size;
+	set_rsp(c, c->regs[CPU_RSP] + (1u << i->size));
+	if (i->op == SEG_SS)
+		c->next_shadow = SHADOW_MOV_SS;
 	NEXT_INSN(c, i);
 }
 
@@ -223,7 +228,9 @@ static struct descriptor_table read_system_segment(struct cpu *c, const struct i
 
 	if (selector & SELECTOR_LDT)
 		raise_fault(c, i, VECTOR_GP, error);
-	low = read_descriptor(c, i, selector, VECTOR_GP, (u32)error, &high);
+	low = read_descriptor(c, i, selector, VECTOR_GP, (u32)error, c->code32 ? NULL : &high);
+	if (c->code32)
+		high = 0;
 	seg = segment_from_descriptor(selector, low);
 	if ((seg.attr & 0x1f) != type)
 		raise_fault(c, i, VECTOR_GP, error);
@@ -324,6 +331,8 @@ static struct far_pointer load_far_pointer(struct cpu *c, const struct insn *i)
 	u64 va = effective_address(c, i);
 	struct far_pointer to;
 
+	if (i->flags & INSN_IMM)
+		return (struct far_pointer){.offset = i->imm, .selector = (u16)i->disp};
 	to.offset = load_sized(c, i, va, i->size);
 	to.selector = load_u16(c, i, va + (1u << i->size));
 	return to;
@@ -363,8 +372,9 @@ void op_far_jmp(struct cpu *c, const struct insn *i)
 {
 	struct far_pointer to = load_far_pointer(c, i);
 
-	c->seg[SEG_CS] = check_far_target(c, i, &to);
-	c->rip = to.offset;
+	struct cpu_segment cs = check_far_target(c, i, &to);
+
+	load_code_segment(c, &cs, to.offset);
 }
 
 void op_far_call(struct cpu *c, const struct insn *i)
@@ -374,11 +384,10 @@ void op_far_call(struct cpu *c, const struct insn *i)
 	u64 width = 1u << i->size;
 	u64 rsp = c->regs[CPU_RSP];
 
-	store_sized(c, i, rsp - width, i->size, c->seg[SEG_CS].selector);
-	store_sized(c, i, rsp - 2 * width, i->size, next_rip(c, i));
-	c->regs[CPU_RSP] = rsp - 2 * width;
-	c->seg[SEG_CS] = cs;
-	c->rip = to.offset;
+	store_sized(c, i, stack_address(c, rsp - width), i->size, c->seg[SEG_CS].selector);
+	store_sized(c, i, stack_address(c, rsp - 2 * width), i->size, next_rip(c, i));
+	set_rsp(c, rsp - 2 * width);
+	load_code_segment(c, &cs, to.offset);
 }
 
 void op_far_ret(struct cpu *c, const struct insn *i)
@@ -388,14 +397,13 @@ void op_far_ret(struct cpu *c, const struct insn *i)
 	struct far_pointer to;
 	struct cpu_segment cs;
 
-	to.offset = load_sized(c, i, rsp, i->size);
-	to.selector = (u16)load_sized(c, i, rsp + width, i->size);
+	to.offset = stack_load(c, i, 0);
+	to.selector = (u16)stack_load(c, i, 1);
 	if ((to.selector & SELECTOR_RPL) < c->cpl)
 		raise_fault(c, i, VECTOR_GP, to.selector & ~(s32)SELECTOR_RPL);
 	if ((to.selector & SELECTOR_RPL) > c->cpl)
 		stop_unimplemented(c, i);
 	cs = check_far_target(c, i, &to);
-	c->regs[CPU_RSP] = rsp + 2 * width + i->imm;
-	c->seg[SEG_CS] = cs;
-	c->rip = to.offset;
+	set_rsp(c, rsp + 2 * width + i->imm);
+	load_code_segment(c, &cs, to.offset);
 }

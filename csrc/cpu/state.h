@@ -290,6 +290,8 @@ struct cpu {
 
 	/* Guest-visible, system. */
 	u8 cpl;
+	bool code32;   /* 32-bit code: protected mode, or compatibility mode of long mode */
+	u64 code_base; /* linear address = RIP + code_base; 0 in 64-bit code */
 	struct cpu_segment seg[NR_SEGS];
 	struct descriptor_table gdt, idt, ldt, tr;
 	u64 cr0, cr2, cr3, cr4, cr8;
@@ -346,17 +348,32 @@ bool cpu_limit_reached(const struct cpu *c);
 /* ---- cpu.c ---- */
 void set_cpl(struct cpu *c, unsigned int cpl);
 
+/* ---- legacy.c ---- */
+/* CS, EFER.LMA have changed: 32- or 64-bit code from here on. */
+void update_code_mode(struct cpu *c);
+void load_code_segment(struct cpu *c, const struct cpu_segment *cs, u64 rip);
+
 /* ---- interrupt.c ---- */
 /* Go through the IDT at once; c->rip is what is pushed. Faults escape with nothing changed. */
 void enter_gate(struct cpu *c, const struct insn *i, const struct event *event, u64 return_rip);
 /* As enter_gate(), with double faults and shutdown. For the boundary between instructions. */
 void deliver_event(struct cpu *c, const struct event *event);
+/* Privilege that the gate's code segment runs at. */
+unsigned int gate_cpl(struct cpu *c, const struct insn *i, u16 selector, u32 ext);
+/* The cost of a delivery falls on the new privilege, whose limits may not be known yet. */
+void charge_delivery(struct cpu *c);
+/* On return to a lower privilege, data segments that it must not use become null. */
+void drop_privileged_segments(struct cpu *c, unsigned int cpl);
+u64 writable_flags(const struct cpu *c);
+
+/* ---- interrupt32.c ---- */
+void enter_gate32(struct cpu *c, const struct insn *i, const struct event *event, u64 return_rip);
 
 /* ---- segment.c ---- */
 u64 read_descriptor(struct cpu *c, const struct insn *i, u16 selector, enum vector vector,
 		    u32 error, u64 *high);
 struct cpu_segment segment_from_descriptor(u16 selector, u64 descriptor);
-/* A code segment that this interpreter can run in: present 64-bit code, or a fault or a stop. */
+/* A code segment that this interpreter can run in: present 64- or 32-bit code, or a fault or a stop. */
 struct cpu_segment check_code_segment(struct cpu *c, const struct insn *i, u16 selector,
 				      unsigned int cpl, u32 ext);
 struct cpu_segment check_stack_segment(struct cpu *c, const struct insn *i, u16 selector,

@@ -23,7 +23,8 @@
 
 struct string_run {
 	u64 mask; /* of RCX, RSI, RDI */
-	u64 source_base;
+	u64 source_base, destination_base;
+	u64 linear_mask;
 	s64 step;
 	unsigned int size;
 };
@@ -34,6 +35,8 @@ static struct string_run string_run(const struct cpu *c, const struct insn *i)
 
 	return (struct string_run){
 		.mask = i->flags & INSN_ADDR32 ? 0xffffffffull : ~0ull,
+		.destination_base = c->code32 ? c->seg[SEG_ES].base : 0,
+		.linear_mask = c->code32 ? 0xffffffffull : ~0ull,
 		.source_base = i->scale != SEG_NONE ? c->seg[i->scale].base : 0,
 		.step = c->flags & FLAG_DF ? -bytes : bytes,
 		.size = i->size,
@@ -42,12 +45,12 @@ static struct string_run string_run(const struct cpu *c, const struct insn *i)
 
 static u64 source(const struct cpu *c, const struct string_run *run)
 {
-	return (c->regs[CPU_RSI] & run->mask) + run->source_base;
+	return ((c->regs[CPU_RSI] & run->mask) + run->source_base) & run->linear_mask;
 }
 
 static u64 destination(const struct cpu *c, const struct string_run *run)
 {
-	return c->regs[CPU_RDI] & run->mask;
+	return ((c->regs[CPU_RDI] & run->mask) + run->destination_base) & run->linear_mask;
 }
 
 static void advance(struct cpu *c, const struct string_run *run, enum cpu_reg reg)

@@ -465,10 +465,9 @@ TEST(delivery_that_reaches_a_limit)
 	guest_free(g);
 }
 
-/* TF, breakpoints, other modes: they stop. */
+/* TF, breakpoints, x87: they stop. */
 CODE(trap_flag, "pushf\norl $0x100, (%rsp)\npopf\nhlt");
 CODE(breakpoint, "mov $1, %eax\nmov %rax, %dr7\nhlt");
-CODE(paging_off, "mov %cr0, %rax\nbtr $31, %rax\nmov %rax, %cr0\nhlt");
 CODE(float, "nop\nfninit\nhlt");
 
 static void expect_unimplemented(const u8 *from, const u8 *end, u64 offset)
@@ -486,7 +485,6 @@ TEST(what_is_absent_stops)
 {
 	UNIMPLEMENTED(trap_flag, 8);
 	UNIMPLEMENTED(breakpoint, 5);
-	UNIMPLEMENTED(paging_off, 8);
 	UNIMPLEMENTED(float, 1);
 }
 

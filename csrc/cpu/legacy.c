@@ -1,0 +1,196 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * legacy.c - 32-bit code: handlers that 64-bit code has no use for, and the switch between the two.
+ *
+ * In 32-bit code every memory operand comes with an op_address32() or op_address16() in front,
+ * which adds the segment's base and wraps at 4 GB; the handler behind it is that of 64-bit code.
+ * Only what touches the stack or EIP has handlers of its own. Blocks hold EIP; cpu->code_base is
+ * what makes a linear address of it.
+ *
+ * Not modelled
+ *  - segment limits, and the access rights of a segment at an access (they are checked when it is
+ *    loaded); null segments can be used.
+ *  - 16-bit code and 16-bit stack segments (SS.B is not looked at), virtual-8086 mode.
+ */
+#include "cpu/block.h"
+#include "cpu/flags.h"
+#include "cpu/handlers.h"
+#include "cpu/predict.h"
+#include "cpu/stack32.h"
+
+void update_code_mode(struct cpu *c)
+{
+	const struct cpu_segment *cs = &c->seg[SEG_CS];
+	bool code32 = !(c->efer & EFER_LMA) || !(cs->attr & ATTR_LONG);
+	u64 base = code32 ? (u32)cs->base : 0;
+
+	if (code32 == c->code32 && base == c->code_base)
+		return;
+	c->code32 = code32;
+	c->code_base = base;
+	c->resume_block = NULL;
+	c->map++;
+}
+
+void load_code_segment(struct cpu *c, const struct cpu_segment *cs, u64 rip)
+{
+	c->seg[SEG_CS] = *cs;
+	update_code_mode(c);
+	c->rip = c->code32 ? (u32)rip : rip;
+}
+
+/* ---- addresses ---- */
+
+static void set_address(struct cpu *c, const struct insn *i, u32 va)
+{
+	if (i->op != SEG_NONE)
+		va += (u32)c->seg[i->op].base;
+	c->regs[REG_ADDRESS] = va;
+	NEXT_INSN(c, i);
+}
+
+void op_address32(struct cpu *c, const struct insn *i)
+{
+	set_address(c, i, (u32)effective_address(c, i));
+}
+
+void op_address16(struct cpu *c, const struct insn *i)
+{
+	set_address(c, i, (u16)effective_address(c, i));
+}
+
+void op_xlat32(struct cpu *c, const struct insn *i)
+{
+	u32 va = (u32)c->regs[CPU_RBX] + (u8)c->regs[CPU_RAX] + (u32)c->seg[i->op].base;
+
+	set_reg_u8(c, RAX_OFFSET, load_u8(c, i, va));
+	NEXT_INSN(c, i);
+}
+
+/* ---- stack ---- */
+
+static void push_word(struct cpu *c, const struct insn *i, u64 v)
+{
+	u64 rsp = c->regs[CPU_RSP] - (1u << i->size);
+
+	store_sized(c, i, stack_address(c, rsp), i->size, v);
+	set_rsp(c, rsp);
+}
+
+static void drop_words(struct cpu *c, const struct insn *i, unsigned int n)
+{
+	set_rsp(c, c->regs[CPU_RSP] + ((u64)n << i->size));
+}
+
+void op_push32(struct cpu *c, const struct insn *i)
+{
+	push_word(c, i, i->flags & INSN_IMM ? i->imm : load_rm(c, i));
+	NEXT_INSN(c, i);
+}
+
+/* The decoder has added the operand's size to an address that is relative to ESP. */
+void op_pop32(struct cpu *c, const struct insn *i)
+{
+	u64 v = stack_load(c, i, 0);
+
+	if (i->flags & INSN_MEM) {
+		store_rm(c, i, v);
+		drop_words(c, i, 1);
+	} else {
+		drop_words(c, i, 1);
+		set_reg_sized(c, i->rm, i->size, v);
+	}
+	NEXT_INSN(c, i);
+}
+
+void op_pushf32(struct cpu *c, const struct insn *i)
+{
+	push_word(c, i, get_rflags(c) & ~(FLAG_RF | FLAG_VM));
+	NEXT_INSN(c, i);
+}
+
+void op_pusha(struct cpu *c, const struct insn *i)
+{
+	u64 rsp = c->regs[CPU_RSP];
+
+	for (u64 n = 0; n < 8; n++)
+		store_sized(c, i, stack_address(c, rsp - ((n + 1) << i->size)), i->size,
+			    c->regs[n]);
+	set_rsp(c, rsp - (8ull << i->size));
+	NEXT_INSN(c, i);
+}
+
+void op_popa(struct cpu *c, const struct insn *i)
+{
+	u64 v[8];
+
+	for (unsigned int n = 0; n < 8; n++)
+		v[n] = n == 7 - CPU_RSP ? 0 : stack_load(c, i, n);
+	for (unsigned int n = 0; n < 8; n++) {
+		if (n != 7 - CPU_RSP)
+			set_reg_sized(c, (7 - n) * 8, i->size, v[n]);
+	}
+	drop_words(c, i, 8);
+	NEXT_INSN(c, i);
+}
+
+void op_leave32(struct cpu *c, const struct insn *i)
+{
+	u64 v = load_u32(c, i, stack_address(c, c->regs[CPU_RBP]));
+
+	set_rsp(c, c->regs[CPU_RBP] + 4);
+	c->regs[CPU_RBP] = v;
+	NEXT_INSN(c, i);
+}
+
+/* Nesting level 0 only; the decoder sees to it. */
+void op_enter32(struct cpu *c, const struct insn *i)
+{
+	push_word(c, i, c->regs[CPU_RBP]);
+	c->regs[CPU_RBP] = c->regs[CPU_RSP];
+	set_rsp(c, c->regs[CPU_RSP] - i->imm);
+	NEXT_INSN(c, i);
+}
+
+/* ---- near branches ---- */
+
+static void push_return_address(struct cpu *c, const struct insn *i, u64 next)
+{
+	u64 rsp = c->regs[CPU_RSP] - 4;
+
+	store_u32(c, i, stack_address(c, rsp), (u32)next);
+	set_rsp(c, rsp);
+	predict_push(c, next);
+}
+
+void op_call32(struct cpu *c, const struct insn *i)
+{
+	push_return_address(c, i, (u64)i->disp);
+	c->rip = i->imm;
+}
+
+void op_ret32(struct cpu *c, const struct insn *i)
+{
+	u64 target = load_u32(c, i, stack_address(c, c->regs[CPU_RSP]));
+
+	set_rsp(c, c->regs[CPU_RSP] + 4 + i->imm);
+	c->rip = target;
+	predict_return(c, target);
+}
+
+void op_jmp_indirect32(struct cpu *c, const struct insn *i)
+{
+	u64 target = load_rm(c, i);
+
+	c->rip = target;
+	predict_indirect(c, i->imm, target);
+}
+
+void op_call_indirect32(struct cpu *c, const struct insn *i)
+{
+	u64 target = load_rm(c, i);
+
+	push_return_address(c, i, i->imm);
+	c->rip = target;
+	predict_indirect(c, i->imm, target);
+}

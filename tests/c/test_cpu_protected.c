@@ -1,0 +1,384 @@
+// SPDX-License-Identifier: Apache-2.0
+/*
+ * test_cpu_protected.c - 32-bit protected mode: decoding, stack, segments, its IDT, and the switches to
+ * long mode, to compatibility mode and back.
+ */
+#include "test_cpu_guest.h"
+
+#define CODE32_CS 0x38
+#define BASED_DS 0x40 /* base DATA_AT */
+#define USER_CODE32_CS 0x4b
+#define BASED_CS 0x50 /* base 0x8000 */
+#define CODE16_CS 0x58
+#define GDT_BYTES 0x60
+#define LONG_AT 0x11000ull
+#define COMPAT_AT 0x12000ull
+#define RESULT_AT 0x3f000ull
+
+/* Outside long mode, paging off, flat 32-bit segments, with a 32-bit TSS. */
+static struct guest *protected_new(void)
+{
+	struct guest *g = guest_new();
+
+	guest_set(g, GDT_AT + CODE32_CS, 0x00cf9b000000ffffull);
+	guest_set(g, GDT_AT + BASED_DS, 0x00cf93100000ffffull);
+	guest_set(g, GDT_AT + (USER_CODE32_CS & ~3), 0x00cffb000000ffffull);
+	guest_set(g, GDT_AT + BASED_CS, 0x00cf9b008000ffffull);
+	guest_set(g, GDT_AT + CODE16_CS, 0x008f9b000000ffffull);
+	guest_set(g, TSS_AT + 4, RSP0_TOP | (u64)KERNEL_SS << 32);
+	g->start.cr0 = 0x11;
+	g->start.cr3 = 0;
+	g->start.cr4 = 0;
+	g->start.efer = 0;
+	g->start.rax = 0x2badb002;
+	g->start.rbx = 0x12345678;
+	g->start.cs = (struct cpu_segment){0, ~0u, CODE32_CS, 0xc09b};
+	g->start.gdt_limit = GDT_BYTES - 1;
+	cpu_start(g->cpu, &g->start);
+	return g;
+}
+
+static void gate32(struct guest *g, unsigned int vector, u64 handler, unsigned int type)
+{
+	guest_set(g, IDT_AT + vector * 8,
+		  (handler & 0xffff) | (u64)CODE32_CS << 16 | (u64)type << 40 |
+			  (handler >> 16) << 48);
+}
+
+static u32 result(const struct guest *g, unsigned int n)
+{
+	u32 v;
+
+	memcpy(&v, g->ram + RESULT_AT + 4 * n, sizeof(v));
+	return v;
+}
+
+#define EXPECT_REG(want, reg) EXPECT_EQ(want, cpu_reg(g->cpu, CPU_##reg))
+
+CODE(stack, ".code32\n"
+	    "movl %eax, 0x3f000\n movl %ebx, 0x3f004\n"
+	    "pushl $0x11223344\n pushl $-2\n popl %ecx\n popl %edx\n"
+	    "incl %ecx\n decl %edx\n"
+	    "call 1f\n jmp 2f\n 1: movl $7, %esi\n ret\n"
+	    "2: movl $0x11, %eax\n movl $0x22, %ebx\n movl $0x33, %ebp\n movl $0x44, %edi\n"
+	    "pushal\n xorl %eax, %eax\n xorl %edi, %edi\n movl 28(%esp), %ebx\n"
+	    "movl %ebx, 0x3f008\n popal\n"
+	    "pushw $0x5566\n popw %ax\n"
+	    "enter $16, $0\n movl %esp, 0x3f00c\n leave\n"
+	    "pushl 0x3f004\n popl 0x3f010\n"
+	    "pushl $9\n popl 0x3f014-0x80000(%esp)\n"
+	    "hlt\n .code64");
+TEST(stack_and_registers)
+{
+	struct guest *g = protected_new();
+
+	guest_code(g, CODE_AT, stack);
+	EXPECT_EQ(CPU_STOP_HALT, guest_run(g));
+	EXPECT_EQ(0x2badb002, result(g, 0));
+	EXPECT_EQ(0x12345678, result(g, 1));
+	EXPECT_REG(0xffffffff, RCX);
+	EXPECT_REG(0x11223343, RDX);
+	EXPECT_REG(7, RSI);
+	EXPECT_EQ(0x11, result(g, 2)); /* EAX, pushed first */
+	EXPECT_REG(0x5566, RAX);
+	EXPECT_REG(0x44, RDI);
+	EXPECT_REG(0x33, RBP);
+	EXPECT_EQ(STACK_TOP - 20, result(g, 3));
+	EXPECT_EQ(0x12345678, result(g, 4));
+	EXPECT_EQ(9, result(g, 5)); /* the address is computed with ESP already moved */
+	EXPECT_REG(STACK_TOP, RSP);
+	EXPECT_EQ(32, guest_total(g, PRIV_OS, EVENT_INSTRUCTIONS));
+	EXPECT_EQ(3, guest_total(g, PRIV_OS, EVENT_BRANCHES));
+	/* pushes 2, call, pusha 8, pushw, enter, pushl, pushl; moves 4; pops to memory 2 */
+	EXPECT_EQ(2 + 1 + 8 + 1 + 1 + 1 + 1 + 4 + 2, guest_total(g, PRIV_OS, EVENT_STORES));
+	/* pops 2, ret, 28(%esp), popa 7, popw, leave, pushl memory, pops 2 */
+	EXPECT_EQ(2 + 1 + 1 + 7 + 1 + 1 + 1 + 2, guest_total(g, PRIV_OS, EVENT_LOADS));
+	guest_free(g);
+}
+
+CODE(indirect, ".code32\n"
+	       "movl $0x10000 + 2f - 1f, %eax\n call *%eax\n movl $0x3f020, %ebx\n"
+	       "movl $0x10000 + 3f - 1f, (%ebx)\n jmp *(%ebx)\n hlt\n"
+	       "2: incl %edx\n ret $0\n"
+	       "3: movl $3, %ecx\n 4: incl %esi\n loop 4b\n jecxz 5f\n hlt\n"
+	       "5: leal -1(%ecx), %edi\n leal -1(,%ecx,2), %ebp\n hlt\n"
+	       "1:\n .code64");
+TEST(branches_are_32_bit)
+{
+	struct guest *g = protected_new();
+	u64 length = (u64)(code_indirect_end - code_indirect);
+
+	/* The constants in the text are relative to its end: load it so that the end is at 0x10000. */
+	guest_code(g, CODE_AT - length, indirect);
+	g->start.rip = CODE_AT - length;
+	cpu_start(g->cpu, &g->start);
+	EXPECT_EQ(CPU_STOP_HALT, guest_run(g));
+	EXPECT_REG(1, RDX);
+	EXPECT_REG(3, RSI);
+	EXPECT_REG(0, RCX);
+	EXPECT_REG(0xffffffff, RDI);
+	EXPECT_REG(0xffffffff, RBP);
+	EXPECT_REG(STACK_TOP, RSP);
+	guest_free(g);
+}
+
+CODE(addresses, ".code32\n"
+		"movl $0x40, %eax\n movl %eax, %ds\n" /* DS has a base */
+		"movl $0xcafe, 0x10\n"
+		"movl $0x20, %ebx\n movl $0xbeef, (%ebx)\n"
+		"movl $0xfffffff0, %ebx\n movl $0x77, 0x30(%ebx)\n" /* wraps: 0x20 + 0x00 */
+		"movl %ss:0x100010, %ecx\n"			    /* flat */
+		"movl $0x10, %ebx\n movl $0x20, %esi\n"
+		"addr16 movl $0x16, 0x10(%bx,%si)\n"
+		"addr16 movl 0x40, %edx\n"
+		"movl $0x20, %esi\n movl $0x100050, %edi\n movsl\n"
+		"movl %ss, %eax\n movl %eax, %ds\n"
+		"movb $3, %al\n movl $0x100040, %ebx\n xlat\n"
+		"pushl %ds\n popl %es\n pushl %fs\n popl %gs\n"
+		"hlt\n .code64");
+TEST(segment_bases_and_16_bit_addresses)
+{
+	struct guest *g = protected_new();
+
+	guest_code(g, CODE_AT, addresses);
+	EXPECT_EQ(CPU_STOP_HALT, guest_run(g));
+	EXPECT_EQ(0xcafe, (u32)guest_get(g, DATA_AT + 0x10));
+	EXPECT_EQ(0x77, (u32)guest_get(g, DATA_AT + 0x20));
+	EXPECT_REG(0xcafe, RCX);
+	EXPECT_EQ(0x16, (u32)guest_get(g, DATA_AT + 0x40));
+	EXPECT_REG(0x16, RDX);
+	EXPECT_EQ(0x77, (u32)guest_get(g, DATA_AT + 0x50));
+	EXPECT_EQ(0, cpu_reg(g->cpu, CPU_RAX) & 0xff);
+	EXPECT_REG(STACK_TOP, RSP);
+	guest_free(g);
+}
+
+/* As multiboot guests do: PAE, CR3, EFER.LME, PG, a far jump. */
+CODE(to_long, ".code32\n"
+	      "movl $0x20, %eax\n movl %eax, %cr4\n movl $0x1000, %eax\n movl %eax, %cr3\n"
+	      "movl $0xc0000080, %ecx\n rdmsr\n orl $0x100, %eax\n wrmsr\n"
+	      "movl %cr0, %eax\n orl $0x80000000, %eax\n movl %eax, %cr0\n"
+	      "rdmsr\n movl %eax, 0x3f000\n"
+	      "incl %edx\n" /* compatibility mode: not a REX prefix */
+	      "ljmp $8, $0x11000\n .code64");
+CODE(in_long, "movabs $0x123456789abcdef0, %r8\n push %r8\n pop %r9\n"
+	      "mov %cr0, %rax\n mov %eax, 0x3f004\n"
+	      "movl $0x12000, 0x3f100\n movw $0x38, 0x3f104\n ljmp *0x3f100");
+/* Back: to compatibility mode, paging off, EFER.LMA clear. */
+CODE(to_protected, ".code32\n"
+		   "movl $1, %ecx\n decl %ecx\n movl %ecx, 0x3f008\n"
+		   "movl %cr0, %eax\n btrl $31, %eax\n movl %eax, %cr0\n"
+		   "movl $0xc0000080, %ecx\n rdmsr\n movl %eax, 0x3f00c\n"
+		   "hlt\n .code64");
+TEST(long_mode_and_back)
+{
+	struct guest *g = protected_new();
+
+	guest_code(g, CODE_AT, to_long);
+	guest_code(g, LONG_AT, in_long);
+	guest_code(g, COMPAT_AT, to_protected);
+	g->ram[RESULT_AT + 8] = 0xff;
+	EXPECT_EQ(CPU_STOP_HALT, guest_run(g));
+	EXPECT_EQ(0x500, result(g, 0));
+	EXPECT_EQ(0x80000011, result(g, 1));
+	EXPECT_EQ(0, result(g, 2));
+	EXPECT_EQ(0x100, result(g, 3)); /* LME stays, LMA is gone */
+	EXPECT_REG(0x123456789abcdef0ull, R9);
+	EXPECT_EQ(0, cpu_reg(g->cpu, CPU_RDX));
+	EXPECT_EQ(15 + 8 + 10, guest_total(g, PRIV_OS, EVENT_INSTRUCTIONS));
+	guest_free(g);
+}
+
+/* The same bytes at the same address mean something else in each mode. */
+CODE(both, ".byte 0x48, 0xff, 0xc0\n hlt"); /* inc %rax; dec %eax, inc %eax */
+TEST(blocks_are_of_one_mode)
+{
+	struct guest *g = protected_new();
+	struct cpu_start start64 = g->start;
+
+	guest_code(g, CODE_AT, both);
+	EXPECT_EQ(CPU_STOP_HALT, guest_run(g));
+	EXPECT_REG(0x2badb002, RAX);
+	EXPECT_EQ(3, guest_total(g, PRIV_OS, EVENT_INSTRUCTIONS));
+	start64.cr0 = 0x80010033;
+	start64.cr3 = PML4_AT;
+	start64.cr4 = 0x20;
+	start64.efer = 0x500;
+	start64.cs = (struct cpu_segment){0, ~0u, KERNEL_CS, 0xa09b};
+	cpu_start(g->cpu, &start64);
+	EXPECT_EQ(CPU_STOP_HALT, guest_run(g));
+	EXPECT_REG(0x2badb003, RAX);
+	EXPECT_EQ(5, guest_total(g, PRIV_OS, EVENT_INSTRUCTIONS));
+	guest_free(g);
+}
+
+CODE(lret_64, "pushq $0x38\n pushq $0x12000\n lretq");
+CODE(compat, ".code32\n movl %cs, %eax\n movl %eax, 0x3f000\n int $0x40\n incl %edx\n"
+	     "pushl $8\n pushl $0x11000\n lret\n .code64");
+CODE(handler_64, "mov 8(%rsp), %rax\n mov %eax, 0x3f004\n iretq");
+CODE(halt, "hlt");
+TEST(compatibility_mode_by_lret_with_an_interrupt)
+{
+	struct guest *g = protected_new();
+	struct cpu_start start64 = g->start;
+
+	start64.cr0 = 0x80010033;
+	start64.cr3 = PML4_AT;
+	start64.cr4 = 0x20;
+	start64.efer = 0x500;
+	start64.cs = (struct cpu_segment){0, ~0u, KERNEL_CS, 0xa09b};
+	cpu_start(g->cpu, &start64);
+	guest_code(g, CODE_AT, lret_64);
+	guest_code(g, COMPAT_AT, compat);
+	guest_code(g, HANDLER_AT, handler_64);
+	guest_code(g, LONG_AT, halt);
+	guest_gate(g, 0x40, HANDLER_AT, 0, 0);
+	EXPECT_EQ(CPU_STOP_HALT, guest_run(g));
+	EXPECT_EQ(CODE32_CS, result(g, 0));
+	EXPECT_EQ(CODE32_CS, result(g, 1));
+	EXPECT_REG(1, RDX);
+	EXPECT_REG(STACK_TOP, RSP);
+	EXPECT_EQ(LONG_AT + 1, cpu_rip(g->cpu));
+	guest_free(g);
+}
+
+/* CS with a base: EIP 0x8000 is CODE_AT. */
+CODE(to_based, ".code32\n ljmp $0x50, $0xa000\n .code64");
+CODE(based, ".code32\n call 1f\n 1: popl %eax\n jmp 2f\n .skip 0x40\n 2: movl $5, %ecx\n"
+	    "3: decl %ecx\n jnz 3b\n ljmp $0x38, $0x11000\n .code64");
+TEST(code_segment_with_a_base)
+{
+	struct guest *g = protected_new();
+
+	guest_code(g, CODE_AT, to_based);
+	guest_code(g, 0x8000 + 0xa000, based);
+	guest_code(g, LONG_AT, halt);
+	EXPECT_EQ(CPU_STOP_HALT, guest_run(g));
+	EXPECT_REG(0xa005, RAX);
+	EXPECT_REG(0, RCX);
+	EXPECT_EQ(LONG_AT + 1, cpu_rip(g->cpu));
+	guest_free(g);
+}
+
+/* ---- its IDT ---- */
+
+CODE(interrupts, ".code32\n sti\n int $0x40\n movl %eax, 0x3f000\n"
+		 "xorl %edx, %edx\n xorl %ecx, %ecx\n movl $1, %eax\n divl %ecx\n"
+		 "movl $0x999, %eax\n movl %eax, %es\n hlt\n .code64");
+CODE(on_int, ".code32\n pushfl\n popl %ebp\n movl 8(%esp), %eax\n iretl\n .code64");
+CODE(on_divide, ".code32\n incl %esi\n addl $2, (%esp)\n iretl\n .code64");
+CODE(on_gp, ".code32\n popl %edi\n addl $2, (%esp)\n iretl\n .code64");
+TEST(faults_and_interrupts_at_one_privilege)
+{
+	struct guest *g = protected_new();
+
+	guest_code(g, CODE_AT, interrupts);
+	guest_code(g, HANDLER_AT, on_int);
+	guest_code(g, HANDLER_AT + 0x100, on_divide);
+	guest_code(g, HANDLER_AT + 0x200, on_gp);
+	gate32(g, 0x40, HANDLER_AT, 0x8e);
+	gate32(g, 0, HANDLER_AT + 0x100, 0x8f);
+	gate32(g, 13, HANDLER_AT + 0x200, 0x8e);
+	EXPECT_EQ(CPU_STOP_HALT, guest_run(g));
+	EXPECT_EQ(0x202, result(g, 0));
+	EXPECT_EQ(0, cpu_reg(g->cpu, CPU_RBP) & 0x200); /* an interrupt gate */
+	EXPECT_REG(1, RSI);
+	EXPECT_REG(0x998, RDI);
+	EXPECT_REG(STACK_TOP, RSP);
+	EXPECT_EQ(10 + 4 + 3 + 3 - 2, guest_total(g, PRIV_OS, EVENT_INSTRUCTIONS));
+	guest_free(g);
+}
+
+CODE(to_user32, ".code32\n movl $0x28, %eax\n ltr %ax\n"
+		"pushl $0x1b\n pushl $0xb0000\n pushl $0x202\n pushl $0x4b\n pushl $0x30000\n"
+		"iretl\n .code64");
+CODE(user32, ".code32\n movl %cs, %eax\n movl %esp, %ecx\n pushl $1\n cli\n int $0x40\n .code64");
+CODE(on_user_gp, ".code32\n popl %edi\n addl $1, (%esp)\n iretl\n .code64");
+CODE(on_user_int, ".code32\n movl %esp, %edx\n movl 4(%esp), %ebx\n movl 12(%esp), %esi\n"
+		  "movl 16(%esp), %ebp\n hlt\n .code64");
+TEST(interrupts_change_privilege_by_the_tss)
+{
+	struct guest *g = protected_new();
+
+	guest_code(g, CODE_AT, to_user32);
+	guest_code(g, USER_AT, user32);
+	guest_code(g, HANDLER_AT, on_user_int);
+	guest_code(g, HANDLER_AT + 0x100, on_user_gp);
+	gate32(g, 0x40, HANDLER_AT, 0xee);
+	gate32(g, 13, HANDLER_AT + 0x100, 0x8e);
+	EXPECT_EQ(CPU_STOP_HALT, guest_run(g));
+	EXPECT_REG(USER_CODE32_CS, RAX);
+	EXPECT_REG(USER_STACK_TOP, RCX);
+	EXPECT_REG(RSP0_TOP - 20, RDX);
+	EXPECT_REG(USER_CODE32_CS, RBX);
+	EXPECT_REG(USER_STACK_TOP - 4, RSI);
+	EXPECT_REG(USER_SS, RBP);
+	EXPECT_REG(0, RDI); /* CLI at CPL 3 */
+	EXPECT_EQ(4, guest_total(g, PRIV_USR, EVENT_INSTRUCTIONS));
+	EXPECT_EQ(8 + 3 + 5, guest_total(g, PRIV_OS, EVENT_INSTRUCTIONS));
+	guest_free(g);
+}
+
+TEST(no_idt_is_a_shutdown)
+{
+	struct guest *g = protected_new();
+
+	g->start.idt_limit = 0;
+	cpu_start(g->cpu, &g->start);
+	guest_code(g, CODE_AT, interrupts);
+	EXPECT_EQ(CPU_STOP_SHUTDOWN, guest_run(g));
+	guest_free(g);
+}
+
+/* ---- what is absent, and where a limit lies ---- */
+
+CODE(legacy_paging, ".code32\n movl %cr0, %eax\n btsl $31, %eax\n movl %eax, %cr0\n hlt\n .code64");
+CODE(real_mode, ".code32\n movl %cr0, %eax\n btrl $0, %eax\n movl %eax, %cr0\n hlt\n .code64");
+CODE(code16, ".code32\n nop\n ljmp $0x58, $0x11000\n .code64");
+CODE(call16, ".code32\n nop\n .byte 0x66, 0xe8, 0, 0\n hlt\n .code64");
+CODE(decimal, ".code32\n nop\n daa\n hlt\n .code64");
+
+static void expect_stop(const u8 *from, const u8 *end, u64 offset)
+{
+	struct guest *g = protected_new();
+
+	guest_bytes(g, CODE_AT, from, end);
+	EXPECT_EQ(CPU_STOP_UNIMPLEMENTED, guest_run(g));
+	EXPECT_EQ(CODE_AT + offset, cpu_rip(g->cpu));
+	EXPECT_EQ(from[offset], cpu_exit_info(g->cpu)->bytes[0]);
+	guest_free(g);
+}
+#define EXPECT_STOP(name, offset) expect_stop(code_##name, code_##name##_end, (offset))
+
+TEST(absent_modes_stop)
+{
+	EXPECT_STOP(legacy_paging, 7);
+	EXPECT_STOP(real_mode, 7);
+	EXPECT_STOP(code16, 1);
+	EXPECT_STOP(call16, 1);
+	EXPECT_STOP(decimal, 1);
+}
+
+/* A landing at each instruction leaves every total as a run without landings. */
+TEST(landing_on_each_instruction)
+{
+	struct guest *plain = protected_new();
+	struct guest *g;
+
+	guest_code(plain, CODE_AT, stack);
+	EXPECT_EQ(CPU_STOP_HALT, guest_run(plain));
+	g = protected_new();
+	guest_code(g, CODE_AT, stack);
+	g->goal[PRIV_OS][EVENT_INSTRUCTIONS] = 1;
+	g->step[EVENT_INSTRUCTIONS] = 1;
+	EXPECT_EQ(CPU_STOP_HALT, guest_run(g));
+	EXPECT_EQ(32, g->nr_landings);
+	EXPECT_EQ(0,
+		  memcmp(cpu_totals(g->cpu), cpu_totals(plain->cpu), sizeof(struct event_totals)));
+	for (unsigned int r = 0; r < 16; r++)
+		EXPECT_EQ(cpu_reg(plain->cpu, r), cpu_reg(g->cpu, r));
+	guest_free(g);
+	guest_free(plain);
+}
+
+TEST_MAIN()
