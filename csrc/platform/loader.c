@@ -1,11 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
- * loader.c - what kind of image it is, and the start state of a long-mode guest.
+ * loader.c - what kind of image it is, and the start state of a guest: long mode, or 32-bit
+ * protected mode for an image with a multiboot header.
  *
  * The last LOADER_RESERVED bytes of RAM:
  *
- *	+0x00000  page tables: PML4, PDPT, four page directories (4 GB by 2 MB pages)
- *	+0x06000  GDT: null, 0x08 code, 0x10 data
+ *	+0x00000  page tables: PML4, PDPT, four page directories (4 GB by 2 MB pages); long mode only
+ *	+0x06000  GDT: null, 0x08 code (of 64 or 32 bits), 0x10 data
  *	+0x07000  multiboot information and memory map
  *	+0x08000  command line, up to 64 KB: "guest", a space, the given text
  *	+0x18000  boot stack, growing down from the end of RAM
@@ -21,8 +22,8 @@
  *  - @image may be in any alignment; @cmdline may be NULL.
  *
  * Not modelled
- *  - Multiboot images (they start in 32-bit mode) are recognised and refused. Multiboot 2 headers,
- *    compressed images, bzImage and the Linux boot protocol are not recognised.
+ *  - Multiboot headers that ask for a video mode (flag 2), give a.out load addresses (flag 16) or
+ *    have unknown flags below 16 are refused; there are no modules. Multiboot 2 headers, compressed images, bzImage and the Linux boot protocol are not recognised.
  *  - Holes of a PC below 1 MB: all RAM from address 0 up is RAM.
  */
 #include "platform/loader_internal.h"
@@ -44,8 +45,16 @@
 #define CR4_START 0x620ull	/* OSXMMEXCPT, OSFXSR, PAE */
 #define EFER_START 0xd00ull	/* NXE, LMA, LME */
 
+#define CR0_PROTECTED 0x11ull /* ET, PE */
+
 #define MULTIBOOT_MAGIC 0x1badb002u
 #define MULTIBOOT_SEARCH 8192u
+#define MULTIBOOT_BOOTED 0x2badb002u /* EAX at entry */
+#define MULTIBOOT_ALIGN 0x01u	     /* modules on pages: there are none */
+#define MULTIBOOT_MEMORY 0x02u
+#define MULTIBOOT_VIDEO 0x04u
+#define MULTIBOOT_ADDRESSES 0x10000u
+#define MULTIBOOT_REQUIRED 0xffffu /* flags that must not be ignored */
 #define MULTIBOOT_INFO_MEMORY 0x01u
 #define MULTIBOOT_INFO_CMDLINE 0x04u
 #define MULTIBOOT_INFO_MMAP 0x40u
@@ -75,6 +84,7 @@ _Static_assert(sizeof(struct multiboot_info) == 116, "multiboot information layo
 _Static_assert(sizeof(struct multiboot_mmap) == 24, "multiboot memory map layout");
 
 static const u64 gdt[] = {0, 0x00af9b000000ffffull, 0x00cf93000000ffffull};
+static const u64 gdt32[] = {0, 0x00cf9b000000ffffull, 0x00cf93000000ffffull};
 
 int loader_refuse(char *error, const char *format, ...)
 {
@@ -86,7 +96,7 @@ int loader_refuse(char *error, const char *format, ...)
 	return -1;
 }
 
-static bool has_multiboot_header(const u8 *image, u64 size)
+static bool has_multiboot_header(const u8 *image, u64 size, u32 *flags)
 {
 	u64 end = min_u64(size, MULTIBOOT_SEARCH);
 
@@ -94,10 +104,31 @@ static bool has_multiboot_header(const u8 *image, u64 size)
 		u32 words[3]; /* magic, flags, checksum */
 
 		memcpy(words, image + at, sizeof(words));
-		if (words[0] == MULTIBOOT_MAGIC && words[0] + words[1] + words[2] == 0)
-			return true;
+		if (words[0] != MULTIBOOT_MAGIC || words[0] + words[1] + words[2] != 0)
+			continue;
+		*flags = words[1];
+		return true;
 	}
 	return false;
+}
+
+static int check_multiboot(u32 flags, char *error)
+{
+	if (flags & MULTIBOOT_ADDRESSES)
+		return loader_refuse(
+			error, "the multiboot header has load addresses of its own (flag 16): make "
+			       "it an ELF image and clear the flag");
+	if (flags & MULTIBOOT_VIDEO)
+		return loader_refuse(error,
+				     "the multiboot header asks for a video mode (flag 2): there "
+				     "is no video; clear the flag");
+	if (flags & MULTIBOOT_REQUIRED & ~(MULTIBOOT_ALIGN | MULTIBOOT_MEMORY))
+		return loader_refuse(
+			error,
+			"the multiboot header requires features that multiboot v1 does not "
+			"define (flags %#x): clear them",
+			flags);
+	return 0;
 }
 
 static int check_memory(const struct guest_ram *ram, char *error)
@@ -192,10 +223,24 @@ static void fill_start(struct cpu_start *start, const struct guest_ram *ram, u64
 	};
 }
 
+/* As multiboot says: flat segments, paging and interrupts off; ESP is set though it need not be. */
+static void fill_start32(struct cpu_start *start, const struct guest_ram *ram, u64 base, u64 entry)
+{
+	fill_start(start, ram, base, entry);
+	start->rdi = 0;
+	start->rax = MULTIBOOT_BOOTED;
+	start->rbx = base + AREA_INFO;
+	start->cr0 = CR0_PROTECTED;
+	start->cr3 = start->cr4 = start->efer = 0;
+	start->cs.attr = 0xc09b;
+}
+
 int load_image(const struct guest_ram *ram, const u8 *image, u64 size, const char *cmdline,
 	       struct cpu_start *start, char error[LOADER_ERROR_MAX])
 {
 	u64 base, entry;
+	bool multiboot;
+	u32 flags = 0;
 	u8 *area;
 
 	error[0] = 0;
@@ -203,18 +248,21 @@ int load_image(const struct guest_ram *ram, const u8 *image, u64 size, const cha
 		return -1;
 	if (!size)
 		return loader_refuse(error, "the image is empty: give an ELF64 x86-64 executable");
-	if (has_multiboot_header(image, size))
-		return loader_refuse(error,
-				     "multiboot images start in 32-bit mode, which this version "
-				     "does not support");
-	if (loader_elf(ram, image, size, &entry, error))
+	multiboot = has_multiboot_header(image, size, &flags);
+	if (multiboot && check_multiboot(flags, error))
+		return -1;
+	if (loader_elf(ram, image, size, multiboot, &entry, error))
 		return -1;
 	base = ram->size - LOADER_RESERVED;
 	area = ram->base + base;
-	build_page_tables(area, base);
-	memcpy(area + AREA_GDT, gdt, sizeof(gdt));
+	if (!multiboot)
+		build_page_tables(area, base);
+	memcpy(area + AREA_GDT, multiboot ? gdt32 : gdt, sizeof(gdt));
 	build_multiboot_info(area, base);
 	build_cmdline(area, cmdline);
-	fill_start(start, ram, base, entry);
+	if (multiboot)
+		fill_start32(start, ram, base, entry);
+	else
+		fill_start(start, ram, base, entry);
 	return 0;
 }

@@ -7,6 +7,9 @@
  * loader needs for itself (page tables, GDT, IDT-less, multiboot information, command line, boot
  * stack) lies in the last LOADER_RESERVED bytes of RAM, which an image may not claim.
  *
+ * An image with a multiboot v1 header, ELF32 or ELF64, starts as multiboot says: 32-bit protected
+ * mode, flat segments, paging off, EAX = 0x2badb002, EBX = multiboot information.
+ *
  * A malformed image is refused: load_image() returns -1 and one line of text in @error that says what
  * is wrong, where, and what to do.
  */

@@ -1,11 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
- * loader_elf.c - check an ELF64 executable and copy its segments into guest RAM.
+ * loader_elf.c - check an ELF executable and copy its segments into guest RAM.
  *
  * Interface
  *  - The program headers decide; section headers are not read. A PT_LOAD segment goes to its virtual
  *    address, since virtual is physical in the start state; p_paddr is not looked at, as linkers
- *    leave it equal or write load addresses of other boot schemes there.
+ *    leave it equal or write load addresses of other boot schemes there. In a multiboot image, ELF32
+ *    or ELF64, it goes to its physical address, as multiboot says, and the entry is physical too.
  *  - RAM is zeroed by its owner, so the part of a segment that the file does not hold is not touched
  *    and costs no host memory.
  *  - The image is untrusted: every offset is checked against its size before use, and nothing is
@@ -13,7 +14,7 @@
  *  - The entry must lie in bytes that the file holds, in an executable segment.
  *
  * Not modelled
- *  - ELF32, dynamic linking, relocation, TLS set-up, PN_XNUM, permissions of segments (all of the
+ *  - dynamic linking, relocation, TLS set-up, PN_XNUM, permissions of segments (all of the
  *    guest's memory is readable, writable and executable until it builds page tables of its own).
  */
 #include "platform/loader_internal.h"
@@ -36,7 +37,9 @@ struct elf_image {
 	u64 size;
 	u64 ram_size;
 	char *error;
-	Elf64_Ehdr header;
+	bool multiboot;
+	bool is32;
+	Elf64_Ehdr header; /* of an ELF32 image: widened */
 	struct segment segments[MAX_SEGMENTS];
 	u32 nr_segments;
 };
@@ -44,21 +47,26 @@ struct elf_image {
 static int check_ident(struct elf_image *elf)
 {
 	const u8 *ident = elf->bytes;
+	size_t needed;
 
 	if (elf->size < SELFMAG || memcmp(ident, ELFMAG, SELFMAG))
 		return loader_refuse(elf->error,
 				     "not an ELF image (no 7f 'ELF' at offset 0): give an "
 				     "ELF64 x86-64 executable");
-	if (elf->size > EI_CLASS && ident[EI_CLASS] == ELFCLASS32)
-		return loader_refuse(elf->error, "32-bit ELF images need a multiboot header; not "
-						 "supported in this version");
-	if (elf->size < sizeof(elf->header))
+	elf->is32 = elf->size > EI_CLASS && ident[EI_CLASS] == ELFCLASS32;
+	if (elf->is32 && !elf->multiboot)
+		return loader_refuse(
+			elf->error,
+			"the image is 32-bit ELF without a multiboot header: add one in the "
+			"first 8 KB, or build it for x86-64");
+	needed = elf->is32 ? sizeof(Elf32_Ehdr) : sizeof(Elf64_Ehdr);
+	if (elf->size < needed)
 		return loader_refuse(
 			elf->error,
 			"ELF header truncated: the image has %llu of %zu bytes; build or "
 			"copy it again",
-			(unsigned long long)elf->size, sizeof(elf->header));
-	if (ident[EI_CLASS] != ELFCLASS64)
+			(unsigned long long)elf->size, needed);
+	if (!elf->is32 && ident[EI_CLASS] != ELFCLASS64)
 		return loader_refuse(elf->error,
 				     "ELF class %u at offset 4 is unknown: give an ELF64 x86-64 "
 				     "executable",
@@ -82,7 +90,7 @@ static int check_type(struct elf_image *elf)
 	u16 machine = elf->header.e_machine;
 	u16 type = elf->header.e_type;
 
-	if (machine != EM_X86_64)
+	if (elf->is32 ? machine != EM_386 && machine != EM_X86_64 : machine != EM_X86_64)
 		return loader_refuse(
 			elf->error, "ELF machine %u is not x86-64 (62): build the image for x86-64",
 			machine);
@@ -106,18 +114,19 @@ static int check_program_headers(struct elf_image *elf)
 {
 	u64 offset = elf->header.e_phoff;
 	u64 count = elf->header.e_phnum;
-	u64 bytes = count * sizeof(Elf64_Phdr);
+	size_t one = elf->is32 ? sizeof(Elf32_Phdr) : sizeof(Elf64_Phdr);
+	u64 bytes = count * one;
 
 	if (!count)
 		return loader_refuse(elf->error,
 				     "the image has no program headers, so nothing to load: "
 				     "link it as an executable");
-	if (elf->header.e_phentsize != sizeof(Elf64_Phdr))
+	if (elf->header.e_phentsize != one)
 		return loader_refuse(
 			elf->error,
 			"program headers of %u bytes instead of %zu (e_phentsize): the "
 			"image is damaged, build it again",
-			elf->header.e_phentsize, sizeof(Elf64_Phdr));
+			elf->header.e_phentsize, one);
 	if (offset > elf->size || bytes > elf->size - offset)
 		return loader_refuse(
 			elf->error,
@@ -147,11 +156,16 @@ static int check_segment_file(struct elf_image *elf, const Elf64_Phdr *ph, u32 i
 	return 0;
 }
 
+static u64 place_of(const struct elf_image *elf, const Elf64_Phdr *ph)
+{
+	return elf->multiboot ? ph->p_paddr : ph->p_vaddr;
+}
+
 /* Its place in guest memory. */
 static int check_segment_memory(struct elf_image *elf, const Elf64_Phdr *ph, u32 index)
 {
 	u64 usable = elf->ram_size - LOADER_RESERVED;
-	u64 start = ph->p_vaddr;
+	u64 start = place_of(elf, ph);
 	u64 end = start + ph->p_memsz;
 	u64 needed;
 
@@ -198,8 +212,8 @@ static int check_overlap(struct elf_image *elf, const struct segment *s)
 static int add_segment(struct elf_image *elf, const Elf64_Phdr *ph, u32 index)
 {
 	struct segment s = {
-		.start = ph->p_vaddr,
-		.end = ph->p_vaddr + ph->p_memsz,
+		.start = place_of(elf, ph),
+		.end = place_of(elf, ph) + ph->p_memsz,
 		.offset = ph->p_offset,
 		.filesz = ph->p_filesz,
 		.executable = ph->p_flags & PF_X,
@@ -221,12 +235,33 @@ static int add_segment(struct elf_image *elf, const Elf64_Phdr *ph, u32 index)
 	return 0;
 }
 
+static Elf64_Phdr program_header(const struct elf_image *elf, u32 index)
+{
+	const u8 *at = elf->bytes + elf->header.e_phoff;
+	Elf32_Phdr narrow;
+	Elf64_Phdr ph;
+
+	if (!elf->is32) {
+		memcpy(&ph, at + index * sizeof(ph), sizeof(ph));
+		return ph;
+	}
+	memcpy(&narrow, at + index * sizeof(narrow), sizeof(narrow));
+	return (Elf64_Phdr){
+		.p_type = narrow.p_type,
+		.p_flags = narrow.p_flags,
+		.p_offset = narrow.p_offset,
+		.p_vaddr = narrow.p_vaddr,
+		.p_paddr = narrow.p_paddr,
+		.p_filesz = narrow.p_filesz,
+		.p_memsz = narrow.p_memsz,
+	};
+}
+
 static int read_segments(struct elf_image *elf)
 {
 	for (u32 i = 0; i < elf->header.e_phnum; i++) {
-		Elf64_Phdr ph;
+		Elf64_Phdr ph = program_header(elf, i);
 
-		memcpy(&ph, elf->bytes + elf->header.e_phoff + i * sizeof(ph), sizeof(ph));
 		if (ph.p_type == PT_INTERP)
 			return loader_refuse(
 				elf->error,
@@ -264,14 +299,37 @@ static int check_entry(struct elf_image *elf)
 		(unsigned long long)entry);
 }
 
-int loader_elf(const struct guest_ram *ram, const u8 *image, u64 size, u64 *entry, char *error)
+static void read_header(struct elf_image *elf)
 {
-	struct elf_image elf = {
-		.bytes = image, .size = size, .ram_size = ram->size, .error = error};
+	Elf32_Ehdr narrow;
+
+	if (!elf->is32) {
+		memcpy(&elf->header, elf->bytes, sizeof(elf->header));
+		return;
+	}
+	memcpy(&narrow, elf->bytes, sizeof(narrow));
+	elf->header = (Elf64_Ehdr){
+		.e_type = narrow.e_type,
+		.e_machine = narrow.e_machine,
+		.e_entry = narrow.e_entry,
+		.e_phoff = narrow.e_phoff,
+		.e_phentsize = narrow.e_phentsize,
+		.e_phnum = narrow.e_phnum,
+	};
+}
+
+int loader_elf(const struct guest_ram *ram, const u8 *image, u64 size, bool multiboot, u64 *entry,
+	       char *error)
+{
+	struct elf_image elf = {.bytes = image,
+				.size = size,
+				.ram_size = ram->size,
+				.multiboot = multiboot,
+				.error = error};
 
 	if (check_ident(&elf))
 		return -1;
-	memcpy(&elf.header, image, sizeof(elf.header));
+	read_header(&elf);
 	if (check_type(&elf) || check_program_headers(&elf) || read_segments(&elf) ||
 	    check_entry(&elf))
 		return -1;

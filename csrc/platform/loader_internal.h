@@ -16,7 +16,9 @@ int loader_refuse(char *error, const char *format, ...) __attribute__((format(pr
 /*
  * Check the whole image, then copy its segments. Nothing is written unless everything is in order.
  * @ram is zeroed; the image may use all of it but the last LOADER_RESERVED bytes.
+ * @multiboot: ELF32 or ELF64, loaded to physical addresses; else ELF64 to virtual ones.
  */
-int loader_elf(const struct guest_ram *ram, const u8 *image, u64 size, u64 *entry, char *error);
+int loader_elf(const struct guest_ram *ram, const u8 *image, u64 size, bool multiboot, u64 *entry,
+	       char *error);
 
 #endif /* PLATFORM_LOADER_INTERNAL_H_ */

@@ -4,7 +4,10 @@
  *
  * Interface: ports_in(), ports_out(); sizes are 1, 2 or 4 bytes.
  *
- * Not modelled: PIC, PIT, RTC, PCI configuration, fw_cfg, the debug port.
+ * fw_cfg: items 0 (signature "QEMU"), 1 (version 1: no DMA), 5 and 0x0f (CPUs now and at most: 1);
+ * every other item, and what lies behind the end of these, reads 0.
+ *
+ * Not modelled: PIC (its writes are lost), PIT, RTC, PCI configuration, fw_cfg's files and DMA.
  */
 #include "platform/ports.h"
 
@@ -15,10 +18,34 @@ static bool is_serial(u16 port)
 	return (u16)(port - PP_PORT_SERIAL) < 8;
 }
 
+#define FW_CFG_SELECT 0x510
+#define FW_CFG_DATA 0x511
+#define FW_CFG_SIGNATURE 0x00
+#define FW_CFG_ID 0x01
+#define FW_CFG_NR_CPUS 0x05
+#define FW_CFG_MAX_CPUS 0x0f
+#define PORT_TEXT 0x8900
+
+static u8 fw_cfg_byte(struct fw_cfg *f)
+{
+	u32 value = 0; /* little endian */
+
+	switch (f->item) {
+	case FW_CFG_SIGNATURE: value = 'Q' | 'E' << 8 | 'M' << 16 | (u32)'U' << 24; break;
+	case FW_CFG_ID:
+	case FW_CFG_NR_CPUS:
+	case FW_CFG_MAX_CPUS: value = 1; break;
+	default: break;
+	}
+	return f->at < 4 ? (u8)(value >> 8 * f->at++) : 0;
+}
+
 u32 ports_in(struct ports *p, u16 port, unsigned int size)
 {
 	u32 ones = size == 4 ? ~0u : (1u << (8 * size)) - 1;
 
+	if (port == FW_CFG_DATA)
+		return (ones & ~0xffu) | fw_cfg_byte(&p->fw_cfg);
 	if (!is_serial(port))
 		return ones;
 	return (ones & ~0xffu) | serial_in(&p->serial, port);
@@ -28,6 +55,15 @@ void ports_out(struct ports *p, u16 port, unsigned int size, u32 value)
 {
 	if (is_serial(port)) {
 		serial_out(&p->serial, port, (u8)value);
+		return;
+	}
+	if (port == FW_CFG_SELECT && size == 2) {
+		p->fw_cfg = (struct fw_cfg){.item = (u16)value};
+		return;
+	}
+	if (port == PORT_TEXT) {
+		for (unsigned int n = 0; n < size; n++)
+			serial_text(&p->serial, (u8)(value >> 8 * n));
 		return;
 	}
 	if (port == PP_PORT_EXIT) {

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * ports.h - the I/O ports of the machine: serial, exit and report.
+ * ports.h - the I/O ports of the machine: serial, exit, report, the firmware's configuration
+ * (0x510, 0x511) and the text port 0x8900, whose bytes go where those of the serial port go.
  *
- * Ports nobody answers read all ones; writes to them are lost.
+ * Ports nobody answers read all ones; writes to them are lost: so a guest can mask the PIC.
  */
 #ifndef PLATFORM_PORTS_H_
 #define PLATFORM_PORTS_H_
@@ -10,8 +11,14 @@
 #include "base/types.h"
 #include "platform/serial.h"
 
+struct fw_cfg {
+	u16 item; /* selected */
+	u32 at;	  /* bytes of it that have been read */
+};
+
 struct ports {
 	struct serial serial;
+	struct fw_cfg fw_cfg;
 	bool exited; /* the guest wrote the exit port */
 	u32 exit_value;
 	bool has_report;

@@ -82,15 +82,19 @@ u8 serial_in(struct serial *s, u16 port)
 	}
 }
 
-static void send(struct serial *s, u8 byte)
+void serial_text(struct serial *s, u8 byte)
 {
-	if (s->regs[UART_MCR] & MCR_LOOP)
-		return;
 	if (s->length == SERIAL_MAX) {
 		s->truncated = true;
 		return;
 	}
 	s->text[s->length++] = (char)byte;
+}
+
+static void send(struct serial *s, u8 byte)
+{
+	if (!(s->regs[UART_MCR] & MCR_LOOP))
+		serial_text(s, byte);
 }
 
 void serial_out(struct serial *s, u16 port, u8 value)

@@ -23,5 +23,7 @@ int serial_init(struct serial *s); /* -1 when memory is short */
 void serial_free(struct serial *s);
 u8 serial_in(struct serial *s, u16 port);
 void serial_out(struct serial *s, u16 port, u8 value);
+/* Append to the text, whatever the UART's registers say. */
+void serial_text(struct serial *s, u8 byte);
 
 #endif /* PLATFORM_SERIAL_H_ */

@@ -283,9 +283,8 @@ TEST(loader_refuses_other_classes_and_machines)
 {
 	setup();
 	im->eh.e_ident[EI_CLASS] = ELFCLASS32;
-	refused(IMAGE_SIZE, "32-bit ELF images need a multiboot header; not supported in this "
-			    "version");
-	refused(52, "32-bit ELF images need a multiboot header");
+	refused(IMAGE_SIZE, "the image is 32-bit ELF without a multiboot header");
+	refused(52, "the image is 32-bit ELF without a multiboot header");
 	im->eh.e_ident[EI_CLASS] = 7;
 	refused(IMAGE_SIZE, "ELF class 7");
 	setup();
@@ -452,33 +451,131 @@ static void put_multiboot(u64 at, u32 flags, u32 wrong)
 	memcpy(file + at, words, sizeof(words));
 }
 
-TEST(loader_refuses_multiboot_images)
+/* The same image as ELF32, with the physical addresses that are given. */
+static void make_elf32(u64 code_pa, u64 data_pa)
 {
-	static const char text[] = "multiboot images start in 32-bit mode, which this version does "
-				   "not support";
+	Elf32_Ehdr eh = {.e_type = ET_EXEC,
+			 .e_machine = EM_386,
+			 .e_version = EV_CURRENT,
+			 .e_entry = (u32)code_pa + 0x10,
+			 .e_phoff = sizeof(eh),
+			 .e_ehsize = sizeof(eh),
+			 .e_phentsize = sizeof(Elf32_Phdr),
+			 .e_phnum = 2};
+	Elf32_Phdr ph[2] = {
+		{.p_type = PT_LOAD,
+		 .p_flags = PF_R | PF_X,
+		 .p_offset = 0x1000,
+		 .p_vaddr = 0xc0100000,
+		 .p_paddr = (u32)code_pa,
+		 .p_filesz = 0x100,
+		 .p_memsz = 0x100},
+		{.p_type = PT_LOAD,
+		 .p_flags = PF_R | PF_W,
+		 .p_offset = 0x2000,
+		 .p_vaddr = 0xc0200000,
+		 .p_paddr = (u32)data_pa,
+		 .p_filesz = 0x80,
+		 .p_memsz = 0x1000},
+	};
 
+	memset(file, 0, 0x1000);
+	memcpy(eh.e_ident, ELFMAG, SELFMAG);
+	eh.e_ident[EI_CLASS] = ELFCLASS32;
+	eh.e_ident[EI_DATA] = ELFDATA2LSB;
+	eh.e_ident[EI_VERSION] = EV_CURRENT;
+	memcpy(file, &eh, sizeof(eh));
+	memcpy(file + sizeof(eh), ph, sizeof(ph));
+}
+
+static void expect_multiboot_start(void)
+{
+	u64 info = USABLE + 0x7000;
+
+	EXPECT_EQ(CODE + 0x10, start.rip);
+	EXPECT_EQ(0x2badb002, start.rax);
+	EXPECT_EQ(info, start.rbx);
+	EXPECT_EQ(0x11, start.cr0);
+	EXPECT_EQ(0, start.cr3 | start.cr4 | start.efer | start.rdi);
+	EXPECT_EQ(2, start.rflags);
+	EXPECT_EQ(0xc09b, start.cs.attr);
+	EXPECT_EQ(0xc093, start.ds.attr);
+	EXPECT_EQ(0, start.cs.base | start.ds.base | start.ss.base);
+	EXPECT_EQ(0x00cf9b000000ffffull, guest_u64(start.gdt_base + 8));
+	EXPECT_EQ(0, guest_u64(USABLE)); /* no page tables */
+	EXPECT_EQ(1, guest_u32(info) & 1);
+	EXPECT_EQ((USABLE - MB) >> 10, guest_u32(info + 8)); /* mem_upper */
+	EXPECT_EQ(0, guest_u32(info + 20));		     /* mods_count */
+	EXPECT_STR("guest a=1", (const char *)ram.base + guest_u32(info + 16));
+	EXPECT_EQ(0xc3, ram.base[CODE]);
+	EXPECT_EQ(0xda, ram.base[DATA]);
+}
+
+TEST(loader_starts_multiboot_images_in_32_bit_mode)
+{
 	setup();
 	put_multiboot(0x1200, 0, 0);
-	refused(IMAGE_SIZE, text);
-	im->eh.e_ident[EI_CLASS] = ELFCLASS32;
-	refused(IMAGE_SIZE, text);
+	EXPECT_EQ(0, load(IMAGE_SIZE));
+	expect_multiboot_start();
 	setup();
-	put_multiboot(8192 - 12, 3, 0);
-	refused(IMAGE_SIZE, text);
+	make_elf32(CODE, DATA);
+	put_multiboot(8192 - 12, 3, 0); /* what flags 0 and 1 ask for is there */
+	EXPECT_EQ(0, load(IMAGE_SIZE));
+	expect_multiboot_start();
+	make_elf32(CODE, DATA);
+	((Elf32_Ehdr *)(void *)file)->e_machine = EM_X86_64;
+	put_multiboot(0x1200, 0, 0);
+	EXPECT_EQ(0, load(IMAGE_SIZE));
 	setup();
 	put_multiboot(8192 - 8, 0, 0); /* not wholly in the first 8192 bytes */
 	EXPECT_EQ(0, load(IMAGE_SIZE));
+	EXPECT_EQ(0, start.rax);
 	setup();
 	put_multiboot(0x1202, 0, 0); /* not aligned */
 	EXPECT_EQ(0, load(IMAGE_SIZE));
+	EXPECT_EQ(0, start.rax);
 	setup();
 	put_multiboot(0x1200, 0, 1); /* checksum */
 	EXPECT_EQ(0, load(IMAGE_SIZE));
+	EXPECT_EQ(0, start.rax);
+}
+
+TEST(loader_refuses_bad_multiboot_images)
+{
+	setup();
+	put_multiboot(0x1200, 4, 0);
+	refused(IMAGE_SIZE, "video mode");
+	put_multiboot(0x1200, 0x10000, 0);
+	refused(IMAGE_SIZE, "flag 16");
+	put_multiboot(0x1200, 0x8, 0);
+	refused(IMAGE_SIZE, "flags 0x8");
 	setup();
 	memset(file, 0, sizeof(file));
 	put_multiboot(0, 0, 0);
-	refused(12, text);
+	refused(12, "not an ELF image");
 	refused(11, "not an ELF image");
+	make_elf32(CODE, DATA);
+	put_multiboot(0x80, 0, 0);
+	refused(0x8c, "segment 0 (0x100 bytes at offset 0x1000) reaches past the end");
+	refused(IMAGE_SIZE - 0xfff, "segment 1");
+	((Elf32_Ehdr *)(void *)file)->e_phentsize = 56;
+	refused(IMAGE_SIZE, "program headers of 56 bytes instead of 32");
+	make_elf32(CODE, DATA);
+	put_multiboot(0x80, 0, 0);
+	((Elf32_Ehdr *)(void *)file)->e_machine = EM_ARM;
+	refused(IMAGE_SIZE, "ELF machine 40");
+	make_elf32(CODE, CODE + 0x80);
+	put_multiboot(0x80, 0, 0);
+	refused(IMAGE_SIZE, "overlap");
+	make_elf32(CODE, 0xfffff000u);
+	put_multiboot(0x80, 0, 0);
+	refused(IMAGE_SIZE, "segment 1");
+	make_elf32(CODE, DATA);
+	put_multiboot(0x80, 0, 0);
+	((Elf32_Ehdr *)(void *)file)->e_entry = 0xc0100010;
+	refused(IMAGE_SIZE, "is not inside the code");
+	memset(file + sizeof(Elf32_Ehdr), 0, 2 * sizeof(Elf32_Phdr));
+	refused(IMAGE_SIZE, "no loadable segment");
 }
 
 TEST(loader_refuses_bad_memory)
