@@ -319,6 +319,24 @@ TEST(interrupts_change_privilege_by_the_tss)
 	guest_free(g);
 }
 
+CODE(on_nmi, ".code32\n incl %edi\n iretl\n .code64");
+TEST(nmi_is_blocked_until_iret)
+{
+	struct guest *g = protected_new();
+
+	guest_code(g, CODE_AT, halt);
+	guest_code(g, HANDLER_AT, on_nmi);
+	gate32(g, 2, HANDLER_AT, 0x8e);
+	cpu_inject(g->cpu, CPU_EVENT_NMI, 0, -1);
+	EXPECT_EQ(HANDLER_AT, cpu_rip(g->cpu));
+	EXPECT_TRUE(!cpu_can_take_nmi(g->cpu));
+	EXPECT_EQ(CPU_STOP_HALT, guest_run(g));
+	EXPECT_TRUE(cpu_can_take_nmi(g->cpu));
+	EXPECT_REG(1, RDI);
+	EXPECT_EQ(3, guest_total(g, PRIV_OS, EVENT_INSTRUCTIONS));
+	guest_free(g);
+}
+
 TEST(no_idt_is_a_shutdown)
 {
 	struct guest *g = protected_new();
