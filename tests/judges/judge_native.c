@@ -14,6 +14,7 @@
  * bytes. Prints the coverage by opcode and fails if a form was never judged, or never retired
  * although it does not always fault.
  */
+#define HOST_MAPPINGS 0x7f0000000000ull /* where Linux puts stack and libraries */
 #define _GNU_SOURCE
 #include <linux/seccomp.h>
 #include <stdarg.h>
@@ -420,6 +421,9 @@ static bool in_window(u64 va)
  * Across the end of the canonical half: the processor looks at the whole operand before paging (#GP,
  * #SS), the interpreter at its first page first (#PF). Linux maps no page there.
  *
+ * Outside of the windows something of this process may be mapped (its stack, its libraries), where
+ * the interpreter's guest has nothing.
+ *
  * A large GS base that takes an offset into the kernel's half: AMD may say #GP already, the manual
  * forms the linear address first.
  */
@@ -431,6 +435,9 @@ static bool accepted(const struct judge *j)
 		return form_of(j->report->bytes, STREAM).prefixes >= MANY_PREFIXES;
 	if (g->trap == VECTOR_UD && h->trap == VECTOR_PF)
 		return h->linear == JUDGED_CODE + CODE_BYTES;
+	if (g->trap == VECTOR_PF && h->trap != VECTOR_PF && g->linear < BIT_ULL(47) &&
+	    g->linear >= HOST_MAPPINGS && !in_window(g->linear))
+		return true;
 	if (g->trap != VECTOR_PF || (h->trap != VECTOR_GP && h->trap != VECTOR_SS))
 		return false;
 	if (g->linear >= KERNEL_HALF)
