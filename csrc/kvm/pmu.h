@@ -43,8 +43,7 @@ struct kvm_pmc {
 struct kvm_pmu {
 	const struct kvm_pmu_backend *backend;
 	u32 version, nr_gp, nr_fixed;
-	struct pp_pmu guest; /* the same, as the guest's CPUID says it */
-	u64 perf_capabilities;
+	struct pp_pmu guest;	 /* the same, as the guest's CPUID says it */
 	u64 gp_mask, fixed_mask; /* counter values */
 	u64 all_valid_pmc_idx;
 

@@ -22,7 +22,6 @@ void intel_pmu_refresh(struct kvm_pmu *pmu, const struct pp_pmu *guest)
 	pmu->nr_fixed = guest->version > 1 ? guest->nr_fixed : 0;
 	pmu->guest = *guest;
 	pmu->guest.nr_fixed = pmu->nr_fixed;
-	pmu->perf_capabilities = guest->perf_capabilities;
 	pmu->gp_mask = width_mask(guest->gp_width);
 	pmu->fixed_mask = width_mask(guest->fixed_width);
 	pmu->all_valid_pmc_idx = pmu_counter_mask(pmu->nr_gp, pmu->nr_fixed);
@@ -64,7 +63,7 @@ bool intel_is_valid_msr(const struct kvm_pmu *pmu, u32 msr)
 	case MSR_CORE_PERF_GLOBAL_STATUS:
 	case MSR_CORE_PERF_GLOBAL_CTRL:
 	case MSR_CORE_PERF_GLOBAL_OVF_CTRL: return pmu->version > 1;
-	case MSR_IA32_PERF_CAPABILITIES: return pmu->perf_capabilities;
+	case MSR_IA32_PERF_CAPABILITIES: return pmu->guest.perf_capabilities;
 	default:
 		return pmu_msr_to_counter(&pmu->guest, msr, &alias) >= 0 ||
 		       msr - MSR_IA32_PERFEVTSEL0 < pmu->nr_gp;
@@ -82,7 +81,7 @@ int intel_pmu_get_msr(struct kvm_vcpu *vcpu, u32 msr, u64 *value)
 	case MSR_CORE_PERF_GLOBAL_STATUS: *value = pmu->global_status; return 0;
 	case MSR_CORE_PERF_GLOBAL_CTRL: *value = pmu->global_ctrl; return 0;
 	case MSR_CORE_PERF_GLOBAL_OVF_CTRL: *value = 0; return 0;
-	case MSR_IA32_PERF_CAPABILITIES: *value = pmu->perf_capabilities; return 0;
+	case MSR_IA32_PERF_CAPABILITIES: *value = pmu->guest.perf_capabilities; return 0;
 	default: break;
 	}
 	pmc = msr_to_pmc(pmu, msr, &alias);

@@ -331,7 +331,9 @@ static enum pp_stop run_guest(struct kvm_vcpu *vcpu, u64 *budget, bool *out_of_b
 	case CPU_STOP_INTERCEPT:
 		return leave_guest(vcpu, kvm_exit_reason_of(cpu_exit_info(cpu)), true);
 	case CPU_STOP_WINDOW: return open_window(vcpu);
-	case CPU_STOP_SHUTDOWN: vm_exit(vcpu, EXIT_TRIPLE_FAULT); return PP_STOP_SHUTDOWN;
+	case CPU_STOP_SHUTDOWN:
+		leave_guest(vcpu, EXIT_TRIPLE_FAULT, false);
+		return PP_STOP_SHUTDOWN;
 	case CPU_STOP_UNIMPLEMENTED: return PP_STOP_UNIMPLEMENTED;
 	default: return PP_STOP_BUDGET;
 	}
