@@ -63,6 +63,22 @@ def c_build() -> Path:
     PMUPASS_C_BUILD names the build folder (default: build/c-tests in the source tree, kept for the
     next run), PMUPASS_MESON_ARGS further options of `meson setup`.
     """
+    return _build("c_tests", "judges") / "tests" / "c"
+
+
+@pytest.fixture(scope="session")
+def judge_build(c_build: Path) -> Path:
+    """Return the folder of the programs of tests/judges, built with the C tests."""
+    return c_build.parent / "judges"
+
+
+@pytest.fixture(scope="session")
+def image_build() -> Path:
+    """Build the test images once, where the C tests are built, and return their folder."""
+    return _build("images") / "tests" / "images"
+
+
+def _build(*targets: str) -> Path:
     options = shlex.split(os.environ.get("PMUPASS_MESON_ARGS", ""))
     name = "c-tests"
     if options:
@@ -73,14 +89,8 @@ def c_build() -> Path:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not (build / "build.ninja").exists():
             _tool("meson", "setup", *options, str(build), str(ROOT))
-        _tool("ninja", "-C", str(build), "c_tests", "judges")
-    return build / "tests" / "c"
-
-
-@pytest.fixture(scope="session")
-def judge_build(c_build: Path) -> Path:
-    """Return the folder of the programs of tests/judges, built with the C tests."""
-    return c_build.parent / "judges"
+        _tool("ninja", "-C", str(build), *targets)
+    return build
 
 
 def _tool(*command: str) -> None:
