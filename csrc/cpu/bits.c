@@ -203,16 +203,30 @@ static u64 bit_offset(s64 number, unsigned int size)
 	return (u64)((number >> (3 + size)) * (1 << size));
 }
 
-/* In place of op_address() where that offset is a part of a 32-bit address. */
-void op_address_bit(struct cpu *c, const struct insn *i)
+/* In place of op_address() where that offset is a part of a 32- or 16-bit address. */
+static u64 bit_address(const struct cpu *c, const struct insn *i)
 {
-	u64 va = effective_address(c, i) + bit_offset(bit_number(c, i), i->size);
+	return effective_address(c, i) + bit_offset(bit_number(c, i), i->size);
+}
 
-	va = (u32)va;
+static void set_bit_address(struct cpu *c, const struct insn *i, u32 offset)
+{
+	u64 va = offset;
+
 	if (i->op != SEG_NONE)
 		va += c->seg[i->op].base;
-	c->regs[REG_ADDRESS] = va;
+	c->regs[REG_ADDRESS] = c->legacy ? (u32)va : va;
 	NEXT_INSN(c, i);
+}
+
+void op_address_bit(struct cpu *c, const struct insn *i)
+{
+	set_bit_address(c, i, (u32)bit_address(c, i));
+}
+
+void op_address_bit16(struct cpu *c, const struct insn *i)
+{
+	set_bit_address(c, i, (u16)bit_address(c, i));
 }
 
 void op_bit(struct cpu *c, const struct insn *i)

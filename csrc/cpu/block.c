@@ -194,7 +194,7 @@ static void link_to_pages(struct cpu *c, struct block *b)
 
 static u8 block_mode(const struct cpu *c)
 {
-	return (u8)(c->cpl | c->code32 << 2);
+	return (u8)(c->cpl | c->code_size << 2);
 }
 
 struct build {

@@ -64,7 +64,7 @@ u64 block_counts_before(const struct block *b, const struct insn *i, u64 *sub);
 /* Of an instruction; code_base is 0 in 64-bit code. */
 static __always_inline u64 linear_address(const struct cpu *c, u64 rip)
 {
-	return c->code32 ? (u32)(rip + c->code_base) : rip;
+	return c->legacy ? (u32)(rip + c->code_base) : rip;
 }
 
 static __always_inline u64 next_rip(const struct cpu *c, const struct insn *i)

@@ -157,6 +157,25 @@ void op_jrcxz(struct cpu *c, const struct insn *i)
 	predict_conditional(c, (u64)i->disp, taken);
 }
 
+/* With 16-bit addresses CX counts, and the rest of RCX stays. */
+void op_loop16(struct cpu *c, const struct insn *i)
+{
+	u16 count = (u16)(c->regs[CPU_RCX] - 1);
+	bool taken = loop_taken(c, i->op, count);
+
+	set_reg_u16(c, CPU_RCX * 8, count);
+	c->rip = taken ? i->imm : (u64)i->disp;
+	predict_conditional(c, (u64)i->disp, taken);
+}
+
+void op_jcxz16(struct cpu *c, const struct insn *i)
+{
+	bool taken = (u16)c->regs[CPU_RCX] == 0;
+
+	c->rip = taken ? i->imm : (u64)i->disp;
+	predict_conditional(c, (u64)i->disp, taken);
+}
+
 /* ---- out of the canonical addresses ---- */
 
 static bool branch_out_taken(struct cpu *c, const struct insn *i)

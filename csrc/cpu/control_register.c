@@ -3,8 +3,7 @@
  * control_register.c - CR0..CR8, debug registers, the machine status word, GDTR and IDTR.
  *
  * Not modelled
- *  - real mode and paging outside long mode (clearing PE, or setting PG with EFER.LME clear, stops
- *    as unimplemented).
+ *  - paging outside long mode (setting PG with EFER.LME clear stops as unimplemented).
  *  - CR4 features that are absent (#GP on setting them): PCID, SMAP, PKE, LA57, UMIP, VMXE, OSXSAVE, CET.
  *  - debug registers are plain registers; enabling a breakpoint stops as unimplemented.
  *  - CR0.TS, EM, MP, CD, NW, AM, NE are kept and have no effect.
@@ -40,7 +39,7 @@ static void switch_paging(struct cpu *c, const struct insn *i, bool on)
 		stop_unimplemented(c, i);
 	if (on && (!(c->cr4 & CR4_PAE) || (c->seg[SEG_CS].attr & ATTR_LONG)))
 		raise_fault(c, i, VECTOR_GP, 0);
-	if (!on && !c->code32)
+	if (!on && !c->legacy)
 		raise_fault(c, i, VECTOR_GP, 0);
 	c->efer = on ? c->efer | EFER_LMA : c->efer & ~EFER_LMA;
 	update_code_mode(c);
@@ -48,7 +47,7 @@ static void switch_paging(struct cpu *c, const struct insn *i, bool on)
 
 static u64 operand_value(const struct cpu *c, const struct insn *i)
 {
-	return c->code32 ? REG(c, const u32, i->rm) : REG(c, const u64, i->rm);
+	return c->legacy ? REG(c, const u32, i->rm) : REG(c, const u64, i->rm);
 }
 
 static void write_cr0(struct cpu *c, const struct insn *i, u64 v)
@@ -57,8 +56,6 @@ static void write_cr0(struct cpu *c, const struct insn *i, u64 v)
 
 	if (v >> 32 || ((v & CR0_PG) && !(v & CR0_PE)) || ((v & CR0_NW) && !(v & CR0_CD)))
 		raise_fault(c, i, VECTOR_GP, 0);
-	if (!(v & CR0_PE))
-		stop_unimplemented(c, i);
 	if ((v ^ c->cr0) & CR0_PG)
 		switch_paging(c, i, v & CR0_PG);
 	v = (v & CR0_WRITABLE) | CR0_ET;
@@ -115,7 +112,7 @@ void op_mov_from_cr(struct cpu *c, const struct insn *i)
 	case 4: v = c->cr4; break;
 	default: v = c->cr8; break;
 	}
-	REG(c, u64, i->rm) = c->code32 ? (u32)v : v;
+	REG(c, u64, i->rm) = c->legacy ? (u32)v : v;
 	NEXT_INSN(c, i);
 }
 
@@ -151,7 +148,7 @@ void op_mov_from_dr(struct cpu *c, const struct insn *i)
 {
 	unsigned int n = debug_register(c, i);
 
-	REG(c, u64, i->rm) = c->code32 ? (u32)c->dr[n] : c->dr[n];
+	REG(c, u64, i->rm) = c->legacy ? (u32)c->dr[n] : c->dr[n];
 	NEXT_INSN(c, i);
 }
 
@@ -173,24 +170,28 @@ void op_smsw(struct cpu *c, const struct insn *i)
 
 void op_lmsw(struct cpu *c, const struct insn *i)
 {
-	const u64 writable = CR0_MP | CR0_EM | CR0_TS;
+	u64 writable = CR0_MP | CR0_EM | CR0_TS;
 	u64 v;
 
 	require_cpl0(c, i);
 	v = load_rm(c, i);
+	writable |= v & CR0_PE; /* it is set here, but never cleared */
 	c->cr0 = (c->cr0 & ~writable) | (v & writable);
 	NEXT_INSN(c, i);
 }
 
-/* SGDT, SIDT; LGDT, LIDT: op says which table. */
+/*
+ * SGDT, SIDT; LGDT, LIDT: op says which table. With 16-bit operands the base that is loaded has 24
+ * bits; the one that is stored has 32, as processors store it.
+ */
 void op_store_table(struct cpu *c, const struct insn *i)
 {
 	const struct descriptor_table *table = i->op ? &c->idt : &c->gdt;
 	u64 va = effective_address(c, i);
 
-	probe_write(c, i, va, c->code32 ? 6 : 10);
+	probe_write(c, i, va, c->legacy ? 6 : 10);
 	store_u16(c, i, va, (u16)table->limit);
-	store_sized(c, i, va + 2, c->code32 ? 2 : 3, table->base);
+	store_sized(c, i, va + 2, c->legacy ? 2 : 3, table->base);
 	NEXT_INSN(c, i);
 }
 
@@ -203,7 +204,9 @@ void op_load_table(struct cpu *c, const struct insn *i)
 
 	require_cpl0(c, i);
 	limit = load_u16(c, i, va);
-	base = load_sized(c, i, va + 2, c->code32 ? 2 : 3);
+	base = load_sized(c, i, va + 2, c->legacy ? 2 : 3);
+	if (i->size == 1)
+		base &= 0xffffff;
 	if (!is_canonical(base))
 		raise_fault(c, i, VECTOR_GP, 0);
 	table->limit = limit;

@@ -5,8 +5,7 @@
  * Interface: cpu.h.
  *
  * Not modelled
- *  - 16- and 32-bit modes, compatibility mode: a CPU that is started in, or goes to, anything but
- *    64-bit mode at CPL 0 or 3 stops as unimplemented.
+ *  - virtual-8086 mode, and CPL 1 and 2: a CPU that is started there stops as unimplemented.
  */
 #include <stdlib.h>
 #include <string.h>
@@ -66,17 +65,16 @@ void set_cpl(struct cpu *c, unsigned int cpl)
 	c->resume_block = NULL;
 }
 
-/* 64-bit or 32-bit code, CPL 0 or 3; paging only in long mode. */
+/* Real, protected or long mode, CPL 0 or 3; paging only in long mode. */
 static bool is_known_mode(const struct cpu *c)
 {
 	bool active = c->efer & EFER_LMA;
-	u16 attr = c->seg[SEG_CS].attr;
 
-	if (!(c->cr0 & CR0_PE) || active != !!(c->cr0 & CR0_PG))
+	if (active != !!(c->cr0 & CR0_PG) || (active && !(c->efer & EFER_LME)))
 		return false;
-	if (active && !(c->efer & EFER_LME))
+	if (active && real_mode(c))
 		return false;
-	return (!c->code32 || (attr & ATTR_DEFAULT32)) && (c->cpl == 0 || c->cpl == 3);
+	return !(c->flags & FLAG_VM) && (c->cpl == 0 || c->cpl == 3);
 }
 
 void cpu_start(struct cpu *c, const struct cpu_start *start)
@@ -113,7 +111,7 @@ void cpu_start(struct cpu *c, const struct cpu_start *start)
 	c->stop_requested = false;
 	c->limits_valid = false;
 	c->force_alone = c->between_iterations = false;
-	set_cpl(c, start->cs.selector & 3);
+	set_cpl(c, real_mode(c) ? 0 : start->cs.selector & 3);
 	c->pending_priv = c->priv;
 	tlb_flush(c);
 	c->unimplemented = false;

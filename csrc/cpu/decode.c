@@ -90,7 +90,7 @@ void decode_modrm(struct decoder *d)
 		decode_sib(d, mod);
 	} else if (rm == 5 && mod == 0) {
 		d->out->disp = (s32)decode_bytes(d, 4);
-		d->rip_relative = !d->code32;
+		d->rip_relative = !d->legacy;
 	} else {
 		d->out->base = (u8)(rm | (d->rex & REX_B ? 8 : 0));
 	}
@@ -121,14 +121,15 @@ void decode_unimplemented(struct decoder *d)
 
 void decode_relative(struct decoder *d, insn_fn *fn, unsigned int size)
 {
-	s64 distance = decode_immediate(d, size);
+	bool short16 = d->legacy && d->operand_size == 1;
+	s64 distance = decode_immediate(d, size && short16 ? 1 : size);
 	u64 next = d->va + d->at;
 
 	d->out->fn = fn;
 	d->out->imm = next + (u64)distance;
 	d->out->disp = (s64)next;
-	if (d->code32) {
-		d->out->imm = (u32)d->out->imm;
+	if (d->legacy) {
+		d->out->imm &= short16 ? 0xffffull : 0xffffffffull;
 		d->out->disp = (u32)next;
 	}
 	d->out->branches = 1;
@@ -147,7 +148,7 @@ static bool decode_prefix(struct decoder *d, u8 byte)
 	case 0x2e:
 	case 0x36:
 	case 0x3e: /* ES, CS, SS, DS bases are 0 in 64-bit mode */
-		if (d->code32)
+		if (d->legacy)
 			d->segment = byte >> 3 & 3;
 		break;
 	case 0x64: d->segment = SEG_FS; break;
@@ -177,7 +178,7 @@ static u8 decode_prefixes(struct decoder *d)
 		byte = (u8)decode_bytes(d, 1);
 		if (d->truncated)
 			return byte;
-		if ((byte & 0xf0) == 0x40 && !d->code32)
+		if ((byte & 0xf0) == 0x40 && !d->legacy)
 			d->rex = byte;
 		else if (decode_prefix(d, byte))
 			d->rex = 0;
@@ -186,12 +187,12 @@ static u8 decode_prefixes(struct decoder *d)
 	}
 }
 
-/* The bit number in a register belongs to the address that is cut to 32 bits. */
+/* The bit number in a register belongs to the address that is cut to 32 or 16 bits. */
 static void split_bit_offset(const struct decoder *d, struct insn *address, struct insn *i)
 {
-	if (!d->address32 || d->code32 || i->fn != op_bit || (i->flags & INSN_IMM))
+	if (!d->address32 || i->fn != op_bit || (i->flags & INSN_IMM))
 		return;
-	address->fn = op_address_bit;
+	address->fn = d->address16 ? op_address_bit16 : op_address_bit;
 	address->reg = i->reg;
 	address->size = i->size;
 	i->flags |= INSN_ADDR32;
@@ -201,7 +202,7 @@ static insn_fn *address_handler(const struct decoder *d)
 {
 	if (d->address16)
 		return op_address16;
-	return d->code32 ? op_address32 : op_address;
+	return d->legacy ? op_address32 : op_address;
 }
 
 /* Put what needs a segment base or 32-bit arithmetic into an op_address() in front. */
@@ -214,7 +215,7 @@ static u32 split_address(struct decoder *d, struct insn *out)
 		out[0] = *i;
 		return 1;
 	}
-	if (d->code32 && d->segment == SEG_NONE)
+	if (d->legacy && d->segment == SEG_NONE)
 		d->segment = i->base == CPU_RSP || i->base == CPU_RBP ? SEG_SS : SEG_DS;
 	out[0] = (struct insn){.fn = address_handler(d),
 			       .disp = i->disp,
@@ -243,19 +244,20 @@ enum decode_end decode_insn(const struct cpu *c, u64 va, const u8 *bytes, u32 av
 		.va = va,
 		.out = &insn,
 		.segment = SEG_NONE,
-		.code32 = c->code32,
+		.code16 = c->code_size == 1,
+		.legacy = c->legacy,
 		.cost = c->timing.simple,
 	};
 
 	d.opcode = decode_prefixes(&d);
-	if (d.code32) {
-		d.address16 = d.address32;
+	if (d.legacy) {
+		d.address16 = d.address32 != d.code16;
 		d.address32 = true;
 	}
 	if (d.rex & REX_W)
 		d.operand_size = 3;
 	else
-		d.operand_size = d.operand16 ? 1 : 2;
+		d.operand_size = d.operand16 != d.code16 ? 1 : 2;
 	if (d.opcode == 0x0f) {
 		d.opcode = (u8)decode_bytes(&d, 1);
 		d.size = d.opcode & 1 ? d.operand_size : 0;

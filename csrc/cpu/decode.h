@@ -3,10 +3,9 @@
  * decode.h - from bytes to struct insn.
  *
  * Interface
- *  - decode_insn() decodes one instruction of 64-bit or, if c->code32, of 32-bit code. It writes up to two struct insn (an
- *    op_address() in front of instructions with an FS or GS base or a 32-bit address, and in 32-bit
- *    code in front of every memory operand) and says
- *    how the instruction ends a block.
+ *  - decode_insn() decodes one instruction of code of c->code_size. It writes up to two struct insn
+ *    (an op_address() in front of instructions with an FS or GS base or a 32-bit address, and in
+ *    legacy code in front of every memory operand) and says how the instruction ends a block.
  *  - It never fails: what the architecture does not define raises #UD when executed, what this
  *    interpreter does not do stops as unimplemented when executed.
  *
@@ -21,7 +20,7 @@
  *	CALL	1 store; through memory also 1 load
  *	RET, LEAVE, POPF	1 load
  *	far JMP 1 load, far CALL 1 load and 2 stores, far RET 2 loads, IRET 5 loads
- *	in 32-bit code: IRET 3 loads, PUSHA 8 stores, POPA 7 loads
+ *	in legacy code: IRET 3 loads, PUSHA 8 stores, POPA 7 loads
  *	ENTER	1 store (nesting level 0; the probe of the new stack is none)
  *	MOVS	1 load, 1 store; CMPS 2 loads; INS 1 store; OUTS 1 load; each iteration
  *	LEA, NOP, PREFETCH, CLFLUSH, INT n	none
@@ -50,11 +49,13 @@ struct decoder {
 	struct insn *out; /* the instruction itself */
 	enum decode_end end;
 	/* Prefixes. */
-	bool operand16, address32, rep, repne, lock;
-	bool code32;	/* then address32 is set */
-	bool address16; /* 32-bit code with a 67 prefix */
+	bool operand16; /* 66; in 16-bit code operands have 32 bits then */
+	bool address32, rep, repne, lock;
+	bool code16;
+	bool legacy;	/* 16- or 32-bit code; then address32 is set */
+	bool address16; /* in legacy code, by its size and 67 */
 	u8 rex;
-	u8 segment; /* SEG_FS, SEG_GS or SEG_NONE; any in 32-bit code */
+	u8 segment; /* SEG_FS, SEG_GS or SEG_NONE; any in legacy code */
 	/* Opcode and ModRM. */
 	u8 opcode;
 	u8 modrm;
@@ -85,7 +86,8 @@ u8 decode_register(const struct decoder *d, unsigned int number, unsigned int si
 void decode_operands(struct decoder *d, unsigned int size);
 void decode_alone(struct decoder *d, insn_fn *fn, u32 cost);
 /*
- * A direct branch: the target is relative to the end, which is here. A target that is not canonical
+ * A direct branch: the target is relative to the end, which is here. @size: 0 for one byte, else 2:
+ * as many as the operand size says. A target that is not canonical
  * makes op_branch_out() its handler.
  */
 void decode_relative(struct decoder *d, insn_fn *fn, unsigned int size);
@@ -107,7 +109,15 @@ static inline unsigned int decode_stack_size(const struct decoder *d)
 {
 	if (d->operand_size == 1)
 		return 1;
-	return d->code32 ? 2 : 3;
+	return d->legacy ? 2 : 3;
+}
+
+/* Of the registers that hold addresses without ModRM, and that count. */
+static inline u64 decode_address_mask(const struct decoder *d)
+{
+	if (d->address16)
+		return 0xffff;
+	return d->address32 ? 0xffffffffull : ~0ull;
 }
 
 static inline bool decode_one_of(u8 value, u8 first, u8 last)

@@ -39,10 +39,16 @@ void decode_indirect(struct decoder *d, bool call)
 
 void decode_loop(struct decoder *d)
 {
+	bool loop = d->opcode != 0xe3;
+
 	d->out->op = d->opcode & 3;
+	if (d->address16) {
+		decode_relative(d, loop ? op_loop16 : op_jcxz16, 0);
+		return;
+	}
 	if (d->address32)
 		d->out->flags |= INSN_ADDR32;
-	decode_relative(d, d->opcode == 0xe3 ? op_jrcxz : op_loop, 0);
+	decode_relative(d, loop ? op_loop : op_jrcxz, 0);
 }
 
 void decode_return(struct decoder *d)

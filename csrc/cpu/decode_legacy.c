@@ -1,11 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * decode_legacy.c - 32-bit code: 16-bit addresses, and the one-byte opcodes that mean something else
- * than in 64-bit code or do it to the 32-bit stack.
+ * decode_legacy.c - 16- and 32-bit code: 16-bit addresses, and the one-byte opcodes that mean
+ * something else than in 64-bit code or do it to the stack of legacy code.
  *
- * Not implemented (stops as unimplemented when executed): BOUND, ARPL, LDS, LES, INTO, decimal
- * adjustment, SALC, branches with a 16-bit operand size, string instructions, LOOP and JCXZ with
- * a 16-bit address size, LGDT, LIDT, SGDT and SIDT with a 16-bit operand size.
+ * Not implemented (stops as unimplemented when executed): ENTER with a nesting level, BOUND, ARPL,
+ * LDS, LES, INTO, decimal adjustment, SALC.
  */
 #include "cpu/decode.h"
 #include "cpu/handlers.h"
@@ -78,11 +77,8 @@ static void decode_far_direct(struct decoder *d, bool call)
 
 static void decode_near_branch(struct decoder *d, insn_fn *fn, unsigned int size)
 {
-	if (size && d->operand16) {
-		decode_unimplemented(d);
-		return;
-	}
 	decode_relative(d, fn, size);
+	d->out->size = d->operand_size;
 	if (fn == op_call32) {
 		d->out->flags |= INSN_STACK;
 		d->out->stores = 1;
@@ -91,11 +87,8 @@ static void decode_near_branch(struct decoder *d, insn_fn *fn, unsigned int size
 
 static void decode_return32(struct decoder *d)
 {
-	if (d->operand16) {
-		decode_unimplemented(d);
-		return;
-	}
 	decode_return(d);
+	d->out->size = d->operand_size;
 	d->out->fn = op_ret32;
 }
 
@@ -110,7 +103,7 @@ static void decode_enter32(struct decoder *d)
 {
 	u64 bytes = decode_bytes(d, 2), level = decode_bytes(d, 1);
 
-	if ((level & 31) || d->operand16) {
+	if (level & 31) {
 		decode_unimplemented(d);
 		return;
 	}
@@ -137,23 +130,16 @@ static void decode_group_ff(struct decoder *d)
 		decode_push32(d, op_push32, 1);
 		return;
 	}
-	if (d->operand16) {
-		decode_unimplemented(d);
-		return;
-	}
 	decode_indirect(d, d->reg == 2);
-	d->out->size = 2;
+	d->out->size = d->operand_size;
 	d->out->fn = d->reg == 2 ? op_call_indirect32 : op_jmp_indirect32;
 }
 
 static void decode_xlat32(struct decoder *d)
 {
-	if (d->address16) {
-		decode_unimplemented(d);
-		return;
-	}
 	d->out->fn = op_xlat32;
 	d->out->op = d->segment == SEG_NONE ? SEG_DS : d->segment;
+	d->out->imm = decode_address_mask(d);
 	d->out->loads = 1;
 }
 
@@ -182,25 +168,18 @@ static bool decode_row(struct decoder *d)
 	}
 }
 
-static bool decode_short_address(struct decoder *d)
+static bool is_string(u8 op)
 {
-	bool strings = decode_one_of(d->opcode, 0x6c, 0x6f) ||
-		       decode_one_of(d->opcode, 0xa4, 0xa7) || decode_one_of(d->opcode, 0xaa, 0xaf);
-
-	if (!strings && !decode_one_of(d->opcode, 0xe0, 0xe3))
-		return false;
-	if (strings && d->segment == SEG_NONE)
-		d->segment = SEG_DS;
-	if (!d->address16)
-		return false;
-	decode_unimplemented(d);
-	return true;
+	return decode_one_of(op, 0x6c, 0x6f) || decode_one_of(op, 0xa4, 0xa7) ||
+	       decode_one_of(op, 0xaa, 0xaf);
 }
 
 bool decode_legacy(struct decoder *d)
 {
-	if (decode_row(d) || decode_short_address(d))
+	if (decode_row(d))
 		return true;
+	if (is_string(d->opcode) && d->segment == SEG_NONE)
+		d->segment = SEG_DS;
 	switch (d->opcode) {
 	case 0x06:
 	case 0x0e:
@@ -224,11 +203,7 @@ bool decode_legacy(struct decoder *d)
 	case 0xc2:
 	case 0xc3: decode_return32(d); break;
 	case 0xc8: decode_enter32(d); break;
-	case 0xc9:
-		decode_pop32(d, op_leave32, 1);
-		if (d->operand16)
-			decode_unimplemented(d);
-		break;
+	case 0xc9: decode_pop32(d, op_leave32, 1); break;
 	case 0xcf:
 		decode_far_branch(d, op_iret32);
 		d->out->loads = 3;

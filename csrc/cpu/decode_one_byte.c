@@ -300,8 +300,7 @@ static void decode_string(struct decoder *d, enum string_op op)
 	d->out->size = ports && d->size == 3 ? 2 : d->size;
 	d->out->scale = d->segment;
 	d->out->fn = op_string;
-	if (d->address32)
-		d->out->flags |= INSN_ADDR32;
+	d->out->imm = decode_address_mask(d);
 	if (d->rep)
 		d->out->flags |= INSN_REP;
 	if (d->repne)
@@ -440,7 +439,7 @@ void decode_one_byte(struct decoder *d)
 {
 	const struct cpu_timing *t = &d->c->timing;
 
-	if (d->code32 && decode_legacy(d))
+	if (d->legacy && decode_legacy(d))
 		return;
 	if (has_modrm(d->opcode))
 		decode_modrm(d);
@@ -466,7 +465,7 @@ void decode_one_byte(struct decoder *d)
 	case 0x6e:
 	case 0x6f: decode_string(d, STRING_OUTS); break;
 	case 0x82:
-		if (d->code32)
+		if (d->legacy)
 			decode_alu_immediate(d, (enum alu_op)(d->reg & 7), 0);
 		else
 			decode_invalid(d);

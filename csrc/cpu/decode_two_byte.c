@@ -46,7 +46,7 @@ static void decode_nop(struct decoder *d)
 static void decode_hinted_nop(struct decoder *d)
 {
 	if (d->opcode == 0x1f && d->at == WORK_BYTES && d->modrm == 0x80 &&
-	    d->out->disp == WORK_DISPLACEMENT && !d->rex && !d->operand16 && !d->code32) {
+	    d->out->disp == WORK_DISPLACEMENT && !d->rex && !d->operand16 && !d->legacy) {
 		decode_nop(d);
 		decode_alone(d, op_work, d->c->timing.simple);
 		return;
@@ -95,7 +95,7 @@ static void decode_group_01_register(struct decoder *d)
 	case 0xfa: /* MONITORX, MWAITX */
 	case 0xfb: decode_unimplemented(d); return;
 	case 0xf8:
-		if (d->code32)
+		if (d->legacy)
 			decode_invalid(d);
 		else
 			decode_alone(d, op_swapgs, d->c->timing.simple);
@@ -129,10 +129,7 @@ static void decode_group_01(struct decoder *d)
 		return;
 	}
 	d->out->op = op & 1;
-	if (op < 4 && d->code32 && d->operand16) {
-		decode_unimplemented(d);
-		return;
-	}
+	d->out->size = d->legacy ? d->operand_size : 3;
 	switch (op) {
 	case 0:
 	case 1:
@@ -212,7 +209,7 @@ static void decode_group_ae(struct decoder *d)
 {
 	unsigned int op = d->reg & 7;
 
-	if (!d->memory && d->rep && op < 4 && d->code32) {
+	if (!d->memory && d->rep && op < 4 && d->legacy) {
 		decode_invalid(d);
 	} else if (!d->memory && d->rep && op < 4) {
 		d->out->op = (u8)op;
@@ -405,12 +402,7 @@ static bool decode_row(struct decoder *d)
 		d->out->fn = cmov_handler(d->opcode & 15);
 		count_memory(d, 1, 0);
 		return true;
-	case 0x80:
-		if (d->code32 && d->operand16)
-			decode_unimplemented(d);
-		else
-			decode_relative(d, jcc_handler(d->opcode & 15), 2);
-		return true;
+	case 0x80: decode_relative(d, jcc_handler(d->opcode & 15), 2); return true;
 	case 0x90:
 		decode_operands(d, 0);
 		d->out->fn = setcc_handler(d->opcode & 15);
@@ -437,7 +429,7 @@ static void decode_system(struct decoder *d)
 		break;
 	case 0x05:
 	case 0x07:
-		if (d->code32) {
+		if (d->legacy) {
 			decode_invalid(d);
 			break;
 		}

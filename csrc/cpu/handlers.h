@@ -75,7 +75,8 @@ insn_fn *shift_imm_handler(enum shift_op op, unsigned int size);
 insn_fn op_double_shift; /* op: 0 SHLD, 1 SHRD */
 enum bit_op { BIT_TEST, BIT_SET, BIT_RESET, BIT_COMPLEMENT };
 insn_fn op_bit;
-insn_fn op_address_bit; /* op_address() with the bit number's offset; INSN_ADDR32 tells op_bit() */
+/* op_address() with the bit number's offset, which INSN_ADDR32 tells op_bit() */
+insn_fn op_address_bit, op_address_bit16;
 enum scan_op { SCAN_BSF, SCAN_BSR, SCAN_TZCNT, SCAN_LZCNT, SCAN_POPCNT };
 insn_fn op_scan;
 
@@ -86,8 +87,9 @@ insn_fn op_multiply, op_divide;	       /* of RDX:RAX; op: 0 unsigned, 1 signed *
 /* ---- control.c ---- */
 insn_fn *jcc_handler(unsigned int code);
 insn_fn op_jmp, op_call, op_ret, op_jmp_reg, op_jmp_mem, op_call_reg, op_call_mem;
-insn_fn op_branch_out;	   /* any direct branch to a non-canonical target; op: the opcode */
-insn_fn op_loop, op_jrcxz; /* op_loop: 0 LOOPNE, 1 LOOPE, 2 LOOP */
+insn_fn op_branch_out;	      /* any direct branch to a non-canonical target; op: the opcode */
+insn_fn op_loop, op_jrcxz;    /* op_loop: 0 LOOPNE, 1 LOOPE, 2 LOOP */
+insn_fn op_loop16, op_jcxz16; /* likewise, by CX */
 
 /* ---- string.c ---- */
 enum string_op {
@@ -99,7 +101,7 @@ enum string_op {
 	STRING_INS,
 	STRING_OUTS
 };
-insn_fn op_string; /* op: which; scale: the segment of RSI */
+insn_fn op_string; /* op: which; scale: the segment of RSI; imm: mask of RSI, RDI, RCX */
 
 /* ---- system.c ---- */
 insn_fn op_invalid, op_unimplemented, op_too_long;
@@ -124,7 +126,8 @@ insn_fn op_int, op_iret, op_syscall, op_sysret;
 insn_fn op_iret32;
 
 /* ---- legacy.c ---- */
-insn_fn op_address32, op_address16, op_xlat32;
+insn_fn op_address32, op_address16;
+insn_fn op_xlat32; /* op: the segment; imm: mask of the offset */
 /* Of i->size: register, memory or (op_push32) immediate. */
 insn_fn op_push32, op_pop32, op_pushf32, op_pusha, op_popa, op_leave32, op_enter32;
 insn_fn op_call32, op_ret32, op_jmp_indirect32, op_call_indirect32;

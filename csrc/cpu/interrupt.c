@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * interrupt.c - into the kernel and back: delivery through the IDT of long mode (that of 32-bit
- * protected mode is interrupt32.c), INT n, IRET, SYSCALL, SYSRET.
+ * interrupt.c - into the kernel and back: delivery through the IDT of long mode (that of protected mode
+ * is interrupt32.c, that of real mode real.c), INT n, IRET, SYSCALL, SYSRET.
  *
  * Interface
  *  - enter_gate() changes nothing unless all of it succeeds.
@@ -18,7 +18,7 @@
 #include "cpu/flags.h"
 #include "cpu/handlers.h"
 #include "cpu/operand.h"
-#include "cpu/stack32.h"
+#include "cpu/stack.h"
 
 #define GATE_INTERRUPT 14u
 #define GATE_TRAP 15u
@@ -129,9 +129,8 @@ static void enter_gate64(struct cpu *c, const struct insn *i, const struct event
 		raise_fault(c, i, VECTOR_GP, (s32)((gate.selector & ~3u) | ext));
 	if (!is_canonical(stack) || !is_canonical(stack - 8 * words))
 		raise_fault(c, i, VECTOR_SS, (s32)ext);
-	if (!is_canonical(gate.offset))
-		raise_fault(c, i, VECTOR_GP, (s32)ext);
-	system_push(c, i, stack, frame, words, 8, cpl == 3);
+	check_code_offset(c, i, &cs, gate.offset, ext);
+	system_push(c, i, &(struct pushed){.top = stack, .mask = ~0ull}, frame, words, 8, cpl == 3);
 
 	if (gate.type == GATE_INTERRUPT)
 		clear |= FLAG_IF;
@@ -149,6 +148,8 @@ void enter_gate(struct cpu *c, const struct insn *i, const struct event *event, 
 {
 	if (c->efer & EFER_LMA)
 		enter_gate64(c, i, event, return_rip);
+	else if (real_mode(c))
+		enter_vector_real(c, i, event, return_rip);
 	else
 		enter_gate32(c, i, event, return_rip);
 }
@@ -265,8 +266,7 @@ void op_iret(struct cpu *c, const struct insn *i)
 		stop_unimplemented(c, i);
 	cs = check_code_segment(c, i, (u16)frame[1], cpl, 0);
 	ss = check_stack_segment(c, i, (u16)frame[4], cpl);
-	if (!is_canonical(frame[0]))
-		raise_fault(c, i, VECTOR_GP, 0);
+	check_code_offset(c, i, &cs, frame[0], 0);
 
 	set_rflags(c, (get_rflags(c) & ~mask) | (frame[2] & mask));
 	c->seg[SEG_SS] = ss;

@@ -1,20 +1,20 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * interrupt32.c - delivery through the IDT of 32-bit protected mode, and IRET in 32-bit code.
+ * interrupt32.c - delivery through the IDT of protected mode, and IRET in legacy code.
  *
  * Interface
- *  - enter_gate32() is enter_gate() outside long mode: 8-byte gates, a frame of 4-byte words, the
- *    stack of a more privileged level from the 32-bit TSS. It changes nothing unless all of it
+ *  - enter_gate32() is enter_gate() outside long mode: 8-byte gates, a frame of 4-byte words (of
+ *    2-byte words for a 16-bit gate), the stack of a more privileged level from the 32-bit TSS. It changes nothing unless all of it
  *    succeeds.
  *
  * Not modelled
- *  - 16-bit gates, task gates, nested tasks (NT), CPL 1 and 2, returns to virtual-8086 mode: they
+ *  - 16-bit TSSs (LTR refuses them), task gates, nested tasks (NT), CPL 1 and 2, returns to virtual-8086 mode: they
  *    stop as unimplemented.
  */
 #include "cpu/block.h"
 #include "cpu/flags.h"
 #include "cpu/handlers.h"
-#include "cpu/stack32.h"
+#include "cpu/stack.h"
 
 #define GATE_TASK 5u
 #define GATE_INTERRUPT16 6u
@@ -30,7 +30,8 @@
 struct gate32 {
 	u32 offset;
 	u16 selector;
-	u8 type;
+	u8 bytes; /* of a word of the frame */
+	bool interrupt;
 };
 
 struct stack32 {
@@ -55,11 +56,13 @@ static struct gate32 read_gate(struct cpu *c, const struct insn *i, const struct
 		raise_fault(c, i, VECTOR_GP, error);
 	if (!(descriptor >> 40 & ATTR_PRESENT))
 		raise_fault(c, i, VECTOR_NP, error);
-	if (type != GATE_INTERRUPT && type != GATE_TRAP)
+	if (type == GATE_TASK)
 		stop_unimplemented(c, i);
-	return (struct gate32){.offset = (u32)((descriptor & 0xffff) | descriptor >> 48 << 16),
-			       .selector = (u16)(descriptor >> 16),
-			       .type = (u8)type};
+	return (struct gate32){
+		.offset = (u32)((descriptor & 0xffff) | (type & 8 ? descriptor >> 48 << 16 : 0)),
+		.selector = (u16)(descriptor >> 16),
+		.bytes = type & 8 ? 4 : 2,
+		.interrupt = type == GATE_INTERRUPT || type == GATE_INTERRUPT16};
 }
 
 /* The stack of the more privileged level @cpl. */
@@ -97,6 +100,7 @@ void enter_gate32(struct cpu *c, const struct insn *i, const struct event *event
 	u64 clear = FLAG_TF | FLAG_NT | FLAG_RF | FLAG_VM;
 	u64 frame[FRAME_WORDS];
 	unsigned int words = 0;
+	u64 mask;
 
 	if (cpl == 1 || cpl == 2)
 		stop_unimplemented(c, i);
@@ -105,17 +109,20 @@ void enter_gate32(struct cpu *c, const struct insn *i, const struct event *event
 		frame[words++] = c->seg[SEG_SS].selector;
 		frame[words++] = (u32)c->regs[CPU_RSP];
 	}
-	frame[words++] = get_rflags(c) | (event->fault ? FLAG_RF : 0);
+	frame[words++] = get_rflags(c) | (event->fault || c->between_iterations ? FLAG_RF : 0);
 	frame[words++] = c->seg[SEG_CS].selector;
 	frame[words++] = (u32)return_rip;
 	if (event->error != NO_ERROR_CODE)
 		frame[words++] = (u32)event->error;
-	system_push(c, i, (u32)(stack.ss.base + stack.esp), frame, words, 4, cpl == 3);
+	check_code_offset(c, i, &cs, gate.offset, ext);
+	mask = segment_stack_mask(&stack.ss);
+	system_push(c, i, &(struct pushed){.base = stack.ss.base, .top = stack.esp, .mask = mask},
+		    frame, words, gate.bytes, cpl == 3);
 
-	if (gate.type == GATE_INTERRUPT)
+	if (gate.interrupt)
 		clear |= FLAG_IF;
 	c->flags &= ~clear;
-	c->regs[CPU_RSP] = stack.esp - 4 * words;
+	c->regs[CPU_RSP] = merge_stack_pointer(stack.esp, stack.esp - gate.bytes * words, mask);
 	c->seg[SEG_SS] = stack.ss;
 	set_cpl(c, cpl);
 	load_code_segment(c, &cs, gate.offset);
@@ -132,6 +139,10 @@ void op_iret32(struct cpu *c, const struct insn *i)
 	unsigned int cpl;
 	u16 selector;
 
+	if (real_mode(c)) {
+		iret_real(c, i);
+		return;
+	}
 	if (c->flags & FLAG_NT)
 		stop_unimplemented(c, i);
 	rip = stack_load(c, i, 0);
@@ -151,6 +162,7 @@ void op_iret32(struct cpu *c, const struct insn *i)
 		rsp = stack_load(c, i, 3);
 		ss = check_stack_segment(c, i, (u16)stack_load(c, i, 4), cpl);
 	}
+	check_code_offset(c, i, &cs, rip, 0);
 
 	set_rflags(c, (get_rflags(c) & ~mask) | (flags & mask));
 	if (cpl != c->cpl) {

@@ -1,32 +1,39 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * legacy.c - 32-bit code: handlers that 64-bit code has no use for, and the switch between the two.
+ * legacy.c - 16- and 32-bit code: handlers that 64-bit code has no use for, and the switch between
+ * the kinds of code.
  *
- * In 32-bit code every memory operand comes with an op_address32() or op_address16() in front,
- * which adds the segment's base and wraps at 4 GB; the handler behind it is that of 64-bit code.
+ * In legacy code every memory operand comes with an op_address32() or op_address16() in front,
+ * which wraps the offset, adds the segment's base and wraps at 4 GB; the handler behind it is that of
+ * 64-bit code.
  * Only what touches the stack or EIP has handlers of its own. Blocks hold EIP; cpu->code_base is
  * what makes a linear address of it.
  *
  * Not modelled
  *  - segment limits, and the access rights of a segment at an access (they are checked when it is
- *    loaded); null segments can be used.
- *  - 16-bit code and 16-bit stack segments (SS.B is not looked at), virtual-8086 mode.
+ *    loaded or a far transfer goes there); null segments can be used. So an operand may reach over
+ *    offset ffff, and code that runs on there goes to 10000.
+ *  - virtual-8086 mode.
  */
 #include "cpu/block.h"
 #include "cpu/flags.h"
 #include "cpu/handlers.h"
 #include "cpu/predict.h"
-#include "cpu/stack32.h"
+#include "cpu/stack.h"
 
 void update_code_mode(struct cpu *c)
 {
 	const struct cpu_segment *cs = &c->seg[SEG_CS];
-	bool code32 = !(c->efer & EFER_LMA) || !(cs->attr & ATTR_LONG);
-	u64 base = code32 ? (u32)cs->base : 0;
+	bool legacy = !(c->efer & EFER_LMA) || !(cs->attr & ATTR_LONG);
+	u64 base = legacy ? (u32)cs->base : 0;
+	u8 size = 3;
 
-	if (code32 == c->code32 && base == c->code_base)
+	if (legacy)
+		size = cs->attr & ATTR_DEFAULT32 ? 2 : 1;
+	if (size == c->code_size && base == c->code_base)
 		return;
-	c->code32 = code32;
+	c->code_size = size;
+	c->legacy = legacy;
 	c->code_base = base;
 	c->resume_block = NULL;
 	c->map++;
@@ -36,7 +43,7 @@ void load_code_segment(struct cpu *c, const struct cpu_segment *cs, u64 rip)
 {
 	c->seg[SEG_CS] = *cs;
 	update_code_mode(c);
-	c->rip = c->code32 ? (u32)rip : rip;
+	c->rip = c->legacy ? (u32)rip : rip;
 }
 
 /* ---- addresses ---- */
@@ -61,9 +68,9 @@ void op_address16(struct cpu *c, const struct insn *i)
 
 void op_xlat32(struct cpu *c, const struct insn *i)
 {
-	u32 va = (u32)c->regs[CPU_RBX] + (u8)c->regs[CPU_RAX] + (u32)c->seg[i->op].base;
+	u32 offset = (u32)(c->regs[CPU_RBX] + (u8)c->regs[CPU_RAX]) & (u32)i->imm;
 
-	set_reg_u8(c, RAX_OFFSET, load_u8(c, i, va));
+	set_reg_u8(c, RAX_OFFSET, load_u8(c, i, offset + (u32)c->seg[i->op].base));
 	NEXT_INSN(c, i);
 }
 
@@ -136,10 +143,10 @@ void op_popa(struct cpu *c, const struct insn *i)
 
 void op_leave32(struct cpu *c, const struct insn *i)
 {
-	u64 v = load_u32(c, i, stack_address(c, c->regs[CPU_RBP]));
+	u64 v = load_sized(c, i, stack_address(c, c->regs[CPU_RBP]), i->size);
 
-	set_rsp(c, c->regs[CPU_RBP] + 4);
-	c->regs[CPU_RBP] = v;
+	set_rsp(c, c->regs[CPU_RBP] + (1u << i->size));
+	set_reg_sized(c, CPU_RBP * 8, i->size, v);
 	NEXT_INSN(c, i);
 }
 
@@ -147,7 +154,7 @@ void op_leave32(struct cpu *c, const struct insn *i)
 void op_enter32(struct cpu *c, const struct insn *i)
 {
 	push_word(c, i, c->regs[CPU_RBP]);
-	c->regs[CPU_RBP] = c->regs[CPU_RSP];
+	set_reg_sized(c, CPU_RBP * 8, i->size, c->regs[CPU_RSP]);
 	set_rsp(c, c->regs[CPU_RSP] - i->imm);
 	NEXT_INSN(c, i);
 }
@@ -156,10 +163,7 @@ void op_enter32(struct cpu *c, const struct insn *i)
 
 static void push_return_address(struct cpu *c, const struct insn *i, u64 next)
 {
-	u64 rsp = c->regs[CPU_RSP] - 4;
-
-	store_u32(c, i, stack_address(c, rsp), (u32)next);
-	set_rsp(c, rsp);
+	push_word(c, i, next);
 	predict_push(c, next);
 }
 
@@ -171,9 +175,9 @@ void op_call32(struct cpu *c, const struct insn *i)
 
 void op_ret32(struct cpu *c, const struct insn *i)
 {
-	u64 target = load_u32(c, i, stack_address(c, c->regs[CPU_RSP]));
+	u64 target = stack_load(c, i, 0);
 
-	set_rsp(c, c->regs[CPU_RSP] + 4 + i->imm);
+	set_rsp(c, c->regs[CPU_RSP] + (1u << i->size) + i->imm);
 	c->rip = target;
 	predict_return(c, target);
 }

@@ -212,15 +212,22 @@ static void system_write(struct cpu *c, u64 pa, const u8 *from, unsigned int byt
 
 #define MAX_PUSHED_WORDS 8
 
-void system_push(struct cpu *c, const struct insn *i, u64 top, const u64 *words, unsigned int n,
-		 unsigned int bytes, bool user)
+static u64 pushed_address(const struct pushed *to, u64 below)
+{
+	u64 va = to->base + ((to->top - below) & to->mask);
+
+	return to->mask == ~0ull ? va : (u32)va;
+}
+
+void system_push(struct cpu *c, const struct insn *i, const struct pushed *to, const u64 *words,
+		 unsigned int n, unsigned int bytes, bool user)
 {
 	struct piece pieces[MAX_PUSHED_WORDS][2];
 	unsigned int nr[MAX_PUSHED_WORDS];
 
 	for (unsigned int k = 0; k < n; k++)
-		nr[k] = split(c, i, top - (u64)bytes * (k + 1), bytes, ACCESS_WRITE, user,
-			      pieces[k]);
+		nr[k] = split(c, i, pushed_address(to, (u64)bytes * (k + 1)), bytes, ACCESS_WRITE,
+			      user, pieces[k]);
 	for (unsigned int k = 0; k < n; k++) {
 		const u8 *from = (const u8 *)&words[k];
 

@@ -39,9 +39,13 @@ void store_slow(struct cpu *c, const struct insn *i, u64 va, unsigned int bytes,
 /* Fault now if a store would; otherwise nothing is touched and nothing counted. */
 void probe_write(struct cpu *c, const struct insn *i, u64 va, unsigned int bytes);
 u64 system_read(struct cpu *c, const struct insn *i, u64 va, unsigned int bytes);
-/* Write @n words of @bytes downwards from @top at the privilege @user; all or none. */
-void system_push(struct cpu *c, const struct insn *i, u64 top, const u64 *words, unsigned int n,
-		 unsigned int bytes, bool user);
+/* Write @n words of @bytes downwards from the top of a stack at the privilege @user; all or none. */
+struct pushed {
+	u64 base, top; /* of the segment; the stack pointer */
+	u64 mask;      /* of the stack pointer: 64, 32 or 16 bits */
+};
+void system_push(struct cpu *c, const struct insn *i, const struct pushed *to, const u64 *words,
+		 unsigned int n, unsigned int bytes, bool user);
 void system_write_byte(struct cpu *c, const struct insn *i, u64 va, u8 value);
 void flush_line(struct cpu *c, const struct insn *i, u64 va);
 

@@ -8,14 +8,13 @@
  *
  * Not modelled
  *  - call gates and task gates: they stop as unimplemented. Far transfers change no privilege.
- *  - segment limits.
- *  - code, data and stack segments of 16 bits: code stops as unimplemented, SS.B is not looked at.
+ *  - segment limits, but for the offsets of far transfers.
  */
 #include "cpu/block.h"
 #include "cpu/flags.h"
 #include "cpu/handlers.h"
 #include "cpu/operand.h"
-#include "cpu/stack32.h"
+#include "cpu/stack.h"
 
 #define SELECTOR_RPL 3u
 #define SELECTOR_LDT 4u
@@ -101,12 +100,20 @@ struct cpu_segment check_code_segment(struct cpu *c, const struct insn *i, u16 s
 		raise_fault(c, i, VECTOR_GP, (s32)error);
 	if (!(seg.attr & ATTR_PRESENT))
 		raise_fault(c, i, VECTOR_NP, (s32)error);
-	/* 64-bit or 32-bit code. */
-	if (((c->efer & EFER_LMA) && (seg.attr & ATTR_LONG)) == !!(seg.attr & ATTR_DEFAULT32))
-		stop_unimplemented(c, i);
+	if ((c->efer & EFER_LMA) && (seg.attr & ATTR_LONG) && (seg.attr & ATTR_DEFAULT32))
+		raise_fault(c, i, VECTOR_GP, (s32)error);
 	mark_accessed(c, i, selector, &seg);
 	seg.selector = (u16)((selector & ~SELECTOR_RPL) | cpl);
 	return seg;
+}
+
+void check_code_offset(struct cpu *c, const struct insn *i, const struct cpu_segment *cs,
+		       u64 offset, u32 ext)
+{
+	bool wide = (c->efer & EFER_LMA) && (cs->attr & ATTR_LONG);
+
+	if (wide ? !is_canonical(offset) : offset > cs->limit)
+		raise_fault(c, i, VECTOR_GP, (s32)ext);
 }
 
 /* ---- data segments ---- */
@@ -139,7 +146,7 @@ struct cpu_segment check_stack_segment(struct cpu *c, const struct insn *i, u16 
 	struct cpu_segment seg;
 
 	if (IS_NULL(selector)) {
-		if (cpl == 3 || c->code32 || (selector & SELECTOR_RPL) != cpl)
+		if (cpl == 3 || c->legacy || (selector & SELECTOR_RPL) != cpl)
 			raise_fault(c, i, VECTOR_GP, 0);
 		return (struct cpu_segment){.selector = selector};
 	}
@@ -157,7 +164,9 @@ struct cpu_segment check_stack_segment(struct cpu *c, const struct insn *i, u16 
 
 static void load_segment(struct cpu *c, const struct insn *i, unsigned int s, u16 selector)
 {
-	if (s == SEG_SS)
+	if (real_mode(c))
+		c->seg[s] = real_segment(c, s, selector);
+	else if (s == SEG_SS)
 		c->seg[s] = check_stack_segment(c, i, selector, c->cpl);
 	else if (IS_NULL(selector))
 		c->seg[s] = (struct cpu_segment){.selector = selector};
@@ -208,10 +217,17 @@ void op_pop_segment(struct cpu *c, const struct insn *i)
 
 /* ---- LDTR, TR ---- */
 
+static void require_protected_mode(struct cpu *c, const struct insn *i)
+{
+	if (real_mode(c))
+		raise_fault(c, i, VECTOR_UD, NO_ERROR_CODE);
+}
+
 void op_sldt_str(struct cpu *c, const struct insn *i)
 {
 	u16 selector = i->op ? c->tr.selector : c->ldt.selector;
 
+	require_protected_mode(c, i);
 	if (i->flags & INSN_MEM)
 		store_u16(c, i, effective_address(c, i), selector);
 	else
@@ -228,8 +244,8 @@ static struct descriptor_table read_system_segment(struct cpu *c, const struct i
 
 	if (selector & SELECTOR_LDT)
 		raise_fault(c, i, VECTOR_GP, error);
-	low = read_descriptor(c, i, selector, VECTOR_GP, (u32)error, c->code32 ? NULL : &high);
-	if (c->code32)
+	low = read_descriptor(c, i, selector, VECTOR_GP, (u32)error, c->legacy ? NULL : &high);
+	if (c->legacy)
 		high = 0;
 	seg = segment_from_descriptor(selector, low);
 	if ((seg.attr & 0x1f) != type)
@@ -244,6 +260,7 @@ void op_lldt(struct cpu *c, const struct insn *i)
 {
 	u16 selector;
 
+	require_protected_mode(c, i);
 	if (c->cpl)
 		raise_fault(c, i, VECTOR_GP, 0);
 	selector = (u16)load_rm(c, i);
@@ -260,6 +277,7 @@ void op_ltr(struct cpu *c, const struct insn *i)
 	u16 selector;
 	u64 address;
 
+	require_protected_mode(c, i);
 	if (c->cpl)
 		raise_fault(c, i, VECTOR_GP, 0);
 	selector = (u16)load_rm(c, i);
@@ -303,10 +321,12 @@ static bool may_verify(const struct cpu *c, enum verify_op op, u16 selector, u64
 void op_verify(struct cpu *c, const struct insn *i)
 {
 	bool memory = i->flags & INSN_MEM;
-	u16 selector = memory ? load_u16(c, i, effective_address(c, i)) : REG(c, u16, i->rm);
 	u64 address, descriptor = 0;
 	bool ok = false;
+	u16 selector;
 
+	require_protected_mode(c, i);
+	selector = memory ? load_u16(c, i, effective_address(c, i)) : REG(c, u16, i->rm);
 	if (!IS_NULL(selector) && find_descriptor(c, selector, 8, &address)) {
 		descriptor = system_read(c, i, address, 8);
 		ok = may_verify(c, i->op, selector, descriptor);
@@ -361,10 +381,13 @@ static struct cpu_segment check_far_target(struct cpu *c, const struct insn *i,
 {
 	struct cpu_segment cs;
 
-	check_far_selector(c, i, to->selector);
-	cs = check_code_segment(c, i, to->selector, c->cpl, 0);
-	if (!is_canonical(to->offset))
-		raise_fault(c, i, VECTOR_GP, 0);
+	if (real_mode(c)) {
+		cs = real_segment(c, SEG_CS, to->selector);
+	} else {
+		check_far_selector(c, i, to->selector);
+		cs = check_code_segment(c, i, to->selector, c->cpl, 0);
+	}
+	check_code_offset(c, i, &cs, to->offset, 0);
 	return cs;
 }
 
@@ -401,7 +424,7 @@ void op_far_ret(struct cpu *c, const struct insn *i)
 	to.selector = (u16)stack_load(c, i, 1);
 	if ((to.selector & SELECTOR_RPL) < c->cpl)
 		raise_fault(c, i, VECTOR_GP, to.selector & ~(s32)SELECTOR_RPL);
-	if ((to.selector & SELECTOR_RPL) > c->cpl)
+	if ((to.selector & SELECTOR_RPL) > c->cpl && !real_mode(c))
 		stop_unimplemented(c, i);
 	cs = check_far_target(c, i, &to);
 	set_rsp(c, rsp + 2 * width + i->imm);

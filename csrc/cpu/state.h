@@ -69,6 +69,8 @@ enum vector {
 	VECTOR_DB = 1,
 	VECTOR_NMI = 2,
 	VECTOR_BP = 3,
+	VECTOR_OF = 4,
+	VECTOR_BR = 5,
 	VECTOR_UD = 6,
 	VECTOR_NM = 7,
 	VECTOR_DF = 8,
@@ -105,7 +107,7 @@ typedef void insn_fn(struct cpu *c, const struct insn *i);
 #define INSN_IMM BIT_ULL(2)	   /* the count or second source is the immediate */
 #define INSN_REP BIT_ULL(3)
 #define INSN_REPNE BIT_ULL(4)
-#define INSN_ADDR32 BIT_ULL(5)	    /* string instructions: 32-bit RSI, RDI, RCX */
+#define INSN_ADDR32 BIT_ULL(5)	    /* 32-bit addresses; LOOP*, JRCXZ: by ECX */
 #define INSN_STORE BIT_ULL(6)	    /* the other direction: register to CR, DR, memory */
 #define INSN_STACK_WRITE BIT_ULL(7) /* writes go to SS */
 /*
@@ -290,7 +292,8 @@ struct cpu {
 
 	/* Guest-visible, system. */
 	u8 cpl;
-	bool code32;   /* 32-bit code: protected mode, or compatibility mode of long mode */
+	u8 code_size;  /* of CS, log2 of bytes: 1, 2, 3 for 16-, 32-, 64-bit code */
+	bool legacy;   /* code_size < 3: real and protected mode, compatibility mode */
 	u64 code_base; /* linear address = RIP + code_base; 0 in 64-bit code */
 	struct cpu_segment seg[NR_SEGS];
 	struct descriptor_table gdt, idt, ldt, tr;
@@ -349,7 +352,7 @@ bool cpu_limit_reached(const struct cpu *c);
 void set_cpl(struct cpu *c, unsigned int cpl);
 
 /* ---- legacy.c ---- */
-/* CS, EFER.LMA have changed: 32- or 64-bit code from here on. */
+/* CS, EFER.LMA have changed: 16-, 32- or 64-bit code from here on. */
 void update_code_mode(struct cpu *c);
 void load_code_segment(struct cpu *c, const struct cpu_segment *cs, u64 rip);
 
@@ -369,13 +372,23 @@ u64 writable_flags(const struct cpu *c);
 /* ---- interrupt32.c ---- */
 void enter_gate32(struct cpu *c, const struct insn *i, const struct event *event, u64 return_rip);
 
+/* ---- real.c ---- */
+/* What loading @selector into segment register @s makes of it in real mode. */
+struct cpu_segment real_segment(const struct cpu *c, unsigned int s, u16 selector);
+void enter_vector_real(struct cpu *c, const struct insn *i, const struct event *event,
+		       u64 return_rip);
+void iret_real(struct cpu *c, const struct insn *i);
+
 /* ---- segment.c ---- */
 u64 read_descriptor(struct cpu *c, const struct insn *i, u16 selector, enum vector vector,
 		    u32 error, u64 *high);
 struct cpu_segment segment_from_descriptor(u16 selector, u64 descriptor);
-/* A code segment that this interpreter can run in: present 64- or 32-bit code, or a fault or a stop. */
+/* A present code segment that CPL @cpl may run in, or a fault. */
 struct cpu_segment check_code_segment(struct cpu *c, const struct insn *i, u16 selector,
 				      unsigned int cpl, u32 ext);
+/* #GP(@ext) unless @offset is one that code in @cs can have. */
+void check_code_offset(struct cpu *c, const struct insn *i, const struct cpu_segment *cs,
+		       u64 offset, u32 ext);
 struct cpu_segment check_stack_segment(struct cpu *c, const struct insn *i, u16 selector,
 				       unsigned int cpl);
 
@@ -385,6 +398,11 @@ void require_port(struct cpu *c, const struct insn *i, u16 port, unsigned int by
 
 /* ---- work.c ---- */
 void work_skip_one(struct cpu *c);
+
+static inline bool real_mode(const struct cpu *c)
+{
+	return !(c->cr0 & CR0_PE);
+}
 
 static __always_inline bool is_canonical(u64 va)
 {

@@ -23,6 +23,7 @@
 
 struct string_run {
 	u64 mask; /* of RCX, RSI, RDI */
+	u64 keep; /* their bits that 16-bit addresses leave alone */
 	u64 source_base, destination_base;
 	u64 linear_mask;
 	s64 step;
@@ -34,9 +35,10 @@ static struct string_run string_run(const struct cpu *c, const struct insn *i)
 	s64 bytes = 1 << i->size;
 
 	return (struct string_run){
-		.mask = i->flags & INSN_ADDR32 ? 0xffffffffull : ~0ull,
-		.destination_base = c->code32 ? c->seg[SEG_ES].base : 0,
-		.linear_mask = c->code32 ? 0xffffffffull : ~0ull,
+		.mask = i->imm,
+		.keep = i->imm == 0xffff ? ~0xffffull : 0,
+		.destination_base = c->legacy ? c->seg[SEG_ES].base : 0,
+		.linear_mask = c->legacy ? 0xffffffffull : ~0ull,
 		.source_base = i->scale != SEG_NONE ? c->seg[i->scale].base : 0,
 		.step = c->flags & FLAG_DF ? -bytes : bytes,
 		.size = i->size,
@@ -55,7 +57,7 @@ static u64 destination(const struct cpu *c, const struct string_run *run)
 
 static void advance(struct cpu *c, const struct string_run *run, enum cpu_reg reg)
 {
-	c->regs[reg] = (c->regs[reg] + (u64)run->step) & run->mask;
+	c->regs[reg] = (c->regs[reg] & run->keep) | ((c->regs[reg] + (u64)run->step) & run->mask);
 }
 
 static void compare(struct cpu *c, u64 a, u64 b, unsigned int size)
@@ -141,7 +143,8 @@ static void repeat(struct cpu *c, const struct insn *i, const struct string_run 
 	while (c->regs[CPU_RCX] & run->mask) {
 		iterate(c, i, run);
 		count_iteration(c, i);
-		c->regs[CPU_RCX] = (c->regs[CPU_RCX] - 1) & run->mask;
+		c->regs[CPU_RCX] = (c->regs[CPU_RCX] & run->keep) |
+				   ((c->regs[CPU_RCX] - 1) & run->mask);
 		if (condition_ends(c, i))
 			return;
 		if (!(c->regs[CPU_RCX] & run->mask))

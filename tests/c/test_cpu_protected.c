@@ -9,8 +9,7 @@
 #define BASED_DS 0x40 /* base DATA_AT */
 #define USER_CODE32_CS 0x4b
 #define BASED_CS 0x50 /* base 0x8000 */
-#define CODE16_CS 0x58
-#define GDT_BYTES 0x60
+#define GDT_BYTES 0x58
 #define LONG_AT 0x11000ull
 #define COMPAT_AT 0x12000ull
 #define RESULT_AT 0x3f000ull
@@ -24,7 +23,6 @@ static struct guest *protected_new(void)
 	guest_set(g, GDT_AT + BASED_DS, 0x00cf93100000ffffull);
 	guest_set(g, GDT_AT + (USER_CODE32_CS & ~3), 0x00cffb000000ffffull);
 	guest_set(g, GDT_AT + BASED_CS, 0x00cf9b008000ffffull);
-	guest_set(g, GDT_AT + CODE16_CS, 0x008f9b000000ffffull);
 	guest_set(g, TSS_AT + 4, RSP0_TOP | (u64)KERNEL_SS << 32);
 	g->start.cr0 = 0x11;
 	g->start.cr3 = 0;
@@ -351,9 +349,6 @@ TEST(no_idt_is_a_shutdown)
 /* ---- what is absent, and where a limit lies ---- */
 
 CODE(legacy_paging, ".code32\n movl %cr0, %eax\n btsl $31, %eax\n movl %eax, %cr0\n hlt\n .code64");
-CODE(real_mode, ".code32\n movl %cr0, %eax\n btrl $0, %eax\n movl %eax, %cr0\n hlt\n .code64");
-CODE(code16, ".code32\n nop\n ljmp $0x58, $0x11000\n .code64");
-CODE(call16, ".code32\n nop\n .byte 0x66, 0xe8, 0, 0\n hlt\n .code64");
 CODE(decimal, ".code32\n nop\n daa\n hlt\n .code64");
 
 static void expect_stop(const u8 *from, const u8 *end, u64 offset)
@@ -371,9 +366,6 @@ static void expect_stop(const u8 *from, const u8 *end, u64 offset)
 TEST(absent_modes_stop)
 {
 	EXPECT_STOP(legacy_paging, 7);
-	EXPECT_STOP(real_mode, 7);
-	EXPECT_STOP(code16, 1);
-	EXPECT_STOP(call16, 1);
 	EXPECT_STOP(decimal, 1);
 }
 
