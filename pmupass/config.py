@@ -116,6 +116,7 @@ class Kvm:
     apicv: bool = True
     rdpmc_intercept: bool = True
     selectors_direct: bool = False
+    force_emulation_prefix: int = 0
     intercepts: tuple[MsrIntercept, ...] = ()
     filter: Filter = field(default_factory=Filter)
 

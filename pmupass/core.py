@@ -131,6 +131,7 @@ class _Config:
             "apicv",
             "rdpmc_intercept",
             "selectors_direct",
+            "force_emulation_prefix",
         ):
             setattr(out, name, int(getattr(kvm, name)))
         out.nr_intercepts = len(kvm.intercepts)

@@ -206,6 +206,7 @@ class Plan:
             apicv=self.settings.flag("kvm.apicv"),
             rdpmc_intercept=interception.rdpmc_intercepted(rows),
             selectors_direct=interception.selectors_direct(rows),
+            force_emulation_prefix=self.settings.integer("kvm.force_emulation_prefix"),
             intercepts=tuple(interception.msr_intercepts(rows)),
             filter=self.filter,
         )

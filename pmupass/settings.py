@@ -94,6 +94,13 @@ SETTINGS: tuple[Setting, ...] = (
     Setting(
         "kvm.max_gp_counters", int, 8, "GP counters KVM offers a guest at most", least=1, most=8
     ),
+    Setting(
+        "kvm.force_emulation_prefix",
+        int,
+        0,
+        "KVM emulates the instruction behind ud2 and the bytes 6b 76 6d (its module parameter)",
+        most=1,
+    ),
     Setting(key="kvm.apicv", kind=bool, default=True, doc="EOI, TPR and APIC reads without exits"),
     Setting(
         "guest.hz", int, 1000, "timer interrupts a second in the guest, 0 for none", most=10000

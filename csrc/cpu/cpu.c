@@ -171,6 +171,17 @@ u64 cpu_rip(const struct cpu *c)
 	return c->rip;
 }
 
+void cpu_set_rip(struct cpu *c, u64 rip)
+{
+	c->rip = rip;
+	c->resume_block = NULL;
+}
+
+u64 cpu_linear_rip(const struct cpu *c)
+{
+	return linear_address(c, c->rip);
+}
+
 u64 cpu_rflags(const struct cpu *c)
 {
 	return get_rflags(c);
@@ -284,7 +295,7 @@ bool cpu_msr_intercepted(const struct cpu_intercept *in, u32 msr, bool write)
 	const u64 *bitmap = write ? in->msr_write : in->msr_read;
 	int bit = msr_bit(msr);
 
-	return bit < 0 || (bitmap[bit / 64] >> (bit & 63) & 1);
+	return in->all_msrs || bit < 0 || (bitmap[bit / 64] >> (bit & 63) & 1);
 }
 
 void cpu_set_intercept(struct cpu *c, const struct cpu_intercept *in)

@@ -35,12 +35,12 @@ struct cpu;
 
 /* Why cpu_run() returned. */
 enum cpu_stop {
-	CPU_STOP_BUDGET,	/* the block budget is used up; nothing else happened */
-	CPU_STOP_EVENT,		/* ops->land() or a callback asked to stop (cpu_request_stop()) */
-	CPU_STOP_WINDOW,	/* a window the caller asked for (want_irq/nmi_window) is open */
-	CPU_STOP_INTERCEPT,	/* cpu->exit describes the instruction; it has not been executed */
-	CPU_STOP_HALT,		/* HLT retired (not intercepted): cpu->halted is set */
-	CPU_STOP_SHUTDOWN,	/* triple fault */
+	CPU_STOP_BUDGET,    /* the block budget is used up; nothing else happened */
+	CPU_STOP_EVENT,	    /* ops->land() or a callback asked to stop (cpu_request_stop()) */
+	CPU_STOP_WINDOW,    /* a window the caller asked for (want_irq/nmi_window) is open */
+	CPU_STOP_INTERCEPT, /* cpu->exit describes the instruction or the exception; not executed */
+	CPU_STOP_HALT,	    /* HLT retired (not intercepted): cpu->halted is set */
+	CPU_STOP_SHUTDOWN,  /* triple fault */
 	CPU_STOP_UNIMPLEMENTED, /* cpu->exit has the bytes; RIP is at the instruction */
 };
 
@@ -55,7 +55,8 @@ enum cpu_insn {
 	CPU_INSN_IN,
 	CPU_INSN_OUT,
 	CPU_INSN_VMCALL,
-	CPU_INSN_WORK, /* an exit that the work profile asks for; see .reason */
+	CPU_INSN_WORK,	    /* an exit that the work profile asks for; see .reason */
+	CPU_INSN_EXCEPTION, /* not an instruction: an exception that is intercepted; see .vector */
 };
 
 struct cpu_exit {
@@ -66,6 +67,8 @@ struct cpu_exit {
 	u32 msr;    /* RDMSR, WRMSR: ECX; RDPMC: ECX */
 	u64 value;  /* WRMSR: EDX:EAX; OUT: the value */
 	u32 reason; /* WORK: exit reason number of the profile */
+	u8 vector;  /* EXCEPTION */
+	s32 error;  /* EXCEPTION: its error code, -1: none */
 	u64 rip;
 	u8 bytes[15]; /* CPU_STOP_UNIMPLEMENTED: as many as could be fetched */
 	u8 nr_bytes;
@@ -78,9 +81,13 @@ struct cpu_exit {
  * LSTAR, CSTAR, SFMASK, FS/GS/KERNEL_GS_BASE, TSC_AUX) are never intercepted.
  * Privilege checks come before the intercept: CPL 3 WRMSR is #GP(0) in the guest, no exit;
  * RDPMC with CPL > 0 and CR4.PCE = 0 likewise. VMCALL is #UD where it is not intercepted.
+ * An intercepted exception stops with RIP where it would be pushed; faults that come up while an event
+ * is delivered are not intercepted.
  */
 struct cpu_intercept {
 	bool cpuid, hlt, rdpmc, io, vmcall, work;
+	bool all_msrs;	/* whatever the bitmaps say */
+	u32 exceptions; /* by vector */
 	u64 msr_read[3 * 128];
 	u64 msr_write[3 * 128];
 };
@@ -238,9 +245,28 @@ void cpu_skip_insn(struct cpu *c);
 u64 cpu_reg(const struct cpu *c, enum cpu_reg reg);
 void cpu_set_reg(struct cpu *c, enum cpu_reg reg, u64 value);
 u64 cpu_rip(const struct cpu *c);
+void cpu_set_rip(struct cpu *c, u64 rip);
+/* RIP with the base of CS. */
+u64 cpu_linear_rip(const struct cpu *c);
 u64 cpu_rflags(const struct cpu *c);
 unsigned int cpu_cpl(const struct cpu *c);
 void cpu_set_intercept(struct cpu *c, const struct cpu_intercept *in);
+
+/* ---- an instruction that the host executes for the guest ---- */
+enum cpu_emulated {
+	CPU_EMULATED_DONE,  /* registers, memory and RIP are as after it; counted as skipped */
+	CPU_EMULATED_FAULT, /* cpu_exit_info() has vector and error code; CR2 is set */
+	CPU_EMULATED_HOST,  /* cpu_exit_info() says what the host has to do itself */
+	CPU_EMULATED_UNIMPLEMENTED /* the guest CPU does not have it; the next cpu_run() says so */
+};
+/*
+ * Between runs: do the instruction at RIP as an emulator in the host does. Nothing retires, no cycle
+ * passes, nothing is counted but in cpu_skipped(), and the branch predictor learns nothing; lines that
+ * it touches become warm. Other results than DONE leave RIP at the instruction. @branch: it is one.
+ * CPUID, HLT, RDPMC, IN and OUT, VMCALL and MSRs that the CPU does not hold itself are left to the
+ * host, to be finished with cpu_skip_insn(). `work` is the NOP that it is on silicon.
+ */
+enum cpu_emulated cpu_emulate_insn(struct cpu *c, bool *branch);
 
 /* ---- events into the guest ---- */
 bool cpu_can_take_irq(const struct cpu *c); /* IF set, no shadow */

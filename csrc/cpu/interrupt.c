@@ -207,6 +207,25 @@ void deliver_event(struct cpu *c, const struct event *event)
 	c->escape = outer;
 }
 
+static bool exception_intercepted(const struct cpu *c, unsigned int vector)
+{
+	return c->intercept && c->intercept->exceptions & BIT_ULL(vector);
+}
+
+bool raise_exception(struct cpu *c, const struct event *event)
+{
+	if (!exception_intercepted(c, event->vector)) {
+		deliver_event(c, event);
+		return true;
+	}
+	c->exit = (struct cpu_exit){.insn = CPU_INSN_EXCEPTION,
+				    .vector = event->vector,
+				    .error = event->error,
+				    .rip = c->rip};
+	c->stop = CPU_STOP_INTERCEPT;
+	return false;
+}
+
 /* ---- instructions ---- */
 
 /* INT n and INT3: the vector is the immediate. */

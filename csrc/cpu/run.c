@@ -281,13 +281,11 @@ static const struct insn *copy_to_scratch(struct cpu *c, const struct insn *i,
 	return c->scratch;
 }
 
-/* One instruction by itself: a sensitive one, or any other close to a limit or to a device. */
-static void run_alone(struct cpu *c, struct block *b, u32 index)
+const struct insn *execute_alone(struct cpu *c, struct block *b, u32 index)
 {
 	const struct insn *i = b->insns + index;
 	const struct insn *main = i->instructions ? i : i + 1;
 
-	c->budget--;
 	c->fuel = 1;
 	c->block = b;
 	c->alone = true;
@@ -298,6 +296,16 @@ static void run_alone(struct cpu *c, struct block *b, u32 index)
 	i->fn(c, i);
 	c->alone = false;
 	c->fuel = 0;
+	return main;
+}
+
+/* One instruction by itself: a sensitive one, or any other close to a limit or to a device. */
+static void run_alone(struct cpu *c, struct block *b, u32 index)
+{
+	const struct insn *main;
+
+	c->budget--;
+	main = execute_alone(c, b, index);
 	if (c->outcome == OUTCOME_STOPPED)
 		return;
 	c->shadow = c->next_shadow;
@@ -396,7 +404,6 @@ static enum cpu_stop run_until_stop(struct cpu *c)
 
 enum cpu_stop cpu_run(struct cpu *c, u64 *budget)
 {
-	struct event event;
 	jmp_buf frame;
 
 	c->budget = *budget;
@@ -407,10 +414,11 @@ enum cpu_stop cpu_run(struct cpu *c, u64 *budget)
 	case ESCAPE_FAULT:
 		leave_block(c);
 		commit(c);
-		event = (struct event){
-			.vector = c->fault.vector, .error = c->fault.error, .fault = true};
-		deliver_event(c, &event);
-		break;
+		if (raise_exception(c, &(struct event){.vector = c->fault.vector,
+						       .error = c->fault.error,
+						       .fault = true}))
+			break;
+		goto out;
 	case ESCAPE_ALONE:
 		leave_block(c);
 		resume_alone(c);
@@ -421,6 +429,7 @@ enum cpu_stop cpu_run(struct cpu *c, u64 *budget)
 		break;
 	}
 	c->stop = run_until_stop(c);
+out:
 	*budget = c->budget;
 	c->escape = NULL;
 	return c->stop;

@@ -345,6 +345,8 @@ _Noreturn void raise_page_fault(struct cpu *c, const struct insn *i, u64 va, u32
 _Noreturn void stop_unimplemented(struct cpu *c, const struct insn *i);
 /* Leave the stretch after the current block. */
 void end_stretch(struct cpu *c);
+/* One instruction of @b by itself; c->outcome says what became of it. Counts nothing static. */
+const struct insn *execute_alone(struct cpu *c, struct block *b, u32 index);
 /* Some limit of the current privilege is used up. */
 bool cpu_limit_reached(const struct cpu *c);
 
@@ -361,6 +363,8 @@ void load_code_segment(struct cpu *c, const struct cpu_segment *cs, u64 rip);
 void enter_gate(struct cpu *c, const struct insn *i, const struct event *event, u64 return_rip);
 /* As enter_gate(), with double faults and shutdown. For the boundary between instructions. */
 void deliver_event(struct cpu *c, const struct event *event);
+/* Deliver an exception. False if it is intercepted: c->stop and c->exit say so. */
+bool raise_exception(struct cpu *c, const struct event *event);
 /* Privilege that the gate's code segment runs at. */
 unsigned int gate_cpl(struct cpu *c, const struct insn *i, u16 selector, u32 ext);
 /* The cost of a delivery falls on the new privilege, whose limits may not be known yet. */

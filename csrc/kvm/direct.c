@@ -3,7 +3,8 @@
  * direct.c - what the guest reaches without an exit, and what exits.
  *
  * Interface
- *  - kvm_setup_intercepts(): the table that Python computed, as MSR bitmaps and controls.
+ *  - kvm_setup_intercepts(): the table that Python computed, as MSR bitmaps and controls; and the
+ *    exceptions that vmx_update_exception_bitmap() asks for with EPT and no debugger on the host.
  *  - kvm_cpu_ops: direct accesses; the guest has the physical PMU under its hands here.
  *
  * Not modelled: APIC access exits of an xAPIC guest without APICv (each write exits once done).
@@ -25,6 +26,8 @@ void kvm_setup_intercepts(struct kvm_vcpu *vcpu)
 		.io = true,
 		.vmcall = true,
 		.work = true,
+		.exceptions = BIT_ULL(UD_VECTOR) | BIT_ULL(MC_VECTOR) | BIT_ULL(DB_VECTOR) |
+			      BIT_ULL(AC_VECTOR),
 		.rdpmc = kvm->rdpmc_intercept,
 	};
 	for (u32 msr = 0; msr < 0x2000; msr++)
@@ -144,6 +147,7 @@ static void trap_after(struct kvm_vcpu *vcpu, enum exit_reason reason)
 	cpu_request_stop(vcpu->pcpu->cpu);
 }
 
+/* The emulator's accesses come here too, with the guest stopped: they exit no more. */
 static u64 kvm_mmio_read(void *ctx, u64 pa, unsigned int size)
 {
 	struct kvm_vcpu *vcpu = ctx;
@@ -151,7 +155,8 @@ static u64 kvm_mmio_read(void *ctx, u64 pa, unsigned int size)
 	(void)size;
 	if (lapic_owns_page(&vcpu->lapic, pa))
 		return lapic_mmio_read(&vcpu->lapic, (u32)(pa & 0xfff));
-	trap_after(vcpu, EXIT_EPT_MISCONFIG);
+	if (vcpu->in_guest)
+		trap_after(vcpu, EXIT_EPT_MISCONFIG);
 	return ~0ull;
 }
 
@@ -162,10 +167,13 @@ static void kvm_mmio_write(void *ctx, u64 pa, unsigned int size, u64 value)
 
 	(void)size;
 	if (!lapic_owns_page(&vcpu->lapic, pa)) {
-		trap_after(vcpu, EXIT_EPT_MISCONFIG);
+		if (vcpu->in_guest)
+			trap_after(vcpu, EXIT_EPT_MISCONFIG);
 		return;
 	}
 	lapic_mmio_write(&vcpu->lapic, (u32)(pa & 0xfff), (u32)value);
+	if (!vcpu->in_guest)
+		return;
 	/* Virtual-interrupt delivery does these two by itself. */
 	if (!vcpu->config->kvm.apicv || (reg != APIC_EOI && reg != APIC_TASKPRI))
 		trap_after(vcpu, EXIT_APIC_WRITE);

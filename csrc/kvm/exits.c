@@ -6,13 +6,11 @@
  *  - kvm_handle_exit_fastpath(): inside the inner run loop, with the guest's PMU loaded.
  *  - kvm_handle_exit(): everything else, after put.
  *
- * Not modelled: the instruction emulator (instructions with memory-mapped I/O complete in hardware and
- * exit afterwards), exits of a guest's page faults.
+ * Not modelled: the emulation of instructions with memory-mapped I/O (they complete in hardware and exit
+ * afterwards), exits of a guest's page faults.
  */
 #include "kvm/vcpu.h"
 
-#define GP_VECTOR 13
-#define UD_VECTOR 6
 #define KVM_ENOSYS 1000
 
 static void set_edx_eax(struct kvm_vcpu *vcpu, u64 value)
@@ -37,7 +35,7 @@ void kvm_skip_emulated_instruction(struct kvm_vcpu *vcpu)
 static void complete_or_fault(struct kvm_vcpu *vcpu, int fault)
 {
 	if (fault)
-		vcpu->exception = GP_VECTOR;
+		kvm_queue_exception(vcpu, GP_VECTOR, 0);
 	else
 		kvm_skip_emulated_instruction(vcpu);
 }
@@ -52,6 +50,7 @@ enum exit_reason kvm_exit_reason_of(const struct cpu_exit *exit)
 	case CPU_INSN_HLT: return EXIT_HLT;
 	case CPU_INSN_VMCALL: return EXIT_VMCALL;
 	case CPU_INSN_WORK: return (enum exit_reason)exit->reason;
+	case CPU_INSN_EXCEPTION: return EXIT_EXCEPTION_NMI;
 	default: return EXIT_IO_INSTRUCTION;
 	}
 }
@@ -167,7 +166,7 @@ static void emulate_work(struct kvm_vcpu *vcpu, enum exit_reason reason)
 	account_leave(vcpu_books(vcpu));
 }
 
-static void emulate_instruction(struct kvm_vcpu *vcpu)
+void kvm_emulate_exit(struct kvm_vcpu *vcpu)
 {
 	const struct cpu_exit exit = *cpu_exit_info(vcpu->pcpu->cpu);
 
@@ -178,6 +177,7 @@ static void emulate_instruction(struct kvm_vcpu *vcpu)
 	case CPU_INSN_RDPMC: emulate_rdpmc(vcpu, exit.msr); break;
 	case CPU_INSN_VMCALL: emulate_hypercall(vcpu); break;
 	case CPU_INSN_WORK: emulate_work(vcpu, vcpu->exit_reason); break;
+	case CPU_INSN_EXCEPTION: kvm_handle_exception_nmi(vcpu); break;
 	case CPU_INSN_HLT:
 		account_enter(vcpu_books(vcpu), COST_EMULATE_HALT);
 		kvm_skip_emulated_instruction(vcpu);
@@ -204,7 +204,7 @@ enum pp_stop kvm_handle_exit(struct kvm_vcpu *vcpu)
 	if (!vcpu->intercept_exit)
 		handle_event_exit(vcpu);
 	else if (!vcpu->fastpath_done)
-		emulate_instruction(vcpu);
+		kvm_emulate_exit(vcpu);
 	account_leave(vcpu_books(vcpu));
 	return PP_STOP_BUDGET;
 }

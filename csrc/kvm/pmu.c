@@ -6,7 +6,7 @@
  *  - kvm_pmu_set_msr()/get_msr()/rdpmc(): guest accesses that were intercepted; -1 is #GP.
  *  - kvm_pmu_handle_event(): KVM_REQ_PMU, before the next VM-entry.
  *  - kvm_pmu_deliver_pmi(): KVM_REQ_PMI.
- *  - kvm_pmu_instruction_retired(): the credit of an emulated instruction.
+ *  - kvm_pmu_instruction_retired(), kvm_pmu_branch_retired(): the credit of an emulated instruction.
  *
  * Departure: the credit looks at the registers as they are after the emulated instruction; KVM looks
  * at bitmaps made before it (docs/model.md).
@@ -158,12 +158,15 @@ void kvm_pmu_deliver_pmi(struct kvm_vcpu *vcpu)
 	account_leave(vcpu_books(vcpu));
 }
 
+#define INSTRUCTIONS_RETIRED 0x00c0
+#define BRANCHES_RETIRED 0x00c4
+
 /* Event select and umask alone decide; the CPL only matters if OS and USR differ. */
-static bool counts_instructions(const struct kvm_pmc *pmc)
+static bool counts(const struct kvm_pmc *pmc, u64 event)
 {
 	u64 what = ARCH_PERFMON_EVENTSEL_EVENT | ARCH_PERFMON_EVENTSEL_UMASK;
 
-	return (pmc->eventsel & what) == 0x00c0;
+	return (pmc->eventsel & what) == event;
 }
 
 static bool cpl_is_counted(const struct kvm_pmc *pmc, unsigned int cpl)
@@ -173,7 +176,7 @@ static bool cpl_is_counted(const struct kvm_pmc *pmc, unsigned int cpl)
 	return eventsel & (cpl == 0 ? ARCH_PERFMON_EVENTSEL_OS : ARCH_PERFMON_EVENTSEL_USR);
 }
 
-u64 kvm_pmu_instruction_retired(struct kvm_vcpu *vcpu)
+static u64 trigger_event(struct kvm_vcpu *vcpu, u64 event)
 {
 	struct kvm_pmu *pmu = &vcpu->pmu;
 	u64 credited = 0;
@@ -185,15 +188,26 @@ u64 kvm_pmu_instruction_retired(struct kvm_vcpu *vcpu)
 	for_each_set_bit(idx, pmu->all_valid_pmc_idx) {
 		struct kvm_pmc *pmc = &pmu->pmc[idx];
 
-		if (!counts_instructions(pmc) || !pmc_is_globally_enabled(pmc) ||
+		if (!counts(pmc, event) || !pmc_is_globally_enabled(pmc) ||
 		    !pmc_is_locally_enabled(pmc) || !pmc_is_event_allowed(pmc) ||
 		    !cpl_is_counted(pmc, cpu_cpl(vcpu->pcpu->cpu)))
 			continue;
 		pmu->backend->credit(pmc);
-		account_stat(vcpu_books(vcpu), STAT_CREDITED_INSTRUCTIONS);
+		if (event == INSTRUCTIONS_RETIRED)
+			account_stat(vcpu_books(vcpu), STAT_CREDITED_INSTRUCTIONS);
 		credited |= BIT_ULL(idx);
 	}
 	return credited;
+}
+
+u64 kvm_pmu_instruction_retired(struct kvm_vcpu *vcpu)
+{
+	return trigger_event(vcpu, INSTRUCTIONS_RETIRED);
+}
+
+u64 kvm_pmu_branch_retired(struct kvm_vcpu *vcpu)
+{
+	return trigger_event(vcpu, BRANCHES_RETIRED);
 }
 
 bool kvm_pmu_is_fastpath_emulation_allowed(struct kvm_vcpu *vcpu)
@@ -209,7 +223,7 @@ bool kvm_pmu_is_fastpath_emulation_allowed(struct kvm_vcpu *vcpu)
 	for_each_set_bit(idx, pmu->all_valid_pmc_idx) {
 		struct kvm_pmc *pmc = &pmu->pmc[idx];
 
-		if (counts_instructions(pmc) && pmc_is_locally_enabled(pmc) &&
+		if (counts(pmc, INSTRUCTIONS_RETIRED) && pmc_is_locally_enabled(pmc) &&
 		    pmc_is_globally_enabled(pmc))
 			return false;
 	}

@@ -106,8 +106,9 @@ int kvm_pmu_set_msr(struct kvm_vcpu *vcpu, u32 msr, u64 value);
 int kvm_pmu_rdpmc(struct kvm_vcpu *vcpu, u32 ecx, u64 *value);
 void kvm_pmu_handle_event(struct kvm_vcpu *vcpu);
 void kvm_pmu_deliver_pmi(struct kvm_vcpu *vcpu);
-/* An instruction was completed by KVM: credit the counters that count it; returns them. */
+/* An instruction, a branch, was completed by KVM: credit the counters that count it; returns them. */
 u64 kvm_pmu_instruction_retired(struct kvm_vcpu *vcpu);
+u64 kvm_pmu_branch_retired(struct kvm_vcpu *vcpu);
 bool kvm_pmu_is_fastpath_emulation_allowed(struct kvm_vcpu *vcpu);
 void kvm_pmu_explain(struct kvm_vcpu *vcpu);
 u64 kvm_pmu_visible(void *vcpu, unsigned int idx);

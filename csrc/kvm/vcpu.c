@@ -60,7 +60,7 @@ int kvm_vcpu_init(struct kvm_vcpu *vcpu, struct pcpu *pcpu, struct perf_cpu *per
 	vcpu->ports = ports;
 	vcpu->config = config;
 	vcpu->trap_exit = -1;
-	vcpu->exception = -1;
+	vcpu->exception.vector = -1;
 	vcpu->pmi_vector = -1;
 	vcpu->exit_reason = NR_EXIT_REASONS;
 	vcpu->exit_access = ACCESS_NONE;
@@ -129,11 +129,21 @@ static void inject_irq(struct kvm_vcpu *vcpu)
 	truth_pmi_delivered(&vcpu->pcpu->truth);
 }
 
+static void inject_exception(struct kvm_vcpu *vcpu)
+{
+	const struct kvm_queued_exception exception = vcpu->exception;
+
+	vcpu->exception.vector = -1;
+	if (exception.vector >= 0)
+		cpu_inject(vcpu->pcpu->cpu, CPU_EVENT_EXCEPTION, (unsigned int)exception.vector,
+			   exception.error);
+}
+
 /* One VM-entry. Events are delivered in non-root mode, once the guest's GLOBAL_CTRL is in force. */
 static void vm_entry(struct kvm_vcpu *vcpu)
 {
 	/* One event an entry: an exception goes before an NMI. */
-	bool nmi = vcpu->lapic.nmi_pending && vcpu->exception < 0 &&
+	bool nmi = vcpu->lapic.nmi_pending && vcpu->exception.vector < 0 &&
 		   cpu_can_take_nmi(vcpu->pcpu->cpu);
 
 	if (nmi)
@@ -148,9 +158,7 @@ static void vm_entry(struct kvm_vcpu *vcpu)
 	pcpu_trace(vcpu->pcpu, TRACE_KVM_ENTRY, 0, cpu_rip(vcpu->pcpu->cpu), 0, 0);
 	cpu_horizon_changed(vcpu->pcpu->cpu);
 	vcpu->in_guest = true;
-	if (vcpu->exception >= 0)
-		cpu_inject(vcpu->pcpu->cpu, CPU_EVENT_EXCEPTION, (unsigned int)vcpu->exception, 0);
-	vcpu->exception = -1;
+	inject_exception(vcpu);
 	if (nmi)
 		inject_nmi(vcpu);
 }

@@ -6,7 +6,7 @@
  * the vPMU is concerned. Names are the kernel's where the thing is.
  *
  *	vcpu.c		the loop: requests, injection, entry, exit
- *	exits.c		exit handlers
+ *	exits.c		exit handlers	exception.c	those of exceptions, the emulator
  *	msr.c		MSR and RDPMC dispatch
  *	direct.c	what the guest reaches without an exit
  *	pmu.c		vPMU, both designs	pmu_intel.c	its registers
@@ -33,11 +33,22 @@ enum exit_reason {
 	NR_EXIT_REASONS,
 };
 
+#define DB_VECTOR 1
+#define UD_VECTOR 6
+#define GP_VECTOR 13
+#define AC_VECTOR 17
+#define MC_VECTOR 18
+
 #define KVM_REQ_PMU BIT_ULL(0)
 #define KVM_REQ_PMI BIT_ULL(1)
 
 /* The vector of the mediated PMI. */
 #define PERF_GUEST_MEDIATED_PMI_VECTOR 0xf5
+
+struct kvm_queued_exception {
+	int vector; /* -1: none */
+	int error;  /* -1: no error code */
+};
 
 struct kvm_vcpu {
 	/* Belongs to the machine */
@@ -55,13 +66,13 @@ struct kvm_vcpu {
 	u64 requests;
 	bool in_guest; /* between VM-entry and VM-exit */
 	bool halted;
-	bool intercept_exit;	      /* cpu_exit_info() tells what the exit is about */
-	bool fastpath_done;	      /* the exit's instruction was completed in the fastpath */
-	int trap_exit;		      /* reason of an exit due after the instruction, -1: none */
-	int exception;		      /* vector to inject at the next entry, -1: none */
-	enum lapic_delivery host_pmi; /* the host took a PMI and has not served it */
-	bool pmi_is_nmi;	      /* the pending NMI is a PMI */
-	int pmi_vector;		      /* vector a PMI was posted with, -1: none */
+	bool intercept_exit; /* cpu_exit_info() tells what the exit is about */
+	bool fastpath_done;  /* the exit's instruction was completed in the fastpath */
+	int trap_exit;	     /* reason of an exit due after the instruction, -1: none */
+	struct kvm_queued_exception exception; /* to inject at the next entry */
+	enum lapic_delivery host_pmi;	       /* the host took a PMI and has not served it */
+	bool pmi_is_nmi;		       /* the pending NMI is a PMI */
+	int pmi_vector;			       /* vector a PMI was posted with, -1: none */
 	struct cpu_intercept intercept;
 
 	/* Books */
@@ -94,6 +105,12 @@ enum pp_stop kvm_handle_exit(struct kvm_vcpu *vcpu);
 bool kvm_handle_exit_fastpath(struct kvm_vcpu *vcpu);
 enum exit_reason kvm_exit_reason_of(const struct cpu_exit *exit);
 void kvm_skip_emulated_instruction(struct kvm_vcpu *vcpu);
+/* Do the instruction that cpu_exit_info() describes. */
+void kvm_emulate_exit(struct kvm_vcpu *vcpu);
+
+/* exception.c */
+void kvm_queue_exception(struct kvm_vcpu *vcpu, unsigned int vector, int error);
+void kvm_handle_exception_nmi(struct kvm_vcpu *vcpu);
 
 /* msr.c: 0, or -1 for #GP */
 int kvm_get_msr(struct kvm_vcpu *vcpu, u32 msr, u64 *value);
