@@ -20,9 +20,16 @@ if TYPE_CHECKING:
 
 SETTINGS = ("guest.memory_mb=512",)
 
-# What an image may say that it found otherwise than on silicon, by mode. Each is explained in
-# docs/guest-machine.md. An image that says nothing of the kind is not listed.
-DIFFERS: dict[tuple[str, str], set[str]] = {}
+# What an image finds otherwise than on silicon, by mode: what it must then say, and no other does.
+# docs/guest-machine.md explains each.
+DIFFERS = {
+    ("pmu_overflow", "emulated"): {"period-of-one"},
+    ("pmu_registers", "emulated"): {"fixed-counter-truncates"},
+    ("pmu_threshold", "emulated"): {"credit-ignores-threshold"},
+    ("pmu_threshold", "mediated"): {"credit-ignores-threshold"},
+}
+# What is a silent error of the arrangement by that, by cause.
+SILENT = {"credit-ignores-threshold": "uncredited"}
 
 
 def image_names(root: Path) -> list[str]:
@@ -39,18 +46,9 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         metafunc.parametrize("name", image_names(metafunc.config.rootpath))
 
 
-@pytest.mark.parametrize("cpu", asm.CPUS)
+@pytest.mark.parametrize("cpu", asm.CPUS + asm.MORE_CPUS)
 @pytest.mark.parametrize("mode", asm.MODES)
 def test_an_image_passes(image_build: Path, name: str, mode: str, cpu: str) -> None:
-    check(image_build, name, mode, cpu)
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("cpu", asm.MORE_CPUS)
-@pytest.mark.parametrize("mode", asm.MODES)
-def test_an_image_passes_on_the_other_cpus(
-    image_build: Path, name: str, mode: str, cpu: str
-) -> None:
     check(image_build, name, mode, cpu)
 
 
@@ -66,7 +64,10 @@ def check(folder: Path, name: str, mode: str, cpu: str) -> None:
     check_report(serial)
     found = set(re.findall(r"^# differs: (\S+)$", serial, re.MULTILINE))
     assert found == DIFFERS.get((name, mode), set()), said
-    assert ran.machine.silent_errors() == [], said
+    errors = ran.machine.silent_errors()
+    assert {e.cause for e in errors} == {SILENT[d] for d in found & SILENT.keys()}, (
+        f"{errors}{said}"
+    )
 
 
 def check_report(serial: str) -> None:
@@ -81,9 +82,8 @@ def check_report(serial: str) -> None:
 def test_the_list_of_the_machine_is_complete(root: Path) -> None:
     """Every row names its images, every image that is built stands in a row, none is missing."""
     text = (root / "docs" / "guest-machine.md").read_text(encoding="utf-8")
-    rows = re.findall(r"^\| ([^|]+) \| ([^|]+) \| ([^|]+) \|$", text, re.MULTILINE)
-    rows = [row for row in rows if row[0] != "what" and not row[0].startswith("-")]
-    assert len(rows) == len(re.findall(r"^\| (?!what|-)", text, re.MULTILINE))
+    text, differences = text.split("## What differs from silicon")
+    rows = table(text)
     built = image_names(root)
     listed: set[str] = set()
     for what, _, images in rows:
@@ -95,3 +95,18 @@ def test_the_list_of_the_machine_is_complete(root: Path) -> None:
     sources = {path.stem for path in (root / "tests" / "images").glob("*.c")}
     runtime = {"apic", "paging", "pmu", "report", "runtime", "trap"}
     assert sources - runtime == set(built)
+    told = {name: set(where.split(", ")) for name, where, _ in table(differences)}
+    found: dict[str, set[str]] = {}
+    for (_, mode), names in DIFFERS.items():
+        for name in names:
+            found.setdefault(name, set()).add(mode)
+    assert told == found
+
+
+def table(text: str) -> list[tuple[str, str, str]]:
+    """Return the rows of the tables of three columns, without heads."""
+    lines = [line for line in text.splitlines() if line.startswith("| ")]
+    rows = [re.fullmatch(r"\| ([^|]+) \| ([^|]+) \| ([^|]+) \|", line) for line in lines]
+    assert all(rows), lines
+    cells = [(row[1], row[2], row[3]) for row in rows if row]
+    return [row for row in cells if row[0] not in ("what", "name")]
