@@ -3,11 +3,12 @@
  * control_register.c - CR0..CR8, debug registers, the machine status word, GDTR and IDTR.
  *
  * Not modelled
- *  - paging outside long mode (setting PG with EFER.LME clear stops as unimplemented).
  *  - CR4 features that are absent (#GP on setting them): PCID, SMAP, PKE, LA57, UMIP, VMXE, OSXSAVE, CET.
  *  - debug registers are plain registers; enabling a breakpoint stops as unimplemented.
  *  - CR0.TS, EM, MP, CD, NW, AM, NE are kept and have no effect.
  */
+#include <string.h>
+
 #include "cpu/block.h"
 #include "cpu/flags.h"
 #include "cpu/handlers.h"
@@ -18,7 +19,10 @@
 /* VME PVI TSD DE PSE PAE MCE PGE PCE OSFXSR OSXMMEXCPT, FSGSBASE, SMEP */
 #define CR4_WRITABLE (GENMASK_ULL(10, 0) | CR4_FSGSBASE | CR4_SMEP)
 #define CR4_DE BIT_ULL(3)
-#define CR4_FLUSHES (BIT_ULL(4) | CR4_PAE | BIT_ULL(7) | CR4_SMEP)
+#define CR4_FLUSHES (CR4_PSE | CR4_PAE | CR4_PGE | CR4_SMEP)
+/* In PAE paging a change of them loads the PDPTEs, as MOV to CR3 does. */
+#define CR0_LOADS_PDPTES (CR0_PG | CR0_CD | CR0_NW)
+#define CR4_LOADS_PDPTES CR4_FLUSHES
 #define CR3_RESERVED GENMASK_ULL(63, 52)
 
 #define DR7_BREAKPOINTS 0xffull
@@ -32,17 +36,37 @@ static void require_cpl0(struct cpu *c, const struct insn *i)
 		raise_fault(c, i, VECTOR_GP, 0);
 }
 
-/* CR0.PG decides with EFER.LME whether long mode is active. */
-static void switch_paging(struct cpu *c, const struct insn *i, bool on)
+static void check_paging_switch(struct cpu *c, const struct insn *i, bool on)
 {
-	if (on && !(c->efer & EFER_LME))
-		stop_unimplemented(c, i);
-	if (on && (!(c->cr4 & CR4_PAE) || (c->seg[SEG_CS].attr & ATTR_LONG)))
+	if (on && (c->efer & EFER_LME) &&
+	    (!(c->cr4 & CR4_PAE) || (c->seg[SEG_CS].attr & ATTR_LONG)))
 		raise_fault(c, i, VECTOR_GP, 0);
 	if (!on && !c->legacy)
 		raise_fault(c, i, VECTOR_GP, 0);
-	c->efer = on ? c->efer | EFER_LMA : c->efer & ~EFER_LMA;
+}
+
+/* CR0.PG decides with EFER.LME whether long mode is active. */
+static void switch_paging(struct cpu *c, bool on)
+{
+	if (on && (c->efer & EFER_LME))
+		c->efer |= EFER_LMA;
+	else
+		c->efer &= ~EFER_LMA;
 	update_code_mode(c);
+}
+
+static bool pae_paging(const struct cpu *c, u64 cr0, u64 cr4)
+{
+	return (cr0 & CR0_PG) && (cr4 & CR4_PAE) && !(c->efer & EFER_LME);
+}
+
+static void load_pdptes(struct cpu *c, const struct insn *i, u64 cr3)
+{
+	u64 pdpte[4];
+
+	if (!read_pdptes(c, cr3, pdpte))
+		raise_fault(c, i, VECTOR_GP, 0);
+	memcpy(c->pdpte, pdpte, sizeof(pdpte));
 }
 
 static u64 operand_value(const struct cpu *c, const struct insn *i)
@@ -57,10 +81,14 @@ static void write_cr0(struct cpu *c, const struct insn *i, u64 v)
 	if (v >> 32 || ((v & CR0_PG) && !(v & CR0_PE)) || ((v & CR0_NW) && !(v & CR0_CD)))
 		raise_fault(c, i, VECTOR_GP, 0);
 	if ((v ^ c->cr0) & CR0_PG)
-		switch_paging(c, i, v & CR0_PG);
+		check_paging_switch(c, i, v & CR0_PG);
 	v = (v & CR0_WRITABLE) | CR0_ET;
 	changed = v ^ c->cr0;
+	if ((changed & CR0_LOADS_PDPTES) && pae_paging(c, v, c->cr4))
+		load_pdptes(c, i, c->cr3);
 	c->cr0 = v;
+	if (changed & CR0_PG)
+		switch_paging(c, v & CR0_PG);
 	if (changed & (CR0_WP | CR0_PG))
 		tlb_flush(c);
 }
@@ -71,6 +99,8 @@ static void write_cr4(struct cpu *c, const struct insn *i, u64 v)
 
 	if ((v & ~CR4_WRITABLE) || (!(v & CR4_PAE) && (c->efer & EFER_LMA)))
 		raise_fault(c, i, VECTOR_GP, 0);
+	if ((changed & CR4_LOADS_PDPTES) && pae_paging(c, c->cr0, v))
+		load_pdptes(c, i, c->cr3);
 	c->cr4 = v;
 	if (changed & CR4_FLUSHES)
 		tlb_flush(c);
@@ -87,6 +117,8 @@ void op_mov_to_cr(struct cpu *c, const struct insn *i)
 	case 3:
 		if (v & CR3_RESERVED)
 			raise_fault(c, i, VECTOR_GP, 0);
+		if (pae_paging(c, c->cr0, c->cr4))
+			load_pdptes(c, i, v);
 		c->cr3 = v;
 		tlb_flush(c);
 		break;

@@ -65,14 +65,17 @@ void set_cpl(struct cpu *c, unsigned int cpl)
 	c->resume_block = NULL;
 }
 
-/* Real, protected or long mode, CPL 0 or 3; paging only in long mode. */
-static bool is_known_mode(const struct cpu *c)
+/* Real, protected or long mode, CPL 0 or 3; the bits that say which agree. */
+static bool is_known_mode(struct cpu *c)
 {
+	bool paging = c->cr0 & CR0_PG;
 	bool active = c->efer & EFER_LMA;
 
-	if (active != !!(c->cr0 & CR0_PG) || (active && !(c->efer & EFER_LME)))
+	if (active != (paging && (c->efer & EFER_LME)) || (paging && real_mode(c)))
 		return false;
-	if (active && real_mode(c))
+	if (active && !(c->cr4 & CR4_PAE))
+		return false;
+	if (paging && !active && (c->cr4 & CR4_PAE) && !read_pdptes(c, c->cr3, c->pdpte))
 		return false;
 	return !(c->flags & FLAG_VM) && (c->cpl == 0 || c->cpl == 3);
 }

@@ -36,6 +36,12 @@ static unsigned int split(struct cpu *c, const struct insn *i, u64 va, unsigned 
 {
 	unsigned int first = LINE_BYTES - (va & (LINE_BYTES - 1));
 
+	bool two_pages = (va & ~PAGE_MASK) + bytes > PAGE_BYTES;
+	u64 second = c->legacy ? (u32)(va + first) : va + first;
+
+	/* That it leaves the canonical addresses comes before what is mapped there. */
+	if (two_pages && !is_canonical(second))
+		raise_noncanonical(c, i, access);
 	piece[0].pa = translate(c, i, va, access, user);
 	if (bytes <= first) {
 		piece[0].bytes = bytes;
@@ -43,10 +49,7 @@ static unsigned int split(struct cpu *c, const struct insn *i, u64 va, unsigned 
 	}
 	piece[0].bytes = first;
 	piece[1].bytes = bytes - first;
-	if ((va & ~PAGE_MASK) + bytes > PAGE_BYTES)
-		piece[1].pa = translate(c, i, va + first, access, user);
-	else
-		piece[1].pa = piece[0].pa + first;
+	piece[1].pa = two_pages ? translate(c, i, second, access, user) : piece[0].pa + first;
 	return 2;
 }
 

@@ -28,6 +28,10 @@ u64 translate(struct cpu *c, const struct insn *i, u64 va, enum access access, b
 u64 translate_fetch(struct cpu *c, u64 va);
 /* -1 when not mapped. No accessed bits are set. */
 int translate_probe(const struct cpu *c, u64 va, u64 *pa);
+/* An address that is not canonical: #GP, or #SS in the stack. */
+_Noreturn void raise_noncanonical(struct cpu *c, const struct insn *i, enum access access);
+/* PAE paging's registers as @cr3 would load them; false: a reserved bit is set. */
+bool read_pdptes(const struct cpu *c, u64 cr3, u64 pdpte[4]);
 void tlb_flush(struct cpu *c);
 /* Writes to the physical page go the slow path from now on. */
 void tlb_forbid_writes(struct cpu *c, u64 pa);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * mmu.c - address translation: none while CR0.PG is clear, else four-level page tables; and the
+ * mmu.c - address translation: none while CR0.PG is clear, else the page tables of the mode; and the
  * TLBs in front of them.
  *
  * Interface
@@ -8,13 +8,16 @@
  *    and dirty bits are set when, and only when, the access is allowed.
  *  - tlb_flush() forgets all translations; it costs what was used since the last one.
  *
- * Pages of 4 KB, 2 MB and 1 GB; NX, WP, U/S, SMEP, reserved bits that do not depend on the
- * CPU's physical address width. Walks charge nothing.
+ * Long mode has four levels, PAE paging the lower two of these behind the four PDPTEs, which are
+ * registers, loaded when CR3 and bits of CR0 and CR4 are written; 32-bit paging has two levels of
+ * 4-byte entries. Pages of 4 KB, 2 MB and 1 GB, of 4 KB and 4 MB (CR4.PSE) in 32-bit paging; NX, WP,
+ * U/S, SMEP, reserved bits that do not depend on the CPU's physical address width. Walks charge
+ * nothing.
  *
  * Not modelled
  *  - global pages survive nothing: every flush forgets them too. PCID, SMAP, PKU, 5 levels are
  *    refused when CR4 is written.
- *  - page tables outside RAM: their entries read as not present.
+ *  - page tables outside RAM: their entries read as not present, PDPTEs too.
  *  - the physical address width as a reserved-bit check; MTRRs, PAT and other memory types.
  */
 #include <string.h>
@@ -29,6 +32,12 @@
 #define PTE_LARGE BIT_ULL(7)
 #define PTE_NX BIT_ULL(63)
 #define PTE_ADDRESS GENMASK_ULL(51, 12)
+#define PTE_PAE_RESERVED GENMASK_ULL(62, 52)
+#define PDPTE_RESERVED (GENMASK_ULL(63, 52) | GENMASK_ULL(8, 5) | GENMASK_ULL(2, 1))
+/* A page of 4 MB has its address' bits 39..32 in 20..13. */
+#define PDE32_RESERVED BIT_ULL(21)
+#define PTE32_ADDRESS GENMASK_ULL(31, 12)
+#define CR3_PDPT GENMASK_ULL(31, 5)
 
 #define PF_PRESENT 1u
 #define PF_WRITE 2u
@@ -41,7 +50,7 @@
 struct walk {
 	u64 entry_pa[LEVELS]; /* of the entries used, top level first */
 	u64 entry[LEVELS];
-	unsigned int used;
+	unsigned int used, entry_bytes;
 	u64 pa;
 	u64 allowed; /* PTE_WRITE and PTE_USER where all levels agree; PTE_NX where any says so */
 	bool present, reserved;
@@ -51,6 +60,8 @@ static bool reserved_bits_set(const struct cpu *c, u64 entry, unsigned int level
 {
 	if ((entry & PTE_NX) && !(c->efer & EFER_NXE))
 		return true;
+	if ((entry & PTE_PAE_RESERVED) && !(c->efer & EFER_LMA))
+		return true;
 	if (!(entry & PTE_LARGE) || level == 0)
 		return false;
 	if (level == 3)
@@ -58,31 +69,33 @@ static bool reserved_bits_set(const struct cpu *c, u64 entry, unsigned int level
 	return entry & GENMASK_ULL(11 + 9 * level, 13);
 }
 
-static void walk_tables(const struct cpu *c, u64 va, struct walk *w)
+/* False where there is no present entry; else the walk knows it. */
+static bool walk_entry(const struct cpu *c, u64 pa, struct walk *w, u64 *entry)
 {
-	u64 table = c->cr3 & PTE_ADDRESS;
+	*entry = 0;
+	if (pa >= c->ram.size)
+		return false;
+	memcpy(entry, c->ram.base + pa, w->entry_bytes);
+	if (!(*entry & PTE_PRESENT))
+		return false;
+	w->entry_pa[w->used] = pa;
+	w->entry[w->used++] = *entry;
+	w->allowed = (w->allowed & *entry & (PTE_WRITE | PTE_USER)) |
+		     ((w->allowed | *entry) & PTE_NX);
+	return true;
+}
 
-	w->used = 0;
-	w->allowed = PTE_WRITE | PTE_USER;
-	w->present = false;
-	w->reserved = false;
-	for (unsigned int level = LEVELS; level-- > 0;) {
-		u64 pa = table + (va >> (12 + 9 * level) & 511) * 8;
+static void walk_levels(const struct cpu *c, u64 va, u64 table, unsigned int levels, struct walk *w)
+{
+	for (unsigned int level = levels; level-- > 0;) {
 		u64 entry;
 
-		if (pa >= c->ram.size)
-			return;
-		memcpy(&entry, c->ram.base + pa, sizeof(entry));
-		if (!(entry & PTE_PRESENT))
+		if (!walk_entry(c, table + (va >> (12 + 9 * level) & 511) * 8, w, &entry))
 			return;
 		if (reserved_bits_set(c, entry, level)) {
 			w->reserved = true;
 			return;
 		}
-		w->entry_pa[w->used] = pa;
-		w->entry[w->used++] = entry;
-		w->allowed = (w->allowed & entry & (PTE_WRITE | PTE_USER)) |
-			     ((w->allowed | entry) & PTE_NX);
 		if (level == 0 || (entry & PTE_LARGE)) {
 			u64 offset = (1ull << (12 + 9 * level)) - 1;
 
@@ -92,6 +105,59 @@ static void walk_tables(const struct cpu *c, u64 va, struct walk *w)
 		}
 		table = entry & PTE_ADDRESS;
 	}
+}
+
+static void walk_tables32(const struct cpu *c, u64 va, struct walk *w)
+{
+	u64 entry;
+
+	w->entry_bytes = 4;
+	if (!walk_entry(c, (c->cr3 & PTE32_ADDRESS) + (va >> 22) * 4, w, &entry))
+		return;
+	if ((entry & PTE_LARGE) && (c->cr4 & CR4_PSE)) {
+		w->reserved = entry & PDE32_RESERVED;
+		w->present = !w->reserved;
+		w->pa = (entry & GENMASK_ULL(31, 22)) | (entry >> 13 & 0xff) << 32 |
+			(va & GENMASK_ULL(21, 0));
+		return;
+	}
+	if (!walk_entry(c, (entry & PTE32_ADDRESS) + (va >> 12 & 1023) * 4, w, &entry))
+		return;
+	w->present = true;
+	w->pa = (entry & PTE32_ADDRESS) | (va & ~PAGE_MASK);
+}
+
+static void walk_tables(const struct cpu *c, u64 va, struct walk *w)
+{
+	w->used = 0;
+	w->entry_bytes = 8;
+	w->allowed = PTE_WRITE | PTE_USER;
+	w->present = false;
+	w->reserved = false;
+	if (c->efer & EFER_LMA) {
+		walk_levels(c, va, c->cr3 & PTE_ADDRESS, LEVELS, w);
+	} else if (c->cr4 & CR4_PAE) {
+		u64 pdpte = c->pdpte[va >> 30 & 3];
+
+		if (pdpte & PTE_PRESENT)
+			walk_levels(c, va, pdpte & PTE_ADDRESS, 2, w);
+	} else {
+		walk_tables32(c, va, w);
+	}
+}
+
+bool read_pdptes(const struct cpu *c, u64 cr3, u64 pdpte[4])
+{
+	u64 pa = cr3 & CR3_PDPT;
+
+	memset(pdpte, 0, 4 * sizeof(*pdpte));
+	if (pa < c->ram.size)
+		memcpy(pdpte, c->ram.base + pa, 4 * sizeof(*pdpte));
+	for (unsigned int k = 0; k < 4; k++) {
+		if ((pdpte[k] & PTE_PRESENT) && (pdpte[k] & PDPTE_RESERVED))
+			return false;
+	}
+	return true;
 }
 
 static bool access_allowed(const struct cpu *c, const struct walk *w, enum access access, bool user)
@@ -117,7 +183,7 @@ static void set_accessed_dirty(struct cpu *c, const struct walk *w, bool write)
 		if ((w->entry[k] & set) != set) {
 			u64 entry = w->entry[k] | set;
 
-			memcpy(c->ram.base + w->entry_pa[k], &entry, sizeof(entry));
+			memcpy(c->ram.base + w->entry_pa[k], &entry, w->entry_bytes);
 		}
 	}
 }
@@ -125,6 +191,7 @@ static void set_accessed_dirty(struct cpu *c, const struct walk *w, bool write)
 static u32 page_fault_error(const struct cpu *c, const struct walk *w, enum access access,
 			    bool user)
 {
+	bool nx = (c->efer & EFER_NXE) && (c->cr4 & CR4_PAE);
 	u32 error = user ? PF_USER : 0;
 
 	if (w->present || w->reserved)
@@ -133,20 +200,24 @@ static u32 page_fault_error(const struct cpu *c, const struct walk *w, enum acce
 		error |= PF_RESERVED;
 	if (access == ACCESS_WRITE)
 		error |= PF_WRITE;
-	if (access == ACCESS_FETCH && ((c->efer & EFER_NXE) || (c->cr4 & CR4_SMEP)))
+	if (access == ACCESS_FETCH && (nx || (c->cr4 & CR4_SMEP)))
 		error |= PF_FETCH;
 	return error;
+}
+
+_Noreturn void raise_noncanonical(struct cpu *c, const struct insn *i, enum access access)
+{
+	u8 stack = access == ACCESS_WRITE ? INSN_STACK_WRITE : INSN_STACK_READ;
+
+	raise_fault(c, i, i && (i->flags & stack) ? VECTOR_SS : VECTOR_GP, 0);
 }
 
 static u64 walk_or_fault(struct cpu *c, const struct insn *i, u64 va, enum access access, bool user)
 {
 	struct walk w;
 
-	if (!is_canonical(va)) {
-		u8 stack = access == ACCESS_WRITE ? INSN_STACK_WRITE : INSN_STACK_READ;
-
-		raise_fault(c, i, i && (i->flags & stack) ? VECTOR_SS : VECTOR_GP, 0);
-	}
+	if (!is_canonical(va))
+		raise_noncanonical(c, i, access);
 	if (!(c->cr0 & CR0_PG))
 		return va;
 	walk_tables(c, va, &w);

@@ -54,7 +54,9 @@
 #define CR0_PG BIT_ULL(31)
 
 #define CR4_TSD BIT_ULL(2)
+#define CR4_PSE BIT_ULL(4)
 #define CR4_PAE BIT_ULL(5)
+#define CR4_PGE BIT_ULL(7)
 #define CR4_PCE BIT_ULL(8)
 #define CR4_FSGSBASE BIT_ULL(16)
 #define CR4_SMEP BIT_ULL(20)
@@ -298,6 +300,7 @@ struct cpu {
 	struct cpu_segment seg[NR_SEGS];
 	struct descriptor_table gdt, idt, ldt, tr;
 	u64 cr0, cr2, cr3, cr4, cr8;
+	u64 pdpte[4]; /* of PAE paging */
 	u64 dr[8];
 	u64 efer, star, lstar, cstar, sfmask, kernel_gs_base;
 	u32 tsc_aux;

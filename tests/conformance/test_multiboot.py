@@ -173,7 +173,7 @@ stack_top:
 TOUR_INSTRUCTIONS = 1 + 4 + 1 + 1000 + 3 + 1 + 2000 + 2 + 3 + 1 + 1000 + 3
 
 HALT = HEADER + "\tcli\n\thlt\n"
-LEGACY_PAGING = HEADER + "\tmovl %cr0, %eax\n\tbtsl $31, %eax\n\tmovl %eax, %cr0\n"
+NESTED_FRAME = HEADER + "\tenter $16, $1\n"
 
 
 @functools.cache
@@ -236,7 +236,7 @@ def test_hlt_with_interrupts_off_ends_the_run(mode: str) -> None:
 
 
 @pytest.mark.parametrize("mode", asm.MODES)
-def test_paging_outside_long_mode_stops_with_its_bytes(mode: str) -> None:
-    ran = asm.run_image(image(LEGACY_PAGING), mode=mode, cpu="sapphire-rapids")
+def test_what_is_not_implemented_stops_with_its_bytes(mode: str) -> None:
+    ran = asm.run_image(image(NESTED_FRAME), mode=mode, cpu="sapphire-rapids")
     assert ran.stop is Stop.UNIMPLEMENTED
-    assert ran.machine.guest().bytes[:3] == b"\x0f\x22\xc0"
+    assert ran.machine.guest().bytes[:4] == b"\xc8\x10\x00\x01"

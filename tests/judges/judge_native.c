@@ -418,9 +418,6 @@ static bool in_window(u64 va)
  *
  * Longer than 15 bytes with the operands that an undefined opcode would have: the processor says #GP.
  *
- * Across the end of the canonical half: the processor looks at the whole operand before paging (#GP,
- * #SS), the interpreter at its first page first (#PF). Linux maps no page there.
- *
  * Outside of the windows something of this process may be mapped (its stack, its libraries), where
  * the interpreter's guest has nothing.
  *
@@ -461,9 +458,7 @@ static bool accepted(const struct judge *j)
 		return true;
 	if (g->trap != VECTOR_PF || (h->trap != VECTOR_GP && h->trap != VECTOR_SS))
 		return false;
-	if (g->linear >= KERNEL_HALF)
-		return j->before.gs_base == LARGE_BASE;
-	return g->linear < BIT_ULL(47) && g->linear > BIT_ULL(47) - 16;
+	return g->linear >= KERNEL_HALF && j->before.gs_base == LARGE_BASE;
 }
 
 static bool same_error(const struct host_state *h, const struct host_state *g)
