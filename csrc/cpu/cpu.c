@@ -106,6 +106,7 @@ void cpu_start(struct cpu *c, const struct cpu_start *start)
 	c->idt = (struct descriptor_table){.base = start->idt_base, .limit = start->idt_limit};
 	c->ldt = (struct descriptor_table){0};
 	c->tr = (struct descriptor_table){0};
+	c->sysenter_cs = c->sysenter_esp = c->sysenter_eip = 0;
 	c->star = c->lstar = c->cstar = c->sfmask = c->kernel_gs_base = 0;
 	c->tsc_aux = 0;
 	c->halted = c->shutdown = c->nmi_blocked = false;

@@ -78,7 +78,7 @@ struct cpu_exit {
  * What is intercepted, as a VMCS would say it. A NULL cpu->intercept means nothing is (native).
  * The MSR bitmaps cover 0..0x1fff, 0xc0000000..0xc0001fff and 0xc0010000..0xc0011fff (bit set:
  * intercepted); MSRs outside are always intercepted. MSRs that the CPU itself holds (EFER, STAR,
- * LSTAR, CSTAR, SFMASK, FS/GS/KERNEL_GS_BASE, TSC_AUX) are never intercepted.
+ * LSTAR, CSTAR, SFMASK, SYSENTER_CS/ESP/EIP, FS/GS/KERNEL_GS_BASE, TSC_AUX) are never intercepted.
  * Privilege checks come before the intercept: CPL 3 WRMSR is #GP(0) in the guest, no exit;
  * RDPMC with CPL > 0 and CR4.PCE = 0 likewise. VMCALL is #UD where it is not intercepted.
  * An intercepted exception stops with RIP where it would be pushed; faults that come up while an event

@@ -20,6 +20,7 @@
  *	CALL	1 store; through memory also 1 load
  *	RET, LEAVE, POPF	1 load
  *	far JMP 1 load, far CALL 1 load and 2 stores, far RET 2 loads, IRET 5 loads
+ *	LDS.., BOUND	1 load; ARPL 1 load, 1 store
  *	in legacy code: IRET 3 loads, PUSHA 8 stores, POPA 7 loads
  *	ENTER	1 store (nesting level 0; the probe of the new stack is none)
  *	MOVS	1 load, 1 store; CMPS 2 loads; INS 1 store; OUTS 1 load; each iteration
@@ -103,6 +104,7 @@ void decode_return(struct decoder *d);
 void decode_far_return(struct decoder *d);
 void decode_far_branch(struct decoder *d, insn_fn *fn);
 void decode_interrupt(struct decoder *d);
+void decode_load_far(struct decoder *d, unsigned int segment); /* LSS and its like */
 
 /* The stack's operands have the code's own size without a prefix; REX.W overrides 66. */
 static inline unsigned int decode_stack_size(const struct decoder *d)

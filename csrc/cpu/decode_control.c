@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * decode_control.c - branches: near ones end their block, far ones and INT n stand alone.
+ * decode_control.c - branches: near ones end their block, far ones and INT n stand alone. And the far
+ * pointers that are loaded only.
  */
 #include "cpu/decode.h"
 #include "cpu/handlers.h"
@@ -65,6 +66,18 @@ void decode_far_return(struct decoder *d)
 	d->out->loads = 2;
 	d->out->flags |= INSN_STACK_READ;
 	decode_far_branch(d, op_far_ret);
+}
+
+void decode_load_far(struct decoder *d, unsigned int segment)
+{
+	if (!d->memory) {
+		decode_invalid(d);
+		return;
+	}
+	decode_operands(d, d->operand_size);
+	d->out->op = (u8)segment;
+	d->out->fn = op_load_far;
+	d->out->loads = 1;
 }
 
 void decode_interrupt(struct decoder *d)

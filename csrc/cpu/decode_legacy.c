@@ -3,8 +3,7 @@
  * decode_legacy.c - 16- and 32-bit code: 16-bit addresses, and the one-byte opcodes that mean
  * something else than in 64-bit code or do it to the stack of legacy code.
  *
- * Not implemented (stops as unimplemented when executed): ENTER with a nesting level, BOUND, ARPL,
- * LDS, LES, INTO, decimal adjustment, SALC.
+ * Not implemented (stops as unimplemented when executed): ENTER with a nesting level.
  */
 #include "cpu/decode.h"
 #include "cpu/handlers.h"
@@ -168,6 +167,44 @@ static bool decode_row(struct decoder *d)
 	}
 }
 
+static void decode_decimal(struct decoder *d, enum decimal_op op)
+{
+	d->out->op = (u8)op;
+	d->out->fn = op_decimal;
+	if (op == DECIMAL_AAM)
+		d->cost = d->c->timing.divide;
+	if (op == DECIMAL_AAD)
+		d->cost = d->c->timing.multiply;
+}
+
+static void decode_arpl(struct decoder *d)
+{
+	decode_modrm(d);
+	decode_operands(d, 1);
+	d->out->fn = op_arpl;
+	if (d->memory) {
+		d->out->loads = 1;
+		d->out->stores = 1;
+	}
+}
+
+/* BOUND, LES, LDS. */
+static void decode_memory_only(struct decoder *d)
+{
+	decode_modrm(d);
+	if (!d->memory) {
+		decode_unimplemented(d);
+		return;
+	}
+	if (d->opcode != 0x62) {
+		decode_load_far(d, d->opcode == 0xc4 ? SEG_ES : SEG_DS);
+		return;
+	}
+	decode_operands(d, d->operand_size);
+	d->out->fn = op_bound;
+	d->out->loads = 1;
+}
+
 static bool is_string(u8 op)
 {
 	return decode_one_of(op, 0x6c, 0x6f) || decode_one_of(op, 0xa4, 0xa7) ||
@@ -220,18 +257,24 @@ bool decode_legacy(struct decoder *d)
 		decode_group_ff(d);
 		break;
 	}
-	case 0x27: /* DAA, DAS, AAA, AAS */
-	case 0x2f:
-	case 0x37:
-	case 0x3f:
-	case 0x62: /* BOUND, ARPL */
-	case 0x63:
-	case 0xc4: /* LES, LDS */
-	case 0xc5:
-	case 0xce: /* INTO, AAM, AAD, SALC */
+	case 0x27: decode_decimal(d, DECIMAL_DAA); break;
+	case 0x2f: decode_decimal(d, DECIMAL_DAS); break;
+	case 0x37: decode_decimal(d, DECIMAL_AAA); break;
+	case 0x3f: decode_decimal(d, DECIMAL_AAS); break;
+	case 0x63: decode_arpl(d); break;
+	case 0x62: /* EVEX and VEX, where the operand would be a register */
+	case 0xc4:
+	case 0xc5: decode_memory_only(d); break;
+	case 0xce:
+		decode_alone(d, op_into, d->c->timing.simple);
+		d->out->branches = 1;
+		break;
 	case 0xd4:
 	case 0xd5:
-	case 0xd6: decode_unimplemented(d); break;
+		d->out->imm = decode_bytes(d, 1);
+		decode_decimal(d, d->opcode == 0xd4 ? DECIMAL_AAM : DECIMAL_AAD);
+		break;
+	case 0xd6: d->out->fn = op_salc; break;
 	default: return false;
 	}
 	return true;

@@ -445,8 +445,12 @@ static void decode_system(struct decoder *d)
 	case 0x31: decode_alone(d, op_rdtsc, t->rdtsc); break;
 	case 0x32: decode_alone(d, op_rdmsr, t->msr); break;
 	case 0x33: decode_alone(d, op_rdpmc, t->rdpmc); break;
-	case 0x34: /* SYSENTER, SYSEXIT */
-	case 0x35: decode_unimplemented(d); break;
+	case 0x34:
+	case 0x35:
+		decode_serializing(d, d->opcode == 0x34 ? op_sysenter : op_sysexit);
+		d->out->size = d->operand_size;
+		d->out->branches = 1;
+		break;
 	case 0x38:
 	case 0x3a: decode_three_byte(d); break;
 	default: decode_invalid(d); break;
@@ -494,9 +498,9 @@ void decode_two_byte(struct decoder *d)
 	case 0xaf: decode_imul(d); break;
 	case 0xb0:
 	case 0xb1: decode_exchange(d, op_cmpxchg); break;
-	case 0xb2: /* LSS, LFS, LGS */
+	case 0xb2: decode_load_far(d, SEG_SS); break;
 	case 0xb4:
-	case 0xb5: decode_unimplemented(d); break;
+	case 0xb5: decode_load_far(d, d->opcode & 1 ? SEG_GS : SEG_FS); break;
 	case 0xb6:
 	case 0xb7:
 	case 0xbe:

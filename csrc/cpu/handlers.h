@@ -84,6 +84,10 @@ insn_fn op_scan;
 insn_fn op_imul, op_imul32, op_imul64; /* two and three operands */
 insn_fn op_multiply, op_divide;	       /* of RDX:RAX; op: 0 unsigned, 1 signed */
 
+/* ---- decimal.c ---- */
+enum decimal_op { DECIMAL_DAA, DECIMAL_DAS, DECIMAL_AAA, DECIMAL_AAS, DECIMAL_AAM, DECIMAL_AAD };
+insn_fn op_decimal; /* imm: the base of AAM and AAD */
+
 /* ---- control.c ---- */
 insn_fn *jcc_handler(unsigned int code);
 insn_fn op_jmp, op_call, op_ret, op_jmp_reg, op_jmp_mem, op_call_reg, op_call_mem;
@@ -116,11 +120,12 @@ insn_fn op_clts, op_smsw, op_lmsw, op_store_table, op_load_table;
 
 /* ---- segment.c ---- */
 insn_fn op_mov_from_segment, op_mov_to_segment, op_push_segment, op_pop_segment;
-insn_fn op_sldt_str, op_lldt, op_ltr, op_verify;
+insn_fn op_load_far; /* LES, LDS, LSS, LFS, LGS; op: the segment */
+insn_fn op_sldt_str, op_lldt, op_ltr, op_verify, op_arpl;
 insn_fn op_far_jmp, op_far_call, op_far_ret;
 
 /* ---- interrupt.c ---- */
-insn_fn op_int, op_iret, op_syscall, op_sysret;
+insn_fn op_int, op_into, op_iret, op_syscall, op_sysret;
 
 /* ---- interrupt32.c ---- */
 insn_fn op_iret32;
@@ -131,6 +136,10 @@ insn_fn op_xlat32; /* op: the segment; imm: mask of the offset */
 /* Of i->size: register, memory or (op_push32) immediate. */
 insn_fn op_push32, op_pop32, op_pushf32, op_pusha, op_popa, op_leave32, op_enter32;
 insn_fn op_call32, op_ret32, op_jmp_indirect32, op_call_indirect32;
+insn_fn op_bound, op_salc;
+
+/* ---- sysenter.c ---- */
+insn_fn op_sysenter, op_sysexit;
 
 /* ---- work.c ---- */
 insn_fn op_work;

@@ -236,6 +236,17 @@ void op_int(struct cpu *c, const struct insn *i)
 	enter_gate(c, i, &event, next_rip(c, i));
 }
 
+/* A branch to the vector of OF, or none. */
+void op_into(struct cpu *c, const struct insn *i)
+{
+	struct event event = {.vector = VECTOR_OF, .error = NO_ERROR_CODE, .software = true};
+
+	if (flag_of(c))
+		enter_gate(c, i, &event, next_rip(c, i));
+	else
+		NEXT_INSN(c, i);
+}
+
 void drop_privileged_segments(struct cpu *c, unsigned int cpl)
 {
 	static const u8 data[] = {SEG_ES, SEG_DS, SEG_FS, SEG_GS};

@@ -159,6 +159,28 @@ void op_enter32(struct cpu *c, const struct insn *i)
 	NEXT_INSN(c, i);
 }
 
+/* ---- what 64-bit code does not have ---- */
+
+/* The bounds are two signed numbers in memory. */
+void op_bound(struct cpu *c, const struct insn *i)
+{
+	u64 va = effective_address(c, i);
+	s64 lower = sign_extend(load_sized(c, i, va, i->size), i->size);
+	s64 upper = sign_extend(load_sized(c, i, va + (1u << i->size), i->size), i->size);
+	s64 index = sign_extend(get_reg_sized(c, i->reg, i->size), i->size);
+
+	if (index < lower || index > upper)
+		raise_fault(c, i, VECTOR_BR, NO_ERROR_CODE);
+	NEXT_INSN(c, i);
+}
+
+/* Undocumented, and in every processor: AL is as many ones as CF. */
+void op_salc(struct cpu *c, const struct insn *i)
+{
+	set_reg_u8(c, RAX_OFFSET, flag_cf(c) ? 0xff : 0);
+	NEXT_INSN(c, i);
+}
+
 /* ---- near branches ---- */
 
 static void push_return_address(struct cpu *c, const struct insn *i, u64 next)

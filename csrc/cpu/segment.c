@@ -339,6 +339,23 @@ void op_verify(struct cpu *c, const struct insn *i)
 	NEXT_INSN(c, i);
 }
 
+/* The destination's RPL becomes no less than the source's; ZF says whether it changed. */
+void op_arpl(struct cpu *c, const struct insn *i)
+{
+	u16 from = REG(c, u16, i->reg) & SELECTOR_RPL;
+	bool changed;
+	u16 to;
+
+	require_protected_mode(c, i);
+	to = (u16)load_rm_for_update(c, i);
+	changed = (to & SELECTOR_RPL) < from;
+	if (changed)
+		to = (u16)((to & ~SELECTOR_RPL) | from);
+	store_rm(c, i, to);
+	set_arithmetic_flags(c, (arithmetic_flags(c) & ~FLAG_ZF) | (changed ? FLAG_ZF : 0));
+	NEXT_INSN(c, i);
+}
+
 /* ---- far transfers ---- */
 
 struct far_pointer {
@@ -356,6 +373,15 @@ static struct far_pointer load_far_pointer(struct cpu *c, const struct insn *i)
 	to.offset = load_sized(c, i, va, i->size);
 	to.selector = load_u16(c, i, va + (1u << i->size));
 	return to;
+}
+
+void op_load_far(struct cpu *c, const struct insn *i)
+{
+	struct far_pointer pointer = load_far_pointer(c, i);
+
+	load_segment(c, i, i->op, pointer.selector);
+	set_reg_sized(c, i->reg, i->size, pointer.offset);
+	NEXT_INSN(c, i);
 }
 
 /*

@@ -303,6 +303,7 @@ struct cpu {
 	u64 pdpte[4]; /* of PAE paging */
 	u64 dr[8];
 	u64 efer, star, lstar, cstar, sfmask, kernel_gs_base;
+	u64 sysenter_cs, sysenter_esp, sysenter_eip;
 	u32 tsc_aux;
 
 	/* The world. */

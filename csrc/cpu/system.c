@@ -19,6 +19,9 @@
 #include "cpu/handlers.h"
 #include "cpu/operand.h"
 
+#define MSR_SYSENTER_CS 0x174u
+#define MSR_SYSENTER_ESP 0x175u
+#define MSR_SYSENTER_EIP 0x176u
 #define MSR_EFER 0xc0000080u
 #define MSR_STAR 0xc0000081u
 #define MSR_LSTAR 0xc0000082u
@@ -78,6 +81,9 @@ void op_unimplemented(struct cpu *c, const struct insn *i)
 static bool read_own_msr(const struct cpu *c, u32 msr, u64 *v)
 {
 	switch (msr) {
+	case MSR_SYSENTER_CS: *v = c->sysenter_cs; return true;
+	case MSR_SYSENTER_ESP: *v = c->sysenter_esp; return true;
+	case MSR_SYSENTER_EIP: *v = c->sysenter_eip; return true;
 	case MSR_EFER: *v = c->efer; return true;
 	case MSR_STAR: *v = c->star; return true;
 	case MSR_LSTAR: *v = c->lstar; return true;
@@ -116,6 +122,9 @@ static u64 canonical_or_fault(struct cpu *c, const struct insn *i, u64 v)
 static bool write_own_msr(struct cpu *c, const struct insn *i, u32 msr, u64 v)
 {
 	switch (msr) {
+	case MSR_SYSENTER_CS: c->sysenter_cs = (u32)v; return true;
+	case MSR_SYSENTER_ESP: c->sysenter_esp = canonical_or_fault(c, i, v); return true;
+	case MSR_SYSENTER_EIP: c->sysenter_eip = canonical_or_fault(c, i, v); return true;
 	case MSR_EFER: write_efer(c, i, v); return true;
 	case MSR_STAR: c->star = v; return true;
 	case MSR_LSTAR: c->lstar = canonical_or_fault(c, i, v); return true;

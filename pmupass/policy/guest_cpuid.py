@@ -104,6 +104,7 @@ _LEAF1_EDX = (
     | 1 << 6  # PAE
     | 1 << 8  # CX8
     | 1 << 9  # APIC
+    | 1 << 11  # SEP
     | 1 << 13  # PGE
     | 1 << 15  # CMOV
     | 1 << 19  # CLFLUSH

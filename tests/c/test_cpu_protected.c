@@ -346,9 +346,128 @@ TEST(no_idt_is_a_shutdown)
 	guest_free(g);
 }
 
+/* ---- what 64-bit code does not have ---- */
+
+CODE(checks, ".code32\n xorl %eax, %eax\n into\n movb $0x7f, %al\n incb %al\n into\n"
+	     "movl $5, 0x3f000\n movl $9, 0x3f004\n movl $10, %eax\n boundl %eax, 0x3f000\n"
+	     "movl $9, %eax\n boundl %eax, 0x3f000\n .byte 0xd4, 0\n hlt\n .code64");
+CODE(on_overflow, ".code32\n incl %esi\n movl (%esp), %ebp\n iretl\n .code64");
+CODE(on_bound, ".code32\n incl %edi\n addl $6, (%esp)\n iretl\n .code64");
+CODE(on_aam, ".code32\n incl %edx\n addl $2, (%esp)\n iretl\n .code64");
+TEST(into_bound_and_aam_trap)
+{
+	struct guest *g = protected_new();
+
+	guest_code(g, CODE_AT, checks);
+	guest_code(g, HANDLER_AT, on_overflow);
+	guest_code(g, HANDLER_AT + 0x100, on_bound);
+	guest_code(g, HANDLER_AT + 0x200, on_aam);
+	gate32(g, 4, HANDLER_AT, 0x8e);
+	gate32(g, 5, HANDLER_AT + 0x100, 0x8e);
+	gate32(g, 0, HANDLER_AT + 0x200, 0x8e);
+	EXPECT_EQ(CPU_STOP_HALT, guest_run(g));
+	EXPECT_REG(1, RSI);
+	EXPECT_REG(CODE_AT + 2 + 1 + 2 + 2 + 1, RBP); /* behind the second INTO */
+	EXPECT_REG(1, RDI);			      /* 10 is out of 5..9, 9 is not */
+	EXPECT_REG(1, RDX);
+	/* 11 that retire of 13: neither the first BOUND nor AAM; 3 in each handler */
+	EXPECT_EQ(11 + 3 + 3 + 3, guest_total(g, PRIV_OS, EVENT_INSTRUCTIONS));
+	EXPECT_EQ(2 + 3, guest_total(g, PRIV_OS, EVENT_BRANCHES)); /* INTO, taken or not; IRET */
+	EXPECT_EQ(1 + 1 + 3 * 3 + 2, guest_total(g, PRIV_OS, EVENT_LOADS));
+	guest_free(g);
+}
+
+CODE(pointers, ".code32\n movl $0x123, 0x3f000\n movw $0x40, 0x3f004\n ldsl 0x3f000, %eax\n"
+	       "movl %ds:0x20, %ebx\n movl %ss, %ecx\n movl %ecx, %ds\n"
+	       "movl $0x70000, 0x3f008\n movw $0x10, 0x3f00c\n lssl 0x3f008, %esp\n pushl $7\n"
+	       "hlt\n .code64");
+TEST(far_pointers_load_segments)
+{
+	struct guest *g = protected_new();
+
+	guest_set(g, DATA_AT + 0x20, 0x5a5a);
+	guest_code(g, CODE_AT, pointers);
+	EXPECT_EQ(CPU_STOP_HALT, guest_run(g));
+	EXPECT_REG(0x123, RAX);
+	EXPECT_REG(0x5a5a, RBX);
+	EXPECT_EQ(7, (u32)guest_get(g, 0x6fffc));
+	EXPECT_EQ(3, guest_total(g, PRIV_OS, EVENT_LOADS));
+	guest_free(g);
+}
+
+/* ---- SYSENTER ---- */
+
+#define SYSENTER_CS 0x60 /* code, stack, user code, user stack: flat, never read */
+
+CODE(sysenter, ".code32\n"
+	       "movl $0x174, %ecx\n movl $0x60, %eax\n xorl %edx, %edx\n wrmsr\n"
+	       "incl %ecx\n movl $0x70000, %eax\n wrmsr\n incl %ecx\n movl $0x20000, %eax\n wrmsr\n"
+	       "rdmsr\n movl %eax, %edi\n"
+	       "movl $0xb0000, %ecx\n movl $0x30000, %edx\n sti\n sysexit\n .code64");
+CODE(sysenter_user, ".code32\n movl %cs, %eax\n movl %ss, %ebx\n pushl $1\n sysenter\n .code64");
+CODE(sysenter_kernel, ".code32\n movl %cs, %esi\n movl %esp, %ebp\n pushfl\n popl %ecx\n hlt\n"
+		      ".code64");
+TEST(sysenter_and_sysexit_of_32_bits)
+{
+	struct guest *g = protected_new();
+
+	guest_code(g, CODE_AT, sysenter);
+	guest_code(g, USER_AT, sysenter_user);
+	guest_code(g, HANDLER_AT, sysenter_kernel);
+	EXPECT_EQ(CPU_STOP_HALT, guest_run(g));
+	EXPECT_REG(HANDLER_AT, RDI);
+	EXPECT_REG((SYSENTER_CS + 16) | 3, RAX);
+	EXPECT_REG((SYSENTER_CS + 24) | 3, RBX);
+	EXPECT_EQ(1, (u32)guest_get(g, USER_STACK_TOP - 4));
+	EXPECT_REG(SYSENTER_CS, RSI);
+	EXPECT_REG(0x70000, RBP);
+	EXPECT_EQ(0, cpu_reg(g->cpu, CPU_RCX) & 0x200); /* IF */
+	EXPECT_EQ(4, guest_total(g, PRIV_USR, EVENT_INSTRUCTIONS));
+	EXPECT_EQ(1, guest_total(g, PRIV_USR, EVENT_BRANCHES));
+	EXPECT_EQ(16 + 5, guest_total(g, PRIV_OS, EVENT_INSTRUCTIONS));
+	guest_free(g);
+}
+
+CODE(sysexit_64, "mov $0x174, %ecx\n mov $0x60, %eax\n xor %edx, %edx\n wrmsr\n inc %ecx\n"
+		 "mov $0x70000, %eax\n wrmsr\n inc %ecx\n mov $0x20000, %eax\n wrmsr\n"
+		 "mov $0xb0000, %ecx\n mov $0x30000, %edx\n sysexitq");
+CODE(sysenter_64_user, "mov %cs, %eax\n push %rax\n sysenter");
+CODE(sysenter_64_kernel, "mov %cs, %esi\n mov %rsp, %rbp\n mov $1, %r8d\n hlt");
+TEST(sysenter_and_sysexit_of_64_bits)
+{
+	struct guest *g = guest_new();
+
+	guest_code(g, CODE_AT, sysexit_64);
+	guest_code(g, USER_AT, sysenter_64_user);
+	guest_code(g, HANDLER_AT, sysenter_64_kernel);
+	EXPECT_EQ(CPU_STOP_HALT, guest_run(g));
+	EXPECT_REG((SYSENTER_CS + 32) | 3, RAX);
+	EXPECT_EQ((SYSENTER_CS + 32) | 3, guest_get(g, USER_STACK_TOP - 8));
+	EXPECT_REG(SYSENTER_CS, RSI);
+	EXPECT_REG(0x70000, RBP);
+	EXPECT_REG(1, R8);
+	EXPECT_EQ(3, guest_total(g, PRIV_USR, EVENT_INSTRUCTIONS));
+	guest_free(g);
+}
+
+CODE(no_sysenter, ".code32\n sysenter\n .code64");
+CODE(on_no_sysenter, ".code32\n popl %edi\n incl %esi\n hlt\n .code64");
+TEST(sysenter_without_a_segment_is_a_fault)
+{
+	struct guest *g = protected_new();
+
+	guest_code(g, CODE_AT, no_sysenter);
+	guest_code(g, HANDLER_AT, on_no_sysenter);
+	gate32(g, 13, HANDLER_AT, 0x8e);
+	EXPECT_EQ(CPU_STOP_HALT, guest_run(g));
+	EXPECT_REG(1, RSI);
+	EXPECT_REG(0, RDI);
+	guest_free(g);
+}
+
 /* ---- what is absent ---- */
 
-CODE(decimal, ".code32\n nop\n daa\n hlt\n .code64");
+CODE(nested_frame, ".code32\n nop\n enter $16, $1\n hlt\n .code64");
 
 static void expect_stop(const u8 *from, const u8 *end, u64 offset)
 {
@@ -364,7 +483,7 @@ static void expect_stop(const u8 *from, const u8 *end, u64 offset)
 
 TEST(absent_instructions_stop)
 {
-	EXPECT_STOP(decimal, 1);
+	EXPECT_STOP(nested_frame, 1);
 }
 
 /* A landing at each instruction leaves every total as a run without landings. */
