@@ -146,7 +146,7 @@ struct pp_kvm {
 	uint32_t apicv;			/* EOI, TPR and APIC reads without exits */
 	uint32_t rdpmc_intercept;
 	uint32_t selectors_direct;	 /* interception none: put reads the selectors back */
-	uint32_t force_emulation_prefix; /* 0: off */
+	uint32_t force_emulation_prefix; /* 0: off; bit 1: RFLAGS.RF is cleared first */
 	uint32_t nr_intercepts, pad;
 	const struct pp_msr_intercept *intercepts;
 	struct pp_filter filter;

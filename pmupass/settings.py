@@ -98,8 +98,9 @@ SETTINGS: tuple[Setting, ...] = (
         "kvm.force_emulation_prefix",
         int,
         0,
-        "KVM emulates the instruction behind ud2 and the bytes 6b 76 6d (its module parameter)",
-        most=1,
+        "KVM emulates the instruction behind ud2 and the bytes 6b 76 6d, as its module parameter "
+        "says: 0 no, 1 yes, 2 or 3 with RFLAGS.RF cleared first, so that code breakpoints hit",
+        most=3,
     ),
     Setting(key="kvm.apicv", kind=bool, default=True, doc="EOI, TPR and APIC reads without exits"),
     Setting(

@@ -1,10 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * control_register.c - CR0..CR8, debug registers, the machine status word, GDTR and IDTR.
+ * control_register.c - CR0..CR8, the machine status word, GDTR and IDTR.
  *
  * Not modelled
  *  - CR4 features that are absent (#GP on setting them): PCID, SMAP, PKE, LA57, UMIP, VMXE, OSXSAVE, CET.
- *  - debug registers are plain registers; enabling a breakpoint stops as unimplemented.
  *  - CR0.TS, EM, MP, CD, NW, AM, NE are kept and have no effect.
  */
 #include <string.h>
@@ -18,17 +17,11 @@
 	(CR0_PE | CR0_MP | CR0_EM | CR0_TS | CR0_NE | CR0_WP | CR0_AM | CR0_NW | CR0_CD | CR0_PG)
 /* VME PVI TSD DE PSE PAE MCE PGE PCE OSFXSR OSXMMEXCPT, FSGSBASE, SMEP */
 #define CR4_WRITABLE (GENMASK_ULL(10, 0) | CR4_FSGSBASE | CR4_SMEP)
-#define CR4_DE BIT_ULL(3)
 #define CR4_FLUSHES (CR4_PSE | CR4_PAE | CR4_PGE | CR4_SMEP)
 /* In PAE paging a change of them loads the PDPTEs, as MOV to CR3 does. */
 #define CR0_LOADS_PDPTES (CR0_PG | CR0_CD | CR0_NW)
 #define CR4_LOADS_PDPTES CR4_FLUSHES
 #define CR3_RESERVED GENMASK_ULL(63, 52)
-
-#define DR7_BREAKPOINTS 0xffull
-#define DR7_FIXED 0x400ull
-#define DR6_FIXED 0xffff0ff0ull
-#define DR6_WRITABLE 0xe00full
 
 static void require_cpl0(struct cpu *c, const struct insn *i)
 {
@@ -104,6 +97,8 @@ static void write_cr4(struct cpu *c, const struct insn *i, u64 v)
 	c->cr4 = v;
 	if (changed & CR4_FLUSHES)
 		tlb_flush(c);
+	if (changed & CR4_DE)
+		update_breakpoints(c);
 }
 
 void op_mov_to_cr(struct cpu *c, const struct insn *i)
@@ -145,42 +140,6 @@ void op_mov_from_cr(struct cpu *c, const struct insn *i)
 	default: v = c->cr8; break;
 	}
 	REG(c, u64, i->rm) = c->legacy ? (u32)v : v;
-	NEXT_INSN(c, i);
-}
-
-/* DR4 and DR5 are other names of DR6 and DR7, or invalid. */
-static unsigned int debug_register(struct cpu *c, const struct insn *i)
-{
-	require_cpl0(c, i);
-	if (i->op != 4 && i->op != 5)
-		return i->op;
-	if (c->cr4 & CR4_DE)
-		raise_fault(c, i, VECTOR_UD, NO_ERROR_CODE);
-	return i->op + 2u;
-}
-
-void op_mov_to_dr(struct cpu *c, const struct insn *i)
-{
-	unsigned int n = debug_register(c, i);
-	u64 v = operand_value(c, i);
-
-	if (n >= 6 && v >> 32)
-		raise_fault(c, i, VECTOR_GP, 0);
-	if (n == 7 && (v & DR7_BREAKPOINTS))
-		stop_unimplemented(c, i);
-	if (n == 6)
-		v = (v & DR6_WRITABLE) | DR6_FIXED;
-	if (n == 7)
-		v |= DR7_FIXED;
-	c->dr[n] = v;
-	NEXT_INSN(c, i);
-}
-
-void op_mov_from_dr(struct cpu *c, const struct insn *i)
-{
-	unsigned int n = debug_register(c, i);
-
-	REG(c, u64, i->rm) = c->legacy ? (u32)c->dr[n] : c->dr[n];
 	NEXT_INSN(c, i);
 }
 

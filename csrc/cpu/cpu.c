@@ -115,6 +115,8 @@ void cpu_start(struct cpu *c, const struct cpu_start *start)
 	c->stop_requested = false;
 	c->limits_valid = false;
 	c->force_alone = c->between_iterations = false;
+	c->debug_traps = 0;
+	update_breakpoints(c);
 	set_cpl(c, real_mode(c) ? 0 : start->cs.selector & 3);
 	c->pending_priv = c->priv;
 	tlb_flush(c);
@@ -155,6 +157,7 @@ void cpu_skip_insn(struct cpu *c)
 	} else {
 		c->rip += c->exit.len;
 		c->skipped.instructions[c->priv]++;
+		c->skipped.branches[c->priv] += c->exit.branches;
 	}
 	c->shadow = 0;
 	c->resume_block = NULL;

@@ -55,20 +55,25 @@ enum cpu_insn {
 	CPU_INSN_IN,
 	CPU_INSN_OUT,
 	CPU_INSN_VMCALL,
-	CPU_INSN_WORK,	    /* an exit that the work profile asks for; see .reason */
+	CPU_INSN_WORK, /* an exit that the work profile asks for; see .reason */
+	CPU_INSN_MOV_DR,
 	CPU_INSN_EXCEPTION, /* not an instruction: an exception that is intercepted; see .vector */
 };
 
 struct cpu_exit {
 	enum cpu_insn insn;
-	u8 len;	    /* bytes of the instruction */
-	u8 size;    /* IN, OUT: operand bytes */
-	u16 port;   /* IN, OUT */
-	u32 msr;    /* RDMSR, WRMSR: ECX; RDPMC: ECX */
-	u64 value;  /* WRMSR: EDX:EAX; OUT: the value */
-	u32 reason; /* WORK: exit reason number of the profile */
-	u8 vector;  /* EXCEPTION */
-	s32 error;  /* EXCEPTION: its error code, -1: none */
+	u8 len;		   /* bytes of the instruction */
+	u8 size;	   /* IN, OUT: operand bytes */
+	u16 port;	   /* IN, OUT */
+	u32 msr;	   /* RDMSR, WRMSR: ECX; RDPMC: ECX */
+	u64 value;	   /* WRMSR: EDX:EAX; OUT: the value */
+	u32 reason;	   /* WORK: exit reason number of the profile */
+	u8 vector;	   /* EXCEPTION */
+	s32 error;	   /* EXCEPTION: its error code, -1: none */
+	u64 dr6;	   /* EXCEPTION, #DB: the conditions that are met, not yet in DR6 */
+	bool software;	   /* EXCEPTION: INT1, INT3 or INTO, .len long */
+	u8 branches;	   /* what it is worth where the host completes it */
+	u8 debug_register; /* MOV_DR: its number in the instruction */
 	u64 rip;
 	u8 bytes[15]; /* CPU_STOP_UNIMPLEMENTED: as many as could be fetched */
 	u8 nr_bytes;
@@ -81,11 +86,12 @@ struct cpu_exit {
  * LSTAR, CSTAR, SFMASK, SYSENTER_CS/ESP/EIP, FS/GS/KERNEL_GS_BASE, TSC_AUX) are never intercepted.
  * Privilege checks come before the intercept: CPL 3 WRMSR is #GP(0) in the guest, no exit;
  * RDPMC with CPL > 0 and CR4.PCE = 0 likewise. VMCALL is #UD where it is not intercepted.
+ * Only MOV DR exits before its checks of privilege and of CR4.DE.
  * An intercepted exception stops with RIP where it would be pushed; faults that come up while an event
  * is delivered are not intercepted.
  */
 struct cpu_intercept {
-	bool cpuid, hlt, rdpmc, io, vmcall, work;
+	bool cpuid, hlt, rdpmc, io, vmcall, work, mov_dr;
 	bool all_msrs;	/* whatever the bitmaps say */
 	u32 exceptions; /* by vector */
 	u64 msr_read[3 * 128];
@@ -248,6 +254,8 @@ u64 cpu_rip(const struct cpu *c);
 void cpu_set_rip(struct cpu *c, u64 rip);
 /* RIP with the base of CS. */
 u64 cpu_linear_rip(const struct cpu *c);
+u64 cpu_cr4(const struct cpu *c);
+u64 cpu_dr(const struct cpu *c, unsigned int n);
 u64 cpu_rflags(const struct cpu *c);
 unsigned int cpu_cpl(const struct cpu *c);
 void cpu_set_intercept(struct cpu *c, const struct cpu_intercept *in);
@@ -264,9 +272,12 @@ enum cpu_emulated {
  * passes, nothing is counted but in cpu_skipped(), and the branch predictor learns nothing; lines that
  * it touches become warm. Other results than DONE leave RIP at the instruction. @branch: it is one.
  * CPUID, HLT, RDPMC, IN and OUT, VMCALL and MSRs that the CPU does not hold itself are left to the
- * host, to be finished with cpu_skip_insn(). `work` is the NOP that it is on silicon.
+ * host, to be finished with cpu_skip_insn(). `work` is the NOP that it is on silicon. A code breakpoint
+ * at RIP is a fault, unless RFLAGS.RF is set; other breakpoints are not looked at. @step: RFLAGS.TF
+ * asks for a single-step trap behind it.
  */
-enum cpu_emulated cpu_emulate_insn(struct cpu *c, bool *branch);
+enum cpu_emulated cpu_emulate_insn(struct cpu *c, bool *branch, bool *step);
+void cpu_clear_rf(struct cpu *c);
 
 /* ---- events into the guest ---- */
 bool cpu_can_take_irq(const struct cpu *c); /* IF set, no shadow */
@@ -274,6 +285,8 @@ bool cpu_can_take_nmi(const struct cpu *c); /* not blocked by an earlier NMI, no
 /* Stop with CPU_STOP_WINDOW once cpu_can_take_irq()/nmi() becomes true. Cleared by the stop. */
 void cpu_want_window(struct cpu *c, bool irq, bool nmi);
 enum cpu_event_type { CPU_EVENT_IRQ, CPU_EVENT_NMI, CPU_EVENT_EXCEPTION };
+/* The conditions of a #DB that is injected: update DR6, clear DR7.GD. */
+void cpu_debug_exception(struct cpu *c, u64 dr6);
 /* Deliver now through the guest's IDT, at the current instruction boundary; wakes from HLT. For
  * exceptions @error_code < 0 means none; the caller has checked cpu_can_take_*(). A fault during
  * delivery is handled as on hardware (#DF, then shutdown at the next cpu_run()). */

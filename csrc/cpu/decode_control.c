@@ -82,7 +82,17 @@ void decode_load_far(struct decoder *d, unsigned int segment)
 
 void decode_interrupt(struct decoder *d)
 {
-	d->out->imm = d->opcode == 0xcc ? VECTOR_BP : decode_bytes(d, 1);
+	d->out->op = d->opcode != 0xcd;
+	switch (d->opcode) {
+	case 0xcc: d->out->imm = VECTOR_BP; break;
+	case 0xce: d->out->imm = VECTOR_OF; break;
+	case 0xcd: d->out->imm = decode_bytes(d, 1); break;
+	default: d->out->imm = VECTOR_DB; break; /* INT1 */
+	}
 	decode_alone(d, op_int, d->c->timing.simple);
+	if (d->opcode == 0xce)
+		d->out->fn = op_into;
+	if (d->opcode == 0xf1)
+		d->out->fn = op_int1;
 	d->out->branches = 1;
 }

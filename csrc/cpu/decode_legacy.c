@@ -265,10 +265,7 @@ bool decode_legacy(struct decoder *d)
 	case 0x62: /* EVEX and VEX, where the operand would be a register */
 	case 0xc4:
 	case 0xc5: decode_memory_only(d); break;
-	case 0xce:
-		decode_alone(d, op_into, d->c->timing.simple);
-		d->out->branches = 1;
-		break;
+	case 0xce: decode_interrupt(d); break;
 	case 0xd4:
 	case 0xd5:
 		d->out->imm = decode_bytes(d, 1);

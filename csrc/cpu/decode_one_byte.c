@@ -527,7 +527,8 @@ void decode_one_byte(struct decoder *d)
 	case 0xca:
 	case 0xcb: decode_far_return(d); break;
 	case 0xcc:
-	case 0xcd: decode_interrupt(d); break;
+	case 0xcd:
+	case 0xf1: decode_interrupt(d); break;
 	case 0xcf:
 		decode_far_branch(d, op_iret);
 		d->out->loads = 5;
@@ -579,8 +580,7 @@ void decode_one_byte(struct decoder *d)
 	case 0x62: /* EVEX */
 	case 0x9b: /* FWAIT */
 	case 0xc4: /* VEX */
-	case 0xc5:
-	case 0xf1: decode_unimplemented(d); break; /* INT1 */
+	case 0xc5: decode_unimplemented(d); break;
 	default: decode_invalid(d); break;
 	}
 }

@@ -14,8 +14,8 @@
 #include "cpu/block.h"
 #include "cpu/handlers.h"
 
-/* A string instruction must not keep the host for longer than anybody waits. */
-#define REP_MAX_CHUNKS 256u
+/* Iterations: a string instruction must not keep the host for longer than anybody waits. */
+#define REP_MAX (1u << 24)
 
 static const struct cpu_intercept left_to_host = {
 	.cpuid = true,
@@ -81,10 +81,13 @@ static void resume_counting(struct cpu *c, const struct kept *kept)
 static enum cpu_emulated execute(struct cpu *c, u8 *branches)
 {
 	const struct insn *insn;
-	unsigned int chunks = 0;
+	u32 chunks = REP_MAX / REP_CHUNK;
 
+	/* With these every iteration is a chunk. */
+	if ((c->flags & FLAG_TF) || c->data_breakpoints)
+		chunks = REP_MAX;
 	do {
-		if (chunks++ == REP_MAX_CHUNKS)
+		if (chunks-- == 0)
 			return CPU_EMULATED_UNIMPLEMENTED;
 		insn = execute_alone(c, block_find(c), 0);
 	} while (c->outcome == OUTCOME_PROGRESS);
@@ -100,13 +103,28 @@ static void complete(struct cpu *c, enum privilege priv, u8 branches)
 	c->skipped.branches[priv] += branches;
 }
 
-enum cpu_emulated cpu_emulate_insn(struct cpu *c, bool *branch)
+void cpu_clear_rf(struct cpu *c)
 {
+	c->flags &= ~FLAG_RF;
+}
+
+enum cpu_emulated cpu_emulate_insn(struct cpu *c, bool *branch, bool *step)
+{
+	u64 hits = code_breakpoints_hit(c);
 	enum cpu_emulated result;
 	struct kept kept;
 	u8 branches = 0;
 	jmp_buf frame;
 
+	*branch = *step = false;
+	if (hits) {
+		c->exit = (struct cpu_exit){.insn = CPU_INSN_EXCEPTION,
+					    .vector = VECTOR_DB,
+					    .error = NO_ERROR_CODE,
+					    .dr6 = hits,
+					    .rip = c->rip};
+		return CPU_EMULATED_FAULT;
+	}
 	suspend_counting(c, &kept);
 	c->escape = &frame;
 	switch (setjmp(frame)) {
@@ -115,6 +133,7 @@ enum cpu_emulated cpu_emulate_insn(struct cpu *c, bool *branch)
 		c->exit = (struct cpu_exit){.insn = CPU_INSN_EXCEPTION,
 					    .vector = c->fault.vector,
 					    .error = c->fault.error,
+					    .dr6 = c->fault.dr6,
 					    .rip = kept.rip};
 		result = CPU_EMULATED_FAULT;
 		break;
@@ -128,5 +147,6 @@ enum cpu_emulated cpu_emulate_insn(struct cpu *c, bool *branch)
 	if (result == CPU_EMULATED_UNIMPLEMENTED)
 		c->unimplemented = true;
 	*branch = branches;
+	*step = c->stepping && result == CPU_EMULATED_DONE;
 	return result;
 }

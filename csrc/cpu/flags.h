@@ -92,10 +92,10 @@ static inline u64 get_rflags(const struct cpu *c)
 	return c->flags | arithmetic_flags(c) | FLAG_FIXED;
 }
 
-/* RF is not kept: it would only hold back #DB, which is not modelled. */
 static inline void set_rflags(struct cpu *c, u64 flags)
 {
-	c->flags = flags & (FLAG_IF | FLAG_DF | FLAG_IOPL | FLAG_NT | FLAG_AC | FLAG_ID);
+	c->flags = flags & (FLAG_TF | FLAG_IF | FLAG_DF | FLAG_IOPL | FLAG_NT | FLAG_RF | FLAG_AC |
+			    FLAG_ID);
 	set_arithmetic_flags(c, flags);
 }
 

@@ -115,7 +115,7 @@ insn_fn op_swapgs, op_clflush, op_invlpg, op_wbinvd;
 insn_fn op_cli, op_sti, op_popf;
 
 /* ---- control_register.c ---- */
-insn_fn op_mov_from_cr, op_mov_to_cr, op_mov_from_dr, op_mov_to_dr;
+insn_fn op_mov_from_cr, op_mov_to_cr;
 insn_fn op_clts, op_smsw, op_lmsw, op_store_table, op_load_table;
 
 /* ---- segment.c ---- */
@@ -124,8 +124,12 @@ insn_fn op_load_far; /* LES, LDS, LSS, LFS, LGS; op: the segment */
 insn_fn op_sldt_str, op_lldt, op_ltr, op_verify, op_arpl;
 insn_fn op_far_jmp, op_far_call, op_far_ret;
 
+/* ---- debug.c ---- */
+insn_fn op_int1, op_mov_from_dr, op_mov_to_dr;
+
 /* ---- interrupt.c ---- */
-insn_fn op_int, op_into, op_iret, op_syscall, op_sysret;
+insn_fn op_int; /* op: INT3 or INTO, which can be intercepted */
+insn_fn op_into, op_iret, op_syscall, op_sysret;
 
 /* ---- interrupt32.c ---- */
 insn_fn op_iret32;

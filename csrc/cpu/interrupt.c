@@ -11,7 +11,6 @@
  *
  * Not modelled
  *  - gates to CPL 1 or 2: they stop as unimplemented.
- *  - RFLAGS.RF has no effect (#DB is absent), but is pushed as hardware pushes it.
  *  - the null selectors that IRET leaves in data segments of a higher privilege keep their bases.
  */
 #include "cpu/block.h"
@@ -207,7 +206,7 @@ void deliver_event(struct cpu *c, const struct event *event)
 	c->escape = outer;
 }
 
-static bool exception_intercepted(const struct cpu *c, unsigned int vector)
+bool exception_intercepted(const struct cpu *c, unsigned int vector)
 {
 	return c->intercept && c->intercept->exceptions & BIT_ULL(vector);
 }
@@ -215,34 +214,56 @@ static bool exception_intercepted(const struct cpu *c, unsigned int vector)
 bool raise_exception(struct cpu *c, const struct event *event)
 {
 	if (!exception_intercepted(c, event->vector)) {
+		if (event->vector == VECTOR_DB)
+			cpu_debug_exception(c, event->dr6);
 		deliver_event(c, event);
 		return true;
 	}
 	c->exit = (struct cpu_exit){.insn = CPU_INSN_EXCEPTION,
 				    .vector = event->vector,
 				    .error = event->error,
+				    .dr6 = event->dr6,
 				    .rip = c->rip};
+	/* The flags are those that would have been pushed. */
+	if (event->fault || c->between_iterations)
+		c->flags |= FLAG_RF;
 	c->stop = CPU_STOP_INTERCEPT;
 	return false;
 }
 
+void stop_for_software_exception(struct cpu *c, const struct insn *i, enum vector vector)
+{
+	c->exit = (struct cpu_exit){.insn = CPU_INSN_EXCEPTION,
+				    .len = i->len,
+				    .branches = i->branches,
+				    .vector = (u8)vector,
+				    .error = NO_ERROR_CODE,
+				    .software = true,
+				    .rip = c->rip};
+	c->stop = CPU_STOP_INTERCEPT;
+	c->outcome = OUTCOME_STOPPED;
+}
+
 /* ---- instructions ---- */
 
-/* INT n and INT3: the vector is the immediate. */
+/* INT n, INT3 and INTO: the vector is the immediate. */
 void op_int(struct cpu *c, const struct insn *i)
 {
 	struct event event = {.vector = (u8)i->imm, .error = NO_ERROR_CODE, .software = true};
 
+	if (i->op && exception_intercepted(c, event.vector)) {
+		stop_for_software_exception(c, i, (enum vector)event.vector);
+		return;
+	}
 	enter_gate(c, i, &event, next_rip(c, i));
+	c->stepping = false;
 }
 
 /* A branch to the vector of OF, or none. */
 void op_into(struct cpu *c, const struct insn *i)
 {
-	struct event event = {.vector = VECTOR_OF, .error = NO_ERROR_CODE, .software = true};
-
 	if (flag_of(c))
-		enter_gate(c, i, &event, next_rip(c, i));
+		op_int(c, i);
 	else
 		NEXT_INSN(c, i);
 }
@@ -290,9 +311,8 @@ void op_iret(struct cpu *c, const struct insn *i)
 		raise_fault(c, i, VECTOR_GP, 0);
 	if (cpl < c->cpl)
 		raise_fault(c, i, VECTOR_GP, (s32)(frame[1] & 0xfffc));
-	if (i->size == 1)
-		mask &= 0xffff;
-	if (cpl == 1 || cpl == 2 || (frame[2] & FLAG_TF))
+	mask = i->size == 1 ? mask & 0xffff : mask | FLAG_RF;
+	if (cpl == 1 || cpl == 2)
 		stop_unimplemented(c, i);
 	cs = check_code_segment(c, i, (u16)frame[1], cpl, 0);
 	ss = check_stack_segment(c, i, (u16)frame[4], cpl);
@@ -324,6 +344,7 @@ void op_syscall(struct cpu *c, const struct insn *i)
 		.limit = ~0u, .selector = (u16)(selector + 8), .attr = ATTR_FLAT_DATA};
 	set_cpl(c, 0);
 	c->rip = c->lstar;
+	c->stepping = c->flags & FLAG_TF;
 }
 
 void op_sysret(struct cpu *c, const struct insn *i)
@@ -335,11 +356,11 @@ void op_sysret(struct cpu *c, const struct insn *i)
 		raise_fault(c, i, VECTOR_UD, NO_ERROR_CODE);
 	if (c->cpl)
 		raise_fault(c, i, VECTOR_GP, 0);
-	if (i->size != 3 || (c->regs[CPU_R11] & FLAG_TF))
+	if (i->size != 3)
 		stop_unimplemented(c, i);
 	if (!is_canonical(rip))
 		raise_fault(c, i, VECTOR_GP, 0);
-	set_rflags(c, c->regs[CPU_R11]);
+	set_rflags(c, c->regs[CPU_R11] & ~FLAG_RF);
 	c->seg[SEG_CS] = (struct cpu_segment){.limit = ~0u,
 					      .selector = (u16)((selector + 16) | 3),
 					      .attr = ATTR_FLAT_CODE64 | ATTR_USER};
@@ -348,6 +369,7 @@ void op_sysret(struct cpu *c, const struct insn *i)
 					      .attr = ATTR_FLAT_DATA | ATTR_USER};
 	set_cpl(c, 3);
 	c->rip = rip;
+	c->stepping = c->flags & FLAG_TF;
 }
 
 /* POPF is here for what it shares with IRET. */
@@ -358,8 +380,6 @@ void op_popf(struct cpu *c, const struct insn *i)
 
 	if (i->size == 1)
 		mask &= 0xffff;
-	if (flags & FLAG_TF)
-		stop_unimplemented(c, i);
 	set_rflags(c, (get_rflags(c) & ~mask) | (flags & mask));
 	set_rsp(c, c->regs[CPU_RSP] + (1u << i->size));
 	NEXT_INSN(c, i);

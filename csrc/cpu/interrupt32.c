@@ -148,14 +148,13 @@ void op_iret32(struct cpu *c, const struct insn *i)
 	rip = stack_load(c, i, 0);
 	selector = (u16)stack_load(c, i, 1);
 	flags = stack_load(c, i, 2);
-	if (i->size == 1)
-		mask &= 0xffff;
+	mask = i->size == 1 ? mask & 0xffff : mask | FLAG_RF;
 	cpl = selector & 3u;
 	if (!(selector & ~3u))
 		raise_fault(c, i, VECTOR_GP, 0);
 	if (cpl < c->cpl)
 		raise_fault(c, i, VECTOR_GP, (s32)(selector & ~3u));
-	if (cpl == 1 || cpl == 2 || (flags & FLAG_TF) || (i->size == 2 && (flags & FLAG_VM)))
+	if (cpl == 1 || cpl == 2 || (i->size == 2 && (flags & FLAG_VM)))
 		stop_unimplemented(c, i);
 	cs = check_code_segment(c, i, selector, cpl, 0);
 	if (cpl != c->cpl) {

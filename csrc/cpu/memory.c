@@ -9,7 +9,8 @@
  *    is touched, so that an access happens entirely or not at all.
  *  - An access to a device, and one whose cold line could reach a limit, abandons the block before
  *    this instruction (ESCAPE_ALONE) unless it is already executed alone: then totals are exact
- *    for the device, and the CPU can stop right behind this instruction.
+ *    for the device, and the CPU can stop right behind this instruction. So does one that hits a
+ *    data breakpoint.
  *
  * Not modelled
  *  - alignment checks (CR0.AM with RFLAGS.AC).
@@ -153,6 +154,8 @@ __attribute__((noinline)) u64 load_slow(struct cpu *c, const struct insn *i, u64
 	struct piece piece[2];
 	unsigned int n = split(c, i, va, bytes, ACCESS_READ, c->priv == PRIV_USR, piece);
 
+	if (unlikely(c->data_breakpoints))
+		watch_access(c, i, va, bytes, false);
 	prepare(c, i, piece, n);
 	return load_pieces(c, piece, n);
 }
@@ -163,6 +166,8 @@ __attribute__((noinline)) u64 load_for_update(struct cpu *c, const struct insn *
 	struct piece piece[2];
 	unsigned int n = split(c, i, va, bytes, ACCESS_WRITE, c->priv == PRIV_USR, piece);
 
+	if (unlikely(c->data_breakpoints))
+		watch_access(c, i, va, bytes, true);
 	prepare(c, i, piece, n);
 	return load_pieces(c, piece, n);
 }
@@ -173,6 +178,8 @@ __attribute__((noinline)) void store_slow(struct cpu *c, const struct insn *i, u
 	struct piece piece[2];
 	unsigned int n = split(c, i, va, bytes, ACCESS_WRITE, c->priv == PRIV_USR, piece);
 
+	if (unlikely(c->data_breakpoints))
+		watch_access(c, i, va, bytes, true);
 	prepare(c, i, piece, n);
 	store_pieces(c, piece, n, value);
 }

@@ -232,6 +232,8 @@ static void tlb_fill(struct cpu *c, struct tlb *tlb, struct tlb_entry *e, u64 va
 {
 	u64 addend = (u64)(uintptr_t)(c->ram.base + (pa & PAGE_MASK)) - (va & PAGE_MASK);
 
+	if (unlikely(c->data_breakpoints && page_is_watched(c, va)))
+		return;
 	if (e->read_tag != (va & PAGE_MASK) || e->addend != addend)
 		e->write_tag = TLB_EMPTY;
 	if (tlb->nr_filled < TLB_FILLED_MAX)

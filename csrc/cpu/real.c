@@ -73,10 +73,7 @@ void iret_real(struct cpu *c, const struct insn *i)
 	rip = stack_load(c, i, 0);
 	cs = real_segment(c, SEG_CS, (u16)stack_load(c, i, 1));
 	flags = stack_load(c, i, 2);
-	if (i->size == 1)
-		mask &= 0xffff;
-	if (flags & FLAG_TF)
-		stop_unimplemented(c, i);
+	mask = i->size == 1 ? mask & 0xffff : mask | FLAG_RF;
 	check_code_offset(c, i, &cs, rip, 0);
 
 	set_rflags(c, (get_rflags(c) & ~mask) | (flags & mask));

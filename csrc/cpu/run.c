@@ -17,9 +17,6 @@
  * leaves its handler by cpu_escape(), a longjmp() to the frame in cpu_run() or deliver_event() that
  * cpu->escape points to. It never crosses a callback or a caller: callbacks do not escape, and
  * handlers call them only while the instruction can no longer fault or before it changed anything.
- *
- * Not modelled
- *  - single stepping (RFLAGS.TF) and hardware breakpoints: they stop as unimplemented.
  */
 #include <string.h>
 
@@ -40,8 +37,7 @@ _Noreturn void cpu_escape(struct cpu *c, const struct insn *i, enum escape why)
 
 _Noreturn void raise_fault(struct cpu *c, const struct insn *i, enum vector vector, s32 error)
 {
-	c->fault.vector = (u8)vector;
-	c->fault.error = error;
+	c->fault = (struct fault){.vector = (u8)vector, .error = error};
 	cpu_escape(c, i, ESCAPE_FAULT);
 }
 
@@ -291,6 +287,9 @@ const struct insn *execute_alone(struct cpu *c, struct block *b, u32 index)
 	c->alone = true;
 	c->outcome = OUTCOME_RETIRED;
 	c->next_shadow = 0;
+	c->hits = 0;
+	c->stepping = c->flags & FLAG_TF;
+	c->flags &= ~FLAG_RF;
 	if (!b->alone)
 		i = copy_to_scratch(c, i, main);
 	i->fn(c, i);
@@ -309,6 +308,8 @@ static void run_alone(struct cpu *c, struct block *b, u32 index)
 	if (c->outcome == OUTCOME_STOPPED)
 		return;
 	c->shadow = c->next_shadow;
+	if (unlikely(c->stepping || c->hits))
+		collect_debug_traps(c);
 	if (c->outcome == OUTCOME_PROGRESS)
 		return;
 	/* The new distances are from before this instruction's retirement. */
@@ -340,15 +341,27 @@ static bool window_open(const struct cpu *c)
 	return (c->want_irq && cpu_can_take_irq(c)) || (c->want_nmi && cpu_can_take_nmi(c));
 }
 
+static void land_if_due(struct cpu *c)
+{
+	if (likely(!c->must_land && !(c->limits_valid && cpu_limit_reached(c))))
+		return;
+	c->must_land = false;
+	c->limits_valid = false;
+	if (c->ops->land(c->ctx))
+		c->stop_requested = true;
+}
+
 /* The boundary between two instructions. False: c->stop says why the run ends. */
 static bool pass_boundary(struct cpu *c)
 {
 	commit(c);
-	if (unlikely(c->must_land || (c->limits_valid && cpu_limit_reached(c)))) {
-		c->must_land = false;
-		c->limits_valid = false;
-		if (c->ops->land(c->ctx))
-			c->stop_requested = true;
+	land_if_due(c);
+	/* Traps of the last instruction come before whatever asks for a stop could inject. */
+	if (unlikely(c->debug_traps && c->shadow != SHADOW_MOV_SS)) {
+		if (!raise_debug_traps(c))
+			return false;
+		commit(c); /* what follows belongs to the new privilege */
+		land_if_due(c);
 	}
 	if (c->stop_requested) {
 		c->stop_requested = false;
@@ -377,16 +390,35 @@ static bool pass_boundary(struct cpu *c)
 	return true;
 }
 
+/* True if a code breakpoint is hit; c->stop says so if it is intercepted. */
+static bool stopped_by_breakpoint(struct cpu *c, bool *intercepted)
+{
+	u64 hits = code_breakpoints_hit(c);
+
+	if (!hits)
+		return false;
+	c->budget--;
+	*intercepted = !raise_exception(
+		c, &(struct event){.vector = VECTOR_DB, .error = NO_ERROR_CODE, .dr6 = hits});
+	return true;
+}
+
 static enum cpu_stop run_until_stop(struct cpu *c)
 {
 	while (pass_boundary(c)) {
 		struct block *b;
 		u64 fuel = 0;
 		u32 index;
-		bool alone;
+		bool alone, intercepted;
 
+		if (unlikely(c->code_breakpoints) && stopped_by_breakpoint(c, &intercepted)) {
+			if (intercepted)
+				return c->stop;
+			continue;
+		}
 		b = find_position(c, &index);
-		alone = b->alone || c->force_alone || c->shadow;
+		alone = b->alone || c->force_alone || c->shadow || c->code_breakpoints ||
+			(c->flags & (FLAG_TF | FLAG_RF));
 		c->force_alone = false;
 		c->between_iterations = false;
 		if (!alone)
@@ -416,6 +448,7 @@ enum cpu_stop cpu_run(struct cpu *c, u64 *budget)
 		commit(c);
 		if (raise_exception(c, &(struct event){.vector = c->fault.vector,
 						       .error = c->fault.error,
+						       .dr6 = c->fault.dr6,
 						       .fault = true}))
 			break;
 		goto out;

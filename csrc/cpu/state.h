@@ -54,6 +54,7 @@
 #define CR0_PG BIT_ULL(31)
 
 #define CR4_TSD BIT_ULL(2)
+#define CR4_DE BIT_ULL(3)
 #define CR4_PSE BIT_ULL(4)
 #define CR4_PAE BIT_ULL(5)
 #define CR4_PGE BIT_ULL(7)
@@ -65,6 +66,10 @@
 #define EFER_LME BIT_ULL(8)
 #define EFER_LMA BIT_ULL(10)
 #define EFER_NXE BIT_ULL(11)
+
+/* What else a #DB reports; bits 0 to 3 are the breakpoints. */
+#define DR6_BD BIT_ULL(13)
+#define DR6_BS BIT_ULL(14)
 
 enum vector {
 	VECTOR_DE = 0,
@@ -81,6 +86,7 @@ enum vector {
 	VECTOR_SS = 12,
 	VECTOR_GP = 13,
 	VECTOR_PF = 14,
+	VECTOR_AC = 17,
 };
 #define NO_ERROR_CODE (-1)
 
@@ -219,6 +225,7 @@ enum outcome {
 struct fault {
 	u8 vector;
 	s32 error; /* NO_ERROR_CODE */
+	u64 dr6;   /* #DB: the conditions */
 };
 
 struct event {
@@ -226,6 +233,7 @@ struct event {
 	s32 error;     /* NO_ERROR_CODE */
 	bool software; /* INT n: the gate's DPL is looked at, error codes have EXT clear */
 	bool fault;    /* RF is set in the flags that are pushed */
+	u64 dr6;       /* #DB: the conditions */
 };
 
 struct descriptor_table {
@@ -233,6 +241,9 @@ struct descriptor_table {
 	u32 limit;
 	u16 selector; /* LDTR, TR */
 };
+
+/* Iterations of a rep string that are one block of the budget. */
+#define REP_CHUNK 65536u
 
 #define SHADOW_STI 1u
 #define SHADOW_MOV_SS 2u
@@ -283,7 +294,7 @@ struct cpu {
 	struct block *resume_block;
 	u32 resume_index;
 	bool force_alone;
-	bool between_iterations; /* of a rep string: what is delivered here pushes RF */
+	bool between_iterations; /* of a rep string or work: what is delivered here pushes RF */
 
 	/* Interrupts. */
 	bool halted, shutdown, nmi_blocked;
@@ -291,6 +302,12 @@ struct cpu {
 	bool wrong_mode;    /* started in a mode that is not implemented */
 	u8 shadow, next_shadow;
 	bool want_irq, want_nmi;
+
+	/* Debug exceptions; debug.c. */
+	u8 code_breakpoints, data_breakpoints, port_breakpoints; /* enabled ones, a bit each */
+	u8 hits;	 /* breakpoints that the instruction executed alone has met */
+	bool stepping;	 /* a single-step trap is due behind it */
+	u64 debug_traps; /* DR6 bits of the #DB that is due at the boundary */
 
 	/* Guest-visible, system. */
 	u8 cpl;
@@ -369,6 +386,9 @@ void enter_gate(struct cpu *c, const struct insn *i, const struct event *event, 
 void deliver_event(struct cpu *c, const struct event *event);
 /* Deliver an exception. False if it is intercepted: c->stop and c->exit say so. */
 bool raise_exception(struct cpu *c, const struct event *event);
+bool exception_intercepted(const struct cpu *c, unsigned int vector);
+/* The instruction raises an exception that is intercepted: stop at it. */
+void stop_for_software_exception(struct cpu *c, const struct insn *i, enum vector vector);
 /* Privilege that the gate's code segment runs at. */
 unsigned int gate_cpl(struct cpu *c, const struct insn *i, u16 selector, u32 ext);
 /* The cost of a delivery falls on the new privilege, whose limits may not be known yet. */
@@ -386,6 +406,21 @@ struct cpu_segment real_segment(const struct cpu *c, unsigned int s, u16 selecto
 void enter_vector_real(struct cpu *c, const struct insn *i, const struct event *event,
 		       u64 return_rip);
 void iret_real(struct cpu *c, const struct insn *i);
+
+/* ---- debug.c ---- */
+/* DR0-DR3, DR7 or CR4.DE have changed. */
+void update_breakpoints(struct cpu *c);
+/* Whether the page has a data breakpoint. */
+bool page_is_watched(const struct cpu *c, u64 va);
+/* A data access, before it is made: note what it hits; see c->hits. */
+void watch_access(struct cpu *c, const struct insn *i, u64 va, unsigned int bytes, bool write);
+void watch_port(struct cpu *c, u16 port, unsigned int bytes);
+/* DR6 bits of the code breakpoints at RIP; 0 where they are held off. */
+u64 code_breakpoints_hit(const struct cpu *c);
+/* The instruction executed alone is over: what it met is due. */
+void collect_debug_traps(struct cpu *c);
+/* As raise_exception(), for what is due. */
+bool raise_debug_traps(struct cpu *c);
 
 /* ---- segment.c ---- */
 u64 read_descriptor(struct cpu *c, const struct insn *i, u16 selector, enum vector vector,

@@ -18,9 +18,6 @@
 #include "cpu/handlers.h"
 #include "cpu/operand.h"
 
-/* One block of the budget. */
-#define REP_CHUNK 65536u
-
 struct string_run {
 	u64 mask; /* of RCX, RSI, RDI */
 	u64 keep; /* their bits that 16-bit addresses leave alone */
@@ -105,12 +102,14 @@ static void iterate(struct cpu *c, const struct insn *i, const struct string_run
 		/* Find faults before the port is read. */
 		load_for_update(c, i, destination(c, run), 1u << size);
 		a = c->ops->in(c->ctx, (u16)c->regs[CPU_RDX], 1u << size);
+		watch_port(c, (u16)c->regs[CPU_RDX], 1u << size);
 		store_sized(c, i, destination(c, run), size, a);
 		advance(c, run, CPU_RDI);
 		break;
 	default:
 		a = load_sized(c, i, source(c, run), size);
 		c->ops->out(c->ctx, (u16)c->regs[CPU_RDX], 1u << size, (u32)a);
+		watch_port(c, (u16)c->regs[CPU_RDX], 1u << size);
 		advance(c, run, CPU_RSI);
 		break;
 	}
@@ -138,7 +137,7 @@ static bool condition_ends(const struct cpu *c, const struct insn *i)
 
 static void repeat(struct cpu *c, const struct insn *i, const struct string_run *run)
 {
-	u32 chunk = c->shadow ? 1 : REP_CHUNK;
+	u32 chunk = c->shadow || c->stepping ? 1 : REP_CHUNK;
 
 	while (c->regs[CPU_RCX] & run->mask) {
 		iterate(c, i, run);
@@ -152,7 +151,8 @@ static void repeat(struct cpu *c, const struct insn *i, const struct string_run 
 		/* A device has changed the limits: this iteration may have reached the new ones. */
 		if (!c->limits_valid)
 			c->must_land = true;
-		if (--chunk == 0 || c->must_land || c->stop_requested || cpu_limit_reached(c)) {
+		if (--chunk == 0 || c->hits || c->must_land || c->stop_requested ||
+		    cpu_limit_reached(c)) {
 			c->outcome = OUTCOME_PROGRESS;
 			return;
 		}

@@ -285,6 +285,7 @@ void op_in(struct cpu *c, const struct insn *i)
 		return;
 	}
 	set_reg_sized(c, RAX_OFFSET, i->size, c->ops->in(c->ctx, port, bytes));
+	watch_port(c, port, bytes);
 	NEXT_INSN(c, i);
 }
 
@@ -304,6 +305,7 @@ void op_out(struct cpu *c, const struct insn *i)
 		return;
 	}
 	c->ops->out(c->ctx, port, bytes, value);
+	watch_port(c, port, bytes);
 	NEXT_INSN(c, i);
 }
 

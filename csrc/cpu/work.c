@@ -148,8 +148,8 @@ void op_work(struct cpu *c, const struct insn *i)
 		NEXT_INSN(c, i);
 		return;
 	}
-	/* An interrupt shadow lasts for one instruction of the work. */
-	last = s->n0 + (c->shadow ? 1 : min_u64(c->regs[CPU_RCX], MAX_CHUNK));
+	/* An interrupt shadow and a single step last for one instruction of the work. */
+	last = s->n0 + (c->shadow || c->stepping ? 1 : min_u64(c->regs[CPU_RCX], MAX_CHUNK));
 	if (intercepted)
 		exit_at = first_exit(p, s, &which);
 	if (exit_at <= s->n0 + 1) {
@@ -160,7 +160,9 @@ void op_work(struct cpu *c, const struct insn *i)
 	retire_to(c, p, s, end);
 	if (!intercepted)
 		follow_exits(p, s);
-	if (!c->regs[CPU_RCX])
+	if (c->regs[CPU_RCX])
+		c->between_iterations = true;
+	else
 		NEXT_INSN(c, i);
 }
 

@@ -26,6 +26,7 @@ void kvm_setup_intercepts(struct kvm_vcpu *vcpu)
 		.io = true,
 		.vmcall = true,
 		.work = true,
+		.mov_dr = true,
 		.exceptions = BIT_ULL(UD_VECTOR) | BIT_ULL(MC_VECTOR) | BIT_ULL(DB_VECTOR) |
 			      BIT_ULL(AC_VECTOR),
 		.rdpmc = kvm->rdpmc_intercept,

@@ -1,31 +1,51 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
- * exception.c - exits of the guest's exceptions, and the instruction emulator.
+ * exception.c - exits of the guest's exceptions and of its debug registers, and the instruction emulator.
  *
  * Interface
- *  - kvm_queue_exception(): the exception that the next entry injects.
+ *  - kvm_queue_exception(): the exception that the next entry injects; _p: with what #DB puts into DR6.
  *  - kvm_handle_exception_nmi(): an exception that exited. #DB and #AC go back to the guest; #UD goes
  *    through the emulator, which has nothing for it and queues #UD, unless forced emulation finds its
  *    prefix.
+ *  - kvm_handle_dr(): the first MOV DR since the last exit hands the debug registers to the guest, which
+ *    executes it anew; the next exit that leaves the inner run loop takes them back.
  *
  * Forced emulation (kvm.force_emulation_prefix): RIP moves over the prefix first, so that a fault of
  * the emulated instruction is pushed with that instruction's own address. An instruction that is done
  * is credited as every emulated one is: an instruction, and a branch if it is one, by the registers and
  * the CPL after it. What it leaves to KVM (MSRs, CPUID, ports, HLT) is charged as the exit of that
- * instruction would be.
+ * instruction would be. The #UD of the prefix has set RFLAGS.RF, which holds off a code breakpoint
+ * at the instruction; bit 1 of the parameter clears it.
+ *
+ * INT1 exits before it is executed. KVM steps over it without a credit: one instruction, a branch, is
+ * lost to the counters that count it (`uncredited`).
  *
  * Not modelled: the emulation of single instructions on a plain #UD (SYSENTER, MOVBE, RSM and others
- * that the silicon here has or lacks as the guest's CPUID says), guest debugging by the VMM, #MC.
+ * that the silicon here has or lacks as the guest's CPUID says), guest debugging by the VMM, #MC; data
+ * and I/O breakpoints of instructions that KVM completes (KVM looks at code breakpoints only).
  */
 #include "kvm/vcpu.h"
 
 #include <string.h>
 
+#define FEP_CLEAR_RF 2u
 #define FEP_BYTES 5u
 
 void kvm_queue_exception(struct kvm_vcpu *vcpu, unsigned int vector, int error)
 {
 	vcpu->exception = (struct kvm_queued_exception){.vector = (int)vector, .error = error};
+}
+
+void kvm_queue_exception_p(struct kvm_vcpu *vcpu, unsigned int vector, u64 payload)
+{
+	kvm_queue_exception(vcpu, vector, -1);
+	vcpu->exception.dr6 = payload;
+}
+
+static void requeue(struct kvm_vcpu *vcpu, const struct cpu_exit *exit)
+{
+	kvm_queue_exception(vcpu, exit->vector, exit->error);
+	vcpu->exception.dr6 = exit->dr6;
 }
 
 /* ---- the emulator ---- */
@@ -44,11 +64,15 @@ static void emulate_instruction(struct kvm_vcpu *vcpu)
 	struct cpu *cpu = vcpu->pcpu->cpu;
 	enum privilege priv = cpu_cpl(cpu) == 3 ? PRIV_USR : PRIV_OS;
 	const struct cpu_exit *exit = cpu_exit_info(cpu);
-	bool branch;
+	bool branch, step;
 
-	switch (cpu_emulate_insn(cpu, &branch)) {
-	case CPU_EMULATED_DONE: instruction_retired(vcpu, priv, branch); break;
-	case CPU_EMULATED_FAULT: kvm_queue_exception(vcpu, exit->vector, exit->error); break;
+	switch (cpu_emulate_insn(cpu, &branch, &step)) {
+	case CPU_EMULATED_DONE:
+		instruction_retired(vcpu, priv, branch);
+		if (step)
+			kvm_queue_exception_p(vcpu, DB_VECTOR, DR6_BS);
+		break;
+	case CPU_EMULATED_FAULT: requeue(vcpu, exit); break;
 	case CPU_EMULATED_HOST: kvm_emulate_exit(vcpu); break;
 	default: break; /* the guest CPU stops there */
 	}
@@ -74,6 +98,8 @@ static void handle_ud(struct kvm_vcpu *vcpu)
 
 	account_enter(vcpu_books(vcpu), COST_EMULATE_INSN);
 	if (is_forced_emulation(vcpu)) {
+		if (vcpu->config->kvm.force_emulation_prefix & FEP_CLEAR_RF)
+			cpu_clear_rf(cpu);
 		cpu_set_rip(cpu, cpu_rip(cpu) + FEP_BYTES);
 		emulate_instruction(vcpu);
 	} else {
@@ -82,14 +108,67 @@ static void handle_ud(struct kvm_vcpu *vcpu)
 	account_leave(vcpu_books(vcpu));
 }
 
+/* INT1 is stepped over as no other instruction is: by the vendor's code, which credits nobody. */
+static void skip_int1(struct kvm_vcpu *vcpu)
+{
+	struct cpu *cpu = vcpu->pcpu->cpu;
+	enum privilege priv = cpu_cpl(cpu) == 3 ? PRIV_USR : PRIV_OS;
+
+	cpu_skip_insn(cpu);
+	truth_insn_skipped(&vcpu->pcpu->truth, 0, priv, true);
+}
+
 void kvm_handle_exception_nmi(struct kvm_vcpu *vcpu)
 {
 	const struct cpu_exit *exit = cpu_exit_info(vcpu->pcpu->cpu);
 
 	account_enter(vcpu_books(vcpu), COST_HANDLE_EXCEPTION);
-	if (exit->vector == UD_VECTOR)
+	if (exit->vector == UD_VECTOR) {
 		handle_ud(vcpu);
-	else
-		kvm_queue_exception(vcpu, exit->vector, exit->error);
+	} else {
+		if (exit->software)
+			skip_int1(vcpu);
+		requeue(vcpu, exit);
+	}
 	account_leave(vcpu_books(vcpu));
+}
+
+/* ---- debug registers ---- */
+
+#define CR4_DE BIT_ULL(3)
+#define DR7_ENABLES 0xffull
+#define DR7_GD BIT_ULL(13)
+#define NR_BREAKPOINT_REGISTERS 5u /* DR0 to DR3, and DR7 off meanwhile */
+
+void kvm_handle_dr(struct kvm_vcpu *vcpu)
+{
+	struct cpu *cpu = vcpu->pcpu->cpu;
+	u8 dr = cpu_exit_info(cpu)->debug_register;
+
+	account_charge(vcpu_books(vcpu), COST_HANDLE_DR);
+	if ((dr == 4 || dr == 5) && (cpu_cr4(cpu) & CR4_DE))
+		kvm_queue_exception(vcpu, UD_VECTOR, -1);
+	else if (cpu_cpl(cpu))
+		kvm_queue_exception(vcpu, GP_VECTOR, 0);
+	else if (cpu_dr(cpu, 7) & DR7_GD)
+		kvm_queue_exception_p(vcpu, DB_VECTOR, DR6_BD);
+	else
+		vcpu->intercept.mov_dr = false;
+}
+
+void kvm_load_debug_registers(struct kvm_vcpu *vcpu)
+{
+	bool owned = !vcpu->intercept.mov_dr;
+
+	if (owned || (cpu_dr(vcpu->pcpu->cpu, 7) & DR7_ENABLES))
+		account_charge_n(vcpu_books(vcpu), COST_SET_DEBUGREG,
+				 NR_BREAKPOINT_REGISTERS + owned);
+}
+
+void kvm_sync_debug_registers(struct kvm_vcpu *vcpu)
+{
+	if (vcpu->intercept.mov_dr)
+		return;
+	account_charge(vcpu_books(vcpu), COST_SYNC_DEBUGREGS);
+	vcpu->intercept.mov_dr = true;
 }

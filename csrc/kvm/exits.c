@@ -23,6 +23,7 @@ void kvm_skip_emulated_instruction(struct kvm_vcpu *vcpu)
 {
 	struct cpu *cpu = vcpu->pcpu->cpu;
 	enum privilege priv = cpu_cpl(cpu) == 3 ? PRIV_USR : PRIV_OS;
+	bool step = cpu_rflags(cpu) & RFLAGS_TF;
 	u64 credited;
 
 	account_enter(vcpu_books(vcpu), COST_SKIP_INSN);
@@ -30,6 +31,8 @@ void kvm_skip_emulated_instruction(struct kvm_vcpu *vcpu)
 	credited = kvm_pmu_instruction_retired(vcpu);
 	account_leave(vcpu_books(vcpu));
 	truth_insn_skipped(&vcpu->pcpu->truth, credited, priv, false);
+	if (step)
+		kvm_queue_exception_p(vcpu, DB_VECTOR, DR6_BS);
 }
 
 static void complete_or_fault(struct kvm_vcpu *vcpu, int fault)
@@ -50,6 +53,7 @@ enum exit_reason kvm_exit_reason_of(const struct cpu_exit *exit)
 	case CPU_INSN_HLT: return EXIT_HLT;
 	case CPU_INSN_VMCALL: return EXIT_VMCALL;
 	case CPU_INSN_WORK: return (enum exit_reason)exit->reason;
+	case CPU_INSN_MOV_DR: return EXIT_DR_ACCESS;
 	case CPU_INSN_EXCEPTION: return EXIT_EXCEPTION_NMI;
 	default: return EXIT_IO_INSTRUCTION;
 	}
@@ -177,6 +181,7 @@ void kvm_emulate_exit(struct kvm_vcpu *vcpu)
 	case CPU_INSN_RDPMC: emulate_rdpmc(vcpu, exit.msr); break;
 	case CPU_INSN_VMCALL: emulate_hypercall(vcpu); break;
 	case CPU_INSN_WORK: emulate_work(vcpu, vcpu->exit_reason); break;
+	case CPU_INSN_MOV_DR: kvm_handle_dr(vcpu); break;
 	case CPU_INSN_EXCEPTION: kvm_handle_exception_nmi(vcpu); break;
 	case CPU_INSN_HLT:
 		account_enter(vcpu_books(vcpu), COST_EMULATE_HALT);

@@ -134,9 +134,12 @@ static void inject_exception(struct kvm_vcpu *vcpu)
 	const struct kvm_queued_exception exception = vcpu->exception;
 
 	vcpu->exception.vector = -1;
-	if (exception.vector >= 0)
-		cpu_inject(vcpu->pcpu->cpu, CPU_EVENT_EXCEPTION, (unsigned int)exception.vector,
-			   exception.error);
+	if (exception.vector < 0)
+		return;
+	if (exception.vector == DB_VECTOR)
+		cpu_debug_exception(vcpu->pcpu->cpu, exception.dr6);
+	cpu_inject(vcpu->pcpu->cpu, CPU_EVENT_EXCEPTION, (unsigned int)exception.vector,
+		   exception.error);
 }
 
 /* One VM-entry. Events are delivered in non-root mode, once the guest's GLOBAL_CTRL is in force. */
@@ -181,7 +184,8 @@ static bool vcpu_runnable(struct kvm_vcpu *vcpu)
 	bool irqs_on = cpu_rflags(vcpu->pcpu->cpu) & RFLAGS_IF;
 
 	/* Counters to look at wake nobody; a PMI does. */
-	return (vcpu->lapic.nmi_pending && cpu_can_take_nmi(vcpu->pcpu->cpu)) ||
+	return vcpu->exception.vector >= 0 ||
+	       (vcpu->lapic.nmi_pending && cpu_can_take_nmi(vcpu->pcpu->cpu)) ||
 	       vcpu->requests & KVM_REQ_PMI || (irqs_on && lapic_pending_vector(&vcpu->lapic) >= 0);
 }
 
@@ -224,6 +228,7 @@ static void vcpu_enter_guest(struct kvm_vcpu *vcpu)
 	while (vcpu->requests)
 		serve_requests(vcpu);
 	vcpu->pmu.backend->load(vcpu);
+	kvm_load_debug_registers(vcpu);
 	vm_entry(vcpu);
 }
 
@@ -270,12 +275,14 @@ static enum pp_stop leave_guest(struct kvm_vcpu *vcpu, enum exit_reason reason, 
 {
 	vcpu->intercept_exit = intercept;
 	vm_exit(vcpu, reason);
-	if (kvm_handle_exit_fastpath(vcpu) && !vcpu->requests && vcpu->host_pmi != LAPIC_FIXED) {
+	if (kvm_handle_exit_fastpath(vcpu) && !vcpu->requests && vcpu->exception.vector < 0 &&
+	    vcpu->host_pmi != LAPIC_FIXED) {
 		account_stat(vcpu_books(vcpu), STAT_FASTPATH);
 		vm_entry(vcpu);
 		return PP_STOP_BUDGET;
 	}
 	vcpu->pmu.backend->put(vcpu);
+	kvm_sync_debug_registers(vcpu);
 	account_leave(vcpu_books(vcpu));
 	serve_host_pmi(vcpu, LAPIC_FIXED, COST_INTERRUPT);
 	return kvm_handle_exit(vcpu);

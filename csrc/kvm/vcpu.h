@@ -33,6 +33,10 @@ enum exit_reason {
 	NR_EXIT_REASONS,
 };
 
+#define RFLAGS_TF BIT_ULL(8)
+#define DR6_BD BIT_ULL(13)
+#define DR6_BS BIT_ULL(14)
+
 #define DB_VECTOR 1
 #define UD_VECTOR 6
 #define GP_VECTOR 13
@@ -48,6 +52,7 @@ enum exit_reason {
 struct kvm_queued_exception {
 	int vector; /* -1: none */
 	int error;  /* -1: no error code */
+	u64 dr6;    /* #DB: the payload */
 };
 
 struct kvm_vcpu {
@@ -110,7 +115,12 @@ void kvm_emulate_exit(struct kvm_vcpu *vcpu);
 
 /* exception.c */
 void kvm_queue_exception(struct kvm_vcpu *vcpu, unsigned int vector, int error);
+void kvm_queue_exception_p(struct kvm_vcpu *vcpu, unsigned int vector, u64 payload);
 void kvm_handle_exception_nmi(struct kvm_vcpu *vcpu);
+void kvm_handle_dr(struct kvm_vcpu *vcpu);
+/* Around the run loop: what the debug registers cost there. */
+void kvm_load_debug_registers(struct kvm_vcpu *vcpu);
+void kvm_sync_debug_registers(struct kvm_vcpu *vcpu);
 
 /* msr.c: 0, or -1 for #GP */
 int kvm_get_msr(struct kvm_vcpu *vcpu, u32 msr, u64 *value);

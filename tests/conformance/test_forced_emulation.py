@@ -2,10 +2,10 @@
 """``ud2`` and "kvm": KVM emulates the instruction behind them and credits it once.
 
 Rules (handle_ud() and x86_emulate_instruction(), Linux 7.0): the ud2 exits (EXCEPTION_NMI); RIP
-moves over the five bytes before the instruction is decoded, so that a fault of it is pushed with its
-own address; one that is done is one instruction, and one branch if it is one, for the counters that
-are enabled, allowed and count at the CPL, and nothing else: no load, no store, no cycle. Where the
-module parameter is off, and on the bare machine, the ud2 is #UD.
+moves over the five bytes before the instruction is decoded, so that a fault of it is pushed with
+its own address; one that is done is one instruction, and one branch if it is one, for the counters
+that are enabled, allowed and count at the CPL, and nothing else: no load, no store, no cycle. Where
+the module parameter is off, and on the bare machine, the ud2 is #UD.
 """
 
 from __future__ import annotations
