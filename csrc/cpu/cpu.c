@@ -110,6 +110,7 @@ void cpu_start(struct cpu *c, const struct cpu_start *start)
 	c->star = c->lstar = c->cstar = c->sfmask = c->kernel_gs_base = 0;
 	c->tsc_aux = 0;
 	c->halted = c->shutdown = c->nmi_blocked = false;
+	c->waits_for_sipi = false;
 	c->shadow = 0;
 	c->want_irq = c->want_nmi = false;
 	c->stop_requested = false;
@@ -211,7 +212,7 @@ bool cpu_can_take_irq(const struct cpu *c)
 
 bool cpu_can_take_nmi(const struct cpu *c)
 {
-	return !c->nmi_blocked && !c->shadow;
+	return !c->nmi_blocked && !c->shadow && !c->waits_for_sipi;
 }
 
 void cpu_want_window(struct cpu *c, bool irq, bool nmi)

@@ -42,6 +42,7 @@ enum cpu_stop {
 	CPU_STOP_HALT,	    /* HLT retired (not intercepted): cpu->halted is set */
 	CPU_STOP_SHUTDOWN,  /* triple fault */
 	CPU_STOP_UNIMPLEMENTED, /* cpu->exit has the bytes; RIP is at the instruction */
+	CPU_STOP_SIPI,		/* it waits to be started: cpu_init_reset() */
 };
 
 /* What kind of instruction an intercept or an unimplemented stop is about. */
@@ -292,6 +293,16 @@ void cpu_debug_exception(struct cpu *c, u64 dr6);
  * delivery is handled as on hardware (#DF, then shutdown at the next cpu_run()). */
 void cpu_inject(struct cpu *c, enum cpu_event_type type, unsigned int vector, int error_code);
 bool cpu_halted(const struct cpu *c);
+
+/* ---- the start of further CPUs ---- */
+/*
+ * INIT: the state that the architecture gives after it, with @signature (CPUID.1:EAX) in EDX. From here
+ * on the CPU waits for SIPI: cpu_run() returns CPU_STOP_SIPI, and it takes no interrupt and no NMI.
+ */
+void cpu_init_reset(struct cpu *c, u32 signature);
+/* SIPI: a CPU that waits goes on at @vector << 12 in real mode. Any other ignores it. */
+void cpu_start_at_vector(struct cpu *c, u8 vector);
+bool cpu_waits_for_sipi(const struct cpu *c);
 
 /* IBPB: forget branch predictions. */
 void cpu_forget_branches(struct cpu *c);

@@ -381,6 +381,10 @@ static bool pass_boundary(struct cpu *c)
 		c->stop = CPU_STOP_WINDOW;
 		return false;
 	}
+	if (unlikely(c->waits_for_sipi)) {
+		c->stop = CPU_STOP_SIPI;
+		return false;
+	}
 	if (c->halted || !c->budget) {
 		c->stop = c->halted ? CPU_STOP_HALT : CPU_STOP_BUDGET;
 		return false;

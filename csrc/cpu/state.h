@@ -298,6 +298,7 @@ struct cpu {
 
 	/* Interrupts. */
 	bool halted, shutdown, nmi_blocked;
+	bool waits_for_sipi;
 	bool unimplemented; /* a delivery or fetch could not be done */
 	bool wrong_mode;    /* started in a mode that is not implemented */
 	u8 shadow, next_shadow;

@@ -12,8 +12,10 @@
  *  - NMI to self by shorthand is delivered, as KVM does; silicon leaves it undefined.
  *
  * Not modelled
- *  - Other CPUs, INIT, SIPI and SMI: counted in ignored_ipis. An IPI to all including self goes
- *    to this CPU. Lowest priority is taken as fixed.
+ *  - Other CPUs, INIT, SIPI and SMI: counted in ignored_ipis. So is an INIT whose destination is this
+ *    CPU: there is nothing at the reset vector that it would go to. The shorthands self and all
+ *    including self are not valid with INIT and SIPI, in the manual's table. Other IPIs to all
+ *    including self go to this CPU. Lowest priority is taken as fixed.
  *  - LINT0/1, thermal and CMCI sources, the IOAPIC: nothing raises these LVTs. Level trigger, so
  *    TMR stays 0; EOI broadcast; spurious vectors.
  *  - AMD's leaving LVTPC unmasked on delivery.

@@ -561,6 +561,9 @@ static const struct ipi_case ipi_cases[] = {
 	{false, 0xff, 0x00840, 'f'},
 	{false, 0x00, 0xc4500, 'i'}, /* INIT and SIPI as an SMP guest broadcasts them */
 	{false, 0x00, 0xc4608, 'i'},
+	{false, 0x00, 0x44500, 'i'}, /* INIT by shorthands that it cannot have */
+	{false, 0x00, 0x84500, 'i'},
+	{false, 0xff, 0x08500, 'i'}, /* INIT level de-assert */
 	{false, 0x04, 0x00840, 'f'}, /* logical, flat */
 	{false, 0x0c, 0x00c40, 'n'},
 	{false, 0x0b, 0x00840, 'i'},
@@ -579,6 +582,9 @@ static const struct ipi_case ipi_cases[] = {
 	{true, 0x00020001, 0x00840, 'i'},
 	{true, 0x00010002, 0x00840, 'i'},
 	{true, 0x21, 0x00500, 'i'},
+	{true, 0, 0xc4500, 'i'},
+	{true, 0, 0xc4608, 'i'},
+	{true, 0xffffffff, 0x04608, 'i'},
 };
 
 TEST(lapic_ipis_to_self_and_others)

@@ -238,6 +238,20 @@ ist_stack_top:
 """
 
 
+# An image with a multiboot header, entered in 32-bit code at _start.
+MULTIBOOT = r"""
+	.set	RESULTS, 0x300000
+	.section .results, "aw", @nobits
+	.skip	4096
+	.section .header, "ax"
+	.balign	4
+	.long	0x1badb002, 0, -0x1badb002
+	.code32
+	.globl	_start
+_start:
+"""
+
+
 # A guest that goes through a table of accesses and leaves, for each, whether it was #GP and what it
 # read. RDPMC at CPL 3 goes through IRETQ and SYSCALL.
 _SCRIPT = r"""
@@ -363,6 +377,37 @@ def assemble(source: str) -> bytes:
         if done.returncode:
             raise AssertionError(f"the guest does not assemble:\n{done.stderr}")
         return out.read_bytes()
+
+
+@functools.cache
+def multiboot_image(source: str, *, elf32: bool = True) -> bytes:
+    """Return a multiboot image: assembled for x86-64, then made ELF32."""
+    environment = {k: v for k, v in os.environ.items() if k not in _PRELOADED}
+    with tempfile.TemporaryDirectory(prefix="pmupass-multiboot-") as folder:
+        commands = [
+            [
+                *("gcc", "-nostdlib", "-static", "-no-pie", "-x", "assembler", "-"),
+                *("-o", "guest.elf", "-Wl,--section-start=.header=0x100000"),
+                f"-Wl,--section-start=.results={RESULTS:#x}",
+                "-Wl,--section-start=.tables=0x200000",
+                "-Wl,--build-id=none,-z,noexecstack,-z,max-page-size=4096,--no-warn-rwx-segments",
+            ],
+        ]
+        if elf32:
+            commands.append(["objcopy", "-O", "elf32-i386", "guest.elf"])
+        for command in commands:
+            done = subprocess.run(
+                command,
+                input=source,
+                cwd=folder,
+                env=environment,
+                capture_output=True,
+                text=True,
+                check=False,
+                timeout=60,
+            )
+            assert done.returncode == 0, done.stderr
+        return (Path(folder) / "guest.elf").read_bytes()
 
 
 @functools.cache

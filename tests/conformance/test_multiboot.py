@@ -7,34 +7,14 @@ for x86-64, and objcopy makes ELF32 of it.
 
 from __future__ import annotations
 
-import functools
-import os
-import subprocess
-import tempfile
-from pathlib import Path
-
 import guest_asm as asm
 import pytest
 
 from pmupass.records import Stop
 
-_PRELOADED = ("LD_PRELOAD", "PYTHONMALLOC", "ASAN_OPTIONS", "UBSAN_OPTIONS")
-
-HEADER = r"""
-	.set	RESULTS, 0x300000
-	.section .results, "aw", @nobits
-	.skip	4096
-	.section .header, "ax"
-	.balign	4
-	.long	0x1badb002, 0, -0x1badb002
-	.code32
-	.globl	_start
-_start:
-"""
-
 # Leaves EAX, EBX's information, goes to long mode, counts there, comes back, counts there.
 TOUR = (
-    HEADER
+    asm.MULTIBOOT
     + r"""
 	movl	%eax, RESULTS
 	movl	(%ebx), %eax		/* flags */
@@ -172,45 +152,14 @@ stack_top:
 # mov, xor, xor. The last WRMSR is not counted.
 TOUR_INSTRUCTIONS = 1 + 4 + 1 + 1000 + 3 + 1 + 2000 + 2 + 3 + 1 + 1000 + 3
 
-HALT = HEADER + "\tcli\n\thlt\n"
-NESTED_FRAME = HEADER + "\tenter $16, $1\n"
-
-
-@functools.cache
-def image(source: str, *, elf32: bool = True) -> bytes:
-    """Return a multiboot image: assembled for x86-64, then made ELF32."""
-    environment = {k: v for k, v in os.environ.items() if k not in _PRELOADED}
-    with tempfile.TemporaryDirectory(prefix="pmupass-multiboot-") as folder:
-        commands = [
-            [
-                *("gcc", "-nostdlib", "-static", "-no-pie", "-x", "assembler", "-"),
-                *("-o", "guest.elf", "-Wl,--section-start=.header=0x100000"),
-                f"-Wl,--section-start=.results={asm.RESULTS:#x}",
-                "-Wl,--section-start=.tables=0x200000",
-                "-Wl,--build-id=none,-z,noexecstack,-z,max-page-size=4096,--no-warn-rwx-segments",
-            ],
-        ]
-        if elf32:
-            commands.append(["objcopy", "-O", "elf32-i386", "guest.elf"])
-        for command in commands:
-            done = subprocess.run(
-                command,
-                input=source,
-                cwd=folder,
-                env=environment,
-                capture_output=True,
-                text=True,
-                check=False,
-                timeout=60,
-            )
-            assert done.returncode == 0, done.stderr
-        return (Path(folder) / "guest.elf").read_bytes()
+HALT = asm.MULTIBOOT + "\tcli\n\thlt\n"
+NESTED_FRAME = asm.MULTIBOOT + "\tenter $16, $1\n"
 
 
 @pytest.mark.parametrize("elf32", [True, False], ids=["elf32", "elf64"])
 @pytest.mark.parametrize("mode", asm.MODES)
 def test_a_multiboot_image_goes_through_the_modes(mode: str, elf32: bool) -> None:
-    data = image(TOUR, elf32=elf32)
+    data = asm.multiboot_image(TOUR, elf32=elf32)
     assert data[4] == (1 if elf32 else 2)
     ran = asm.run_image(data, mode=mode, cpu="sapphire-rapids")
     info = ran.machine.guest()
@@ -231,12 +180,12 @@ def test_a_multiboot_image_goes_through_the_modes(mode: str, elf32: bool) -> Non
 
 @pytest.mark.parametrize("mode", asm.MODES)
 def test_hlt_with_interrupts_off_ends_the_run(mode: str) -> None:
-    ran = asm.run_image(image(HALT), mode=mode, cpu="sapphire-rapids")
+    ran = asm.run_image(asm.multiboot_image(HALT), mode=mode, cpu="sapphire-rapids")
     assert ran.stop is Stop.HALTED
 
 
 @pytest.mark.parametrize("mode", asm.MODES)
 def test_what_is_not_implemented_stops_with_its_bytes(mode: str) -> None:
-    ran = asm.run_image(image(NESTED_FRAME), mode=mode, cpu="sapphire-rapids")
+    ran = asm.run_image(asm.multiboot_image(NESTED_FRAME), mode=mode, cpu="sapphire-rapids")
     assert ran.stop is Stop.UNIMPLEMENTED
     assert ran.machine.guest().bytes[:4] == b"\xc8\x10\x00\x01"
