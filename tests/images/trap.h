@@ -97,8 +97,10 @@ static inline void attempt_begins(void)
 #define attempt(code, ...)                                                                         \
 	({                                                                                         \
 		attempt_begins();                                                                  \
+		__asm__ volatile("" ::: "memory");                                                 \
 		__asm__ volatile("movq $9f, resume_at\n\t" code                                    \
 				 "\n9:\n\tmovq $0, resume_at" __VA_ARGS__);                        \
+		__asm__ volatile("" ::: "memory");                                                 \
 		caught.vector;                                                                     \
 	})
 
