@@ -294,3 +294,39 @@ two:	syscall
     assert ran.results(2) == [3, 2]
     assert ran.exits()["EXCEPTION_NMI"] == 2
     check_books(ran)
+
+
+@each_mode
+@each_cpu
+def test_alignment_checks_exit_and_come_back(mode: str, cpu: str) -> None:
+    """#AC at CPL 3 with CR0.AM and RFLAGS.AC: error code 0, nothing retires, one exit under KVM."""
+    source = f"""
+	{asm.PRELUDE}
+_start:	kernel_setup 1
+	gate	17, on_ac
+	{SETUP}
+	movq	%cr0, %rax
+	orq	$0x40000, %rax
+	movq	%rax, %cr0
+	user_frame user, 0x40002
+	wr	0x38f, 3
+	iretq
+user:	movl	$RESULTS + 0x1000, %ebx
+	movq	(%rbx), %rax
+at:	movq	1(%rbx), %rax
+	movb	1(%rbx), %al
+	syscall
+	ud2
+on_ac:	popq	%r12
+	movq	(%rsp), %r13
+	addq	$at_end - at, (%rsp)
+	iretq
+	.set	at_end, at + 4
+	{finish("at", keep="keep 3, %r12; keep 6, %r13")}
+"""
+    ran = asm.run(source, mode=mode, cpu=cpu)
+    assert ran.result(3) == 0
+    assert ran.result(6) == ran.result(4)
+    assert ran.results(2) == [4, 1]  # mov, mov, movb, syscall
+    check_books(ran)
+    assert ran.exits().get("EXCEPTION_NMI", 0) == (0 if mode == "native" else 1)

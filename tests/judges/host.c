@@ -55,6 +55,12 @@ handler(int signal_number, siginfo_t *info, void *context)
 	greg_t *frame = ((ucontext_t *)context)->uc_mcontext.gregs;
 
 	(void)info;
+	/* The kernel leaves AC as the instruction had it. */
+	__asm__ volatile("sub $128, %%rsp\n\tpushf\n\tandl $~0x40000, (%%rsp)\n\tpopf\n\t"
+			 "add $128, %%rsp"
+			 :
+			 :
+			 : "memory", "cc");
 	if (phase == PHASE_ENTER) {
 		for (int n = 0; n < NGREG; n++)
 			interrupted[n] = frame[n];

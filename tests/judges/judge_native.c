@@ -76,7 +76,8 @@ struct judge {
 	u32 *required; /* form indices */
 	u32 nr_required, next;
 	struct host_state before, host, guest_state;
-	u64 retired; /* by the guest */
+	u64 retired;	       /* by the guest */
+	bool checks_alignment; /* CR0.AM is set on the host */
 };
 
 __attribute__((format(printf, 2, 3))) static void tell(struct report *r, const char *format, ...)
@@ -288,14 +289,15 @@ static struct guest *judged_guest(void)
 	g->start.ss = (struct cpu_segment){0, ~0u, 0x2b, 0xc0f3};
 	g->start.ds = (struct cpu_segment){0, ~0u, 0, 0xc0f3};
 	g->start.efer |= EFER_NXE;
-	g->start.cr0 |= CR0_WP;
+	g->start.cr0 |= CR0_WP | CR0_AM;
 	g->start.cr4 |= CR4_FSGSBASE;
 	return g;
 }
 
 static bool has_error_code(int vector)
 {
-	return vector == VECTOR_DF || (vector >= VECTOR_TS && vector <= VECTOR_PF);
+	return vector == VECTOR_DF || (vector >= VECTOR_TS && vector <= VECTOR_PF) ||
+	       vector == VECTOR_AC;
 }
 
 /* A fault has come to its handler: take what was pushed. */
@@ -373,7 +375,9 @@ static void set_registers(struct judge *j, const struct form *f)
 		b->regs[CPU_RSP] = below(j, 10) ? aligned_data(j) + 8 * below(j, 2) : pointer(j);
 	if (below(j, 3) == 0)
 		b->regs[CPU_RCX] = below(j, 70);
-	b->flags = 2 | (random_word(j) & FORM_FLAGS) | (below(j, 3) ? 0 : 0x400);
+	b->flags = 2 | (random_word(j) & FORM_FLAGS) | (below(j, 3) ? 0 : FLAG_DF);
+	if (j->checks_alignment && below(j, 4) == 0)
+		b->flags |= FLAG_AC;
 	b->fs_base = below(j, 2) ? 0 : below(j, 0x2000);
 	b->gs_base = below(j, 2) ? 0 : below(j, 30) ? below(j, 0x2000) : LARGE_BASE;
 	if (string && below(j, 2)) {
@@ -400,7 +404,7 @@ static void run_host(struct judge *j, const struct form *f)
 		if (!form_repeats(f) || j->host.trap != TRAP_STEP || j->host.rip != s.rip)
 			return;
 		s = j->host;
-		s.flags &= FORM_FLAGS | 0x400;
+		s.flags &= FORM_FLAGS | FLAG_DF | FLAG_AC;
 	}
 }
 
@@ -429,7 +433,7 @@ static bool in_window(u64 va)
  */
 static bool is_access_fault(int trap)
 {
-	return trap == VECTOR_PF || trap == VECTOR_GP || trap == VECTOR_SS;
+	return trap == VECTOR_PF || trap == VECTOR_GP || trap == VECTOR_SS || trap == VECTOR_AC;
 }
 
 static bool is_other_operand_of_cmps(const struct judge *j)
@@ -679,11 +683,24 @@ static void judge_uncovered(struct judge *j)
 	}
 }
 
+static void find_alignment_checks(struct judge *j)
+{
+	static const u8 load[] = {0x8b, 0x03}; /* mov (%rbx), %eax */
+
+	memcpy(j->report->bytes, load, sizeof(load));
+	j->before = (struct host_state){.flags = 2 | FLAG_AC};
+	j->before.regs[CPU_RBX] = JUDGED_DATA + 0x1001;
+	j->before.rip = JUDGED_CODE + place(j);
+	host_step(&j->before, &j->host);
+	j->checks_alignment = j->host.trap == VECTOR_AC;
+}
+
 static _Noreturn void child(struct judge *j, u64 instructions)
 {
 	/* From here on only read, write, exit and sigreturn. */
 	if (prctl(PR_SET_SECCOMP, SECCOMP_MODE_STRICT))
 		_exit(2);
+	find_alignment_checks(j);
 	while (j->report->judged < instructions && j->report->differences < MAX_REPORTS) {
 		if (j->report->judged % REFILL == 0)
 			fill_data(j);
