@@ -36,7 +36,6 @@ void kvm_setup_intercepts(struct kvm_vcpu *vcpu)
 	for (u32 msr = 0; msr < 0x2000; msr++)
 		cpu_intercept_msr(in, 0xc0000000u + msr, true, true);
 	cpu_intercept_msr(in, MSR_IA32_TSC, false, true);
-	cpu_intercept_msr(in, MSR_IA32_SPEC_CTRL, false, false);
 	cpu_intercept_msr(in, MSR_IA32_PRED_CMD, true, false);
 	if (kvm->apicv) {
 		for (u32 reg = 0; reg < 0x400; reg += 0x10)

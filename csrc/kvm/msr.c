@@ -2,7 +2,8 @@
 /*
  * msr.c - dispatch of intercepted RDMSR and WRMSR.
  *
- * Interface: kvm_get_msr(), kvm_set_msr(); 0, or -1 for #GP(0).
+ * Interface: kvm_get_msr(), kvm_set_msr(); 0, or -1 for #GP(0). The first SPEC_CTRL that is not 0 gives
+ * the register to the guest; PRED_CMD is the guest's from the start, as its CPUID has IBPB.
  *
  * Not modelled: MSR filters of the VMM, ignore_msrs.
  */
@@ -35,6 +36,8 @@ int kvm_set_msr(struct kvm_vcpu *vcpu, u32 msr, u64 value)
 	if (!misc_wrmsr(&vcpu->misc, msr, value, &forget)) {
 		if (forget)
 			cpu_forget_branches(vcpu->pcpu->cpu);
+		if (msr == MSR_IA32_SPEC_CTRL && value)
+			cpu_intercept_msr(&vcpu->intercept, msr, false, false);
 		return 0;
 	}
 	return kvm_pmu_set_msr(vcpu, msr, value);

@@ -110,6 +110,7 @@ _LEAF1_EDX = (
     | 1 << 19  # CLFLUSH
 )
 _CLFLUSHOPT = 1 << 23
+_SPEC_CTRL = 1 << 26 | 1 << 27 | 1 << 31  # IBRS and IBPB, STIBP, SSBD: MSRs 0x48 and 0x49
 _LAHF64, _ABM = 1 << 0, 1 << 5
 _SYSCALL, _NX, _PAGES_1GB, _RDTSCP, _LM = 1 << 11, 1 << 20, 1 << 26, 1 << 27, 1 << 29
 _INVARIANT_TSC = 1 << 8
@@ -180,7 +181,7 @@ def cpuid_entries(cpu: CpuModel, shape: PmuShape, mode: Mode) -> list[CpuidEntry
     entries = [
         CpuidEntry(0, None, (LAST_LEAF, b, c, d)),
         _leaf_1(cpu, shape, mode),
-        CpuidEntry(7, 0, (0, _CLFLUSHOPT, 0, 0)),
+        CpuidEntry(7, 0, (0, _CLFLUSHOPT, 0, _SPEC_CTRL)),
         _leaf_a(cpu, shape, mode),
         CpuidEntry(0xB, 0, (0, 1, 1 << 8, 0)),  # the SMT level, one thread
         CpuidEntry(0xB, 1, (0, 1, 2 << 8 | 1, 0)),  # the core level, one core
