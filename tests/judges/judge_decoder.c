@@ -3,8 +3,10 @@
  * judge_decoder.c - what the interpreter's decoder makes of bytes, for tests/judges/test_decoder.py.
  *
  * Reads cases of 16 bytes from stdin and writes one struct answer for each to stdout. Every case
- * stands at DECODED_AT.
+ * stands at DECODED_AT. The argument is the size of the code, 64 without one.
  */
+#include <stdlib.h>
+
 #include "cpu/decode.h"
 #include "cpu/handlers.h"
 #include "cpu/state.h"
@@ -24,9 +26,9 @@ struct answer {
 	u8 branches, loads, stores;
 	u8 memory;	       /* there is a memory operand */
 	u8 base, index, scale; /* registers, REG_ZERO for none */
-	u8 segment;	       /* SEG_FS, SEG_GS, else SEG_NONE */
-	u8 address32;
-	u8 padding[4];
+	u8 segment;	       /* SEG_FS, SEG_GS, else SEG_NONE; in legacy code any */
+	u8 address32, address16;
+	u8 padding[3];
 };
 
 static enum answer_kind kind_of(const struct insn *i)
@@ -63,14 +65,27 @@ static struct answer decode(const struct cpu *c, const u8 *bytes)
 		.scale = address->scale,
 		.segment = n == 2 ? address->op : SEG_NONE,
 		.address32 = n == 2 && (address->flags & INSN_ADDR32),
+		.address16 = address->fn == op_address16 || address->fn == op_address_bit16,
 	};
 }
 
-int main(void)
+/* Code of @bits, in protected mode if it is not 64. */
+static void set_code_size(struct guest *g, int bits)
+{
+	if (bits == 64)
+		return;
+	g->start.cr0 = 0x11;
+	g->start.cr3 = g->start.cr4 = g->start.efer = 0;
+	g->start.cs.attr = bits == 32 ? 0xc09b : 0x009b;
+	cpu_start(g->cpu, &g->start);
+}
+
+int main(int argc, char **argv)
 {
 	struct guest *g = guest_new();
 	u8 bytes[CASE_BYTES];
 
+	set_code_size(g, argc > 1 ? atoi(argv[1]) : 64);
 	while (fread(bytes, sizeof(bytes), 1, stdin) == 1) {
 		struct answer answer = decode(g->cpu, bytes);
 
