@@ -20,7 +20,7 @@
  *	CALL	1 store; through memory also 1 load
  *	RET, LEAVE, POPF	1 load
  *	far JMP 1 load, far CALL 1 load and 2 stores, far RET 2 loads, IRET 5 loads
- *	LDS.., BOUND	1 load; ARPL 1 load, 1 store
+ *	LDS.., BOUND	1 load; ARPL 1 load, and 1 store whether it changes anything or not
  *	in legacy code: IRET 3 loads, PUSHA 8 stores, POPA 7 loads
  *	ENTER	1 store (nesting level 0; the probe of the new stack is none)
  *	MOVS	1 load, 1 store; CMPS 2 loads; INS 1 store; OUTS 1 load; each iteration

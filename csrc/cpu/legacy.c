@@ -150,9 +150,14 @@ void op_leave32(struct cpu *c, const struct insn *i)
 	NEXT_INSN(c, i);
 }
 
-/* Nesting level 0 only; the decoder sees to it. */
+/* Nesting level 0 only; the decoder sees to it. The new stack must be writable at its end, too. */
 void op_enter32(struct cpu *c, const struct insn *i)
 {
+	unsigned int bytes = 1u << i->size;
+	u64 frame = c->regs[CPU_RSP] - bytes;
+
+	probe_write(c, i, stack_address(c, frame), bytes);
+	probe_write(c, i, stack_address(c, frame - i->imm), bytes);
 	push_word(c, i, c->regs[CPU_RBP]);
 	set_reg_sized(c, CPU_RBP * 8, i->size, c->regs[CPU_RSP]);
 	set_rsp(c, c->regs[CPU_RSP] - i->imm);

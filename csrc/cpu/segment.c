@@ -347,11 +347,10 @@ void op_arpl(struct cpu *c, const struct insn *i)
 	u16 to;
 
 	require_protected_mode(c, i);
-	to = (u16)load_rm_for_update(c, i);
+	to = (u16)load_rm(c, i);
 	changed = (to & SELECTOR_RPL) < from;
 	if (changed)
-		to = (u16)((to & ~SELECTOR_RPL) | from);
-	store_rm(c, i, to);
+		store_rm(c, i, (to & ~SELECTOR_RPL) | from);
 	set_arithmetic_flags(c, (arithmetic_flags(c) & ~FLAG_ZF) | (changed ? FLAG_ZF : 0));
 	NEXT_INSN(c, i);
 }

@@ -48,6 +48,23 @@ static const int frame_register[16] = {REG_RAX, REG_RCX, REG_RDX, REG_RBX, REG_R
 BASE(fsbase)
 BASE(gsbase)
 
+static inline __attribute__((always_inline)) void load_data_segments(u16 selector)
+{
+	__asm__ volatile("mov %0, %%ds\n mov %0, %%es\n mov %0, %%fs\n mov %0, %%gs"
+			 :
+			 : "r"((u32)selector)
+			 : "memory");
+}
+
+/* The kernel keeps SS behind CS, GS and FS. */
+static inline __attribute__((always_inline)) greg_t with_code_and_stack(greg_t segments, u16 cs,
+									u16 ss)
+{
+	u64 others = (u64)segments & 0x0000ffffffff0000ull;
+
+	return (greg_t)(others | cs | (u64)ss << 48);
+}
+
 __attribute__((no_stack_protector, no_sanitize("address", "undefined"),
 	       optimize("no-tree-loop-distribute-patterns"))) static void
 handler(int signal_number, siginfo_t *info, void *context)
@@ -69,12 +86,20 @@ handler(int signal_number, siginfo_t *info, void *context)
 		frame[REG_RIP] = (greg_t)step.rip;
 		frame[REG_EFL] = (greg_t)(step.flags | FLAG_FIXED | FLAG_TF);
 		phase = PHASE_STEP;
+		if (step.cs) {
+			frame[REG_CSGSFS] = with_code_and_stack(frame[REG_CSGSFS], step.cs,
+								step.ss);
+			load_data_segments(step.data);
+			return;
+		}
 		write_gsbase(step.gs_base);
 		write_fsbase(step.fs_base);
 		return;
 	}
 	step.fs_base = read_fsbase();
 	step.gs_base = read_gsbase();
+	if (phase == PHASE_STEP && step.cs)
+		load_data_segments(0);
 	write_fsbase(own_fs);
 	write_gsbase(own_gs);
 	if (phase != PHASE_STEP) {
@@ -90,7 +115,7 @@ handler(int signal_number, siginfo_t *info, void *context)
 	step.error = (u64)frame[REG_ERR];
 	step.linear = (u64)frame[REG_CR2];
 	for (int n = 0; n < NGREG; n++) {
-		if (n != REG_CSGSFS)
+		if (n != REG_CSGSFS || step.cs)
 			frame[n] = interrupted[n];
 	}
 	phase = PHASE_IDLE;

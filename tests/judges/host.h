@@ -17,9 +17,10 @@ struct host_state {
 	u64 regs[16]; /* RAX, RCX, .., in the order of the encoding */
 	u64 rip, flags;
 	u64 fs_base, gs_base;
-	int trap;   /* after: vector */
-	u64 error;  /* after: error code, 0 if the vector has none */
-	u64 linear; /* after: CR2, of page faults */
+	u16 cs, ss, data; /* legacy code: selectors, data for DS to GS; cs 0: 64-bit code */
+	int trap;	  /* after: vector */
+	u64 error;	  /* after: error code, 0 if the vector has none */
+	u64 linear;	  /* after: CR2, of page faults */
 };
 
 /* NULL, or why this host cannot do it. Installs the handlers. */
