@@ -63,13 +63,19 @@ def c_build() -> Path:
     PMUPASS_C_BUILD names the build folder (default: build/c-tests in the source tree, kept for the
     next run), PMUPASS_MESON_ARGS further options of `meson setup`.
     """
-    return _build("c_tests", "judges") / "tests" / "c"
+    return _build("c_tests", "judges", "fuzzers") / "tests" / "c"
 
 
 @pytest.fixture(scope="session")
 def judge_build(c_build: Path) -> Path:
     """Return the folder of the programs of tests/judges, built with the C tests."""
     return c_build.parent / "judges"
+
+
+@pytest.fixture(scope="session")
+def fuzz_build(c_build: Path) -> Path:
+    """Return the folder of the programs of tests/fuzz, built with the C tests."""
+    return c_build.parent / "fuzz"
 
 
 @pytest.fixture(scope="session")

@@ -18,7 +18,9 @@
 #include "cpu/cpu.h"
 #include "test.h"
 
+#ifndef RAM_SIZE
 #define RAM_SIZE (8u << 20)
+#endif
 #define PML4_AT 0x1000ull
 #define PDPT_AT 0x2000ull
 #define PD_AT 0x3000ull
@@ -199,6 +201,8 @@ static int guest_rdpmc(void *ctx, u32 ecx, u64 *value)
 {
 	struct guest *g = ctx;
 
+	if (ecx >= NR_EVENTS)
+		return -1;
 	*value = guest_total(g, PRIV_OS, ecx);
 	return 0;
 }
