@@ -172,6 +172,7 @@ static int make_cpu(struct pp_machine *m, struct pp_error *error)
 		.check = &m->check,
 		.profiles = m->profiles,
 		.nr_profiles = m->config.nr_profiles,
+		.rtm = m->config.hw.rtm,
 	};
 
 	if (cpu_new(&m->pcpu.cpu, &config))

@@ -73,6 +73,8 @@ struct pp_pmu {
 	uint32_t nr_gp, nr_fixed;
 	uint32_t gp_width, fixed_width;
 	uint32_t fw_write; /* full-width counter writes at 0x4c1+i */
+	uint32_t rtm;	   /* the CPU has RTM: selectors have IN_TX and IN_TXCP */
+	uint32_t pad;
 	uint64_t perf_capabilities;
 };
 

@@ -38,6 +38,7 @@ class Pmu:
     gp_width: int = 0
     fixed_width: int = 0
     fw_write: bool = False
+    rtm: bool = False
     perf_capabilities: int = 0
 
 

@@ -31,6 +31,7 @@ int cpu_new(struct cpu **out, const struct cpu_config *config)
 	c->ctx = config->ops_ctx;
 	c->check = config->check;
 	c->id = config->id;
+	c->rtm = config->rtm;
 	c->profiles = config->profiles;
 	c->nr_profiles = config->nr_profiles < CPU_MAX_PROFILES ? config->nr_profiles
 								: CPU_MAX_PROFILES;

@@ -177,7 +177,8 @@ struct cpu_config {
 	struct pp_check *check;
 	const struct cpu_profile *profiles; /* kept by the caller */
 	u32 nr_profiles;
-	u32 id; /* APIC id, only for diagnostics */
+	u32 id;	  /* APIC id, only for diagnostics */
+	bool rtm; /* XBEGIN and its kin are instructions */
 };
 
 enum cpu_reg {

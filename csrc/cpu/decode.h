@@ -104,6 +104,7 @@ void decode_return(struct decoder *d);
 void decode_far_return(struct decoder *d);
 void decode_far_branch(struct decoder *d, insn_fn *fn);
 void decode_interrupt(struct decoder *d);
+void decode_xbegin(struct decoder *d);
 void decode_load_far(struct decoder *d, unsigned int segment); /* LSS and its like */
 
 /* The stack's operands have the code's own size without a prefix; REX.W overrides 66. */

@@ -96,3 +96,14 @@ void decode_interrupt(struct decoder *d)
 		d->out->fn = op_int1;
 	d->out->branches = 1;
 }
+
+/* To the fallback address, always; it stands alone for the sake of what it counts. */
+void decode_xbegin(struct decoder *d)
+{
+	s64 distance = decode_immediate(d, d->operand_size == 1 ? 1 : 2);
+
+	d->out->imm = d->va + d->at + (u64)distance;
+	if (d->legacy)
+		d->out->imm = d->operand_size == 1 ? (u16)d->out->imm : (u32)d->out->imm;
+	decode_alone(d, op_xbegin, d->c->timing.serialize);
+}

@@ -404,10 +404,22 @@ static void decode_pop_group(struct decoder *d)
 	decode_pop(d, d->memory ? op_pop_mem : op_pop);
 }
 
+/* Outside of transactions, that is everywhere, it does nothing. */
+static void decode_xabort(struct decoder *d)
+{
+	decode_bytes(d, 1);
+	d->out->fn = op_nop;
+}
+
 static void decode_move_group(struct decoder *d)
 {
 	if (d->reg & 7) {
-		decode_invalid(d); /* XABORT, XBEGIN: there is no RTM */
+		if (d->modrm != 0xf8 || !d->c->rtm)
+			decode_invalid(d);
+		else if (d->opcode == 0xc7)
+			decode_xbegin(d);
+		else
+			decode_xabort(d);
 		return;
 	}
 	decode_alu_immediate(d, ALU_MOV, d->size);

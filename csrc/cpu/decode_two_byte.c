@@ -100,6 +100,15 @@ static void decode_group_01_register(struct decoder *d)
 		else
 			decode_alone(d, op_swapgs, d->c->timing.simple);
 		return;
+	case 0xd5:
+	case 0xd6:
+		if (!d->c->rtm || d->operand16 || d->rep || d->repne)
+			decode_invalid(d);
+		else if (d->modrm == 0xd5)
+			decode_alone(d, op_xend, d->c->timing.simple);
+		else
+			d->out->fn = op_xtest;
+		return;
 	case 0xf9:
 		d->out->op = 1;
 		decode_alone(d, op_rdtsc, d->c->timing.rdtsc);

@@ -145,6 +145,9 @@ insn_fn op_bound, op_salc;
 /* ---- sysenter.c ---- */
 insn_fn op_sysenter, op_sysexit;
 
+/* ---- transaction.c ---- */
+insn_fn op_xbegin, op_xend, op_xtest;
+
 /* ---- work.c ---- */
 insn_fn op_work;
 

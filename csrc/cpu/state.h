@@ -332,6 +332,7 @@ struct cpu {
 	struct pp_check *check;
 	const struct cpu_intercept *intercept;
 	u32 id;
+	bool rtm;
 
 	/* Work profiles. */
 	const struct cpu_profile *profiles;

@@ -161,10 +161,13 @@ void kvm_pmu_deliver_pmi(struct kvm_vcpu *vcpu)
 #define INSTRUCTIONS_RETIRED 0x00c0
 #define BRANCHES_RETIRED 0x00c4
 
-/* Event select and umask alone decide; the CPL only matters if OS and USR differ. */
+/*
+ * Event select and umask alone decide; the CPL only matters if OS and USR differ. Bits 35:32 belong to
+ * AMD's event select, so that a selector with IN_TX or IN_TXCP never matches.
+ */
 static bool counts(const struct kvm_pmc *pmc, u64 event)
 {
-	u64 what = ARCH_PERFMON_EVENTSEL_EVENT | ARCH_PERFMON_EVENTSEL_UMASK;
+	u64 what = ARCH_PERFMON_EVENTSEL_EVENT | ARCH_PERFMON_EVENTSEL_UMASK | GENMASK_ULL(35, 32);
 
 	return (pmc->eventsel & what) == event;
 }

@@ -125,7 +125,8 @@ static bool pmc_resume_counter(struct kvm_pmc *pmc)
 {
 	if (!pmc->perf_event)
 		return false;
-	if (perf_event_period(perf_of(pmc), pmc->perf_event, get_sample_period(pmc)))
+	if (pmc->perf_event->attr.sample_period &&
+	    perf_event_period(perf_of(pmc), pmc->perf_event, get_sample_period(pmc)))
 		return false;
 	perf_event_enable(perf_of(pmc), pmc->perf_event);
 	pmc->is_paused = false;
@@ -155,6 +156,9 @@ static void pmc_reprogram_counter(struct kvm_pmc *pmc, u64 eventsel)
 	};
 	int error;
 
+	/* A checkpointed counter cannot be given a period: it counts and overflows unseen. */
+	if (eventsel & HSW_IN_TX_CHECKPOINTED)
+		attr.sample_period = 0;
 	pmc->perf_event = perf_event_create_kernel_counter(perf_of(pmc), &attr, true,
 							   kvm_perf_overflow, pmc, &error);
 	pmc->refused = !pmc->perf_event;

@@ -30,7 +30,7 @@ void intel_pmu_refresh(struct kvm_pmu *pmu, const struct pp_pmu *guest)
 			(INTEL_FIXED_0_KERNEL | INTEL_FIXED_0_USER | INTEL_FIXED_0_ENABLE_PMI)
 			<< (INTEL_FIXED_BITS_STRIDE * i);
 	pmu->fixed_ctr_ctrl_rsvd = ~fixed_valid;
-	pmu->eventsel_rsvd = GENMASK_ULL(63, 32) | ARCH_PERFMON_EVENTSEL_ANY;
+	pmu->eventsel_rsvd = ARCH_PERFMON_EVENTSEL_ANY;
 	pmu->global_ctrl_rsvd = ~pmu->all_valid_pmc_idx;
 	pmu->global_status_rsvd = pmu->global_ctrl_rsvd &
 				  ~(GLOBAL_STATUS_BUFFER_OVF | GLOBAL_STATUS_COND_CHG);
@@ -177,7 +177,7 @@ int intel_pmu_set_msr(struct kvm_vcpu *vcpu, u32 msr, u64 value)
 	if (!pmc)
 		return set_control(vcpu, msr, value);
 	pmu->pmc_in_use |= BIT_ULL(pmc->idx);
-	if (value & pmu->eventsel_rsvd)
+	if (value & (pmu->eventsel_rsvd | eventsel_reserved_high(pmu->guest.rtm, pmc->idx)))
 		return -1;
 	if (value == pmc->eventsel)
 		return 0;

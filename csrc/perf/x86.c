@@ -64,12 +64,14 @@ u64 x86_get_event_constraints(const struct perf_cpu *perf, u64 config)
 	const struct hwpmu *pmu = &perf->pcpu->pmu;
 	u64 gp = pmu_counter_mask(pmu->caps.nr_gp, 0);
 
+	if (config & HSW_IN_TX_CHECKPOINTED)
+		return gp & BIT_ULL(HSW_IN_TXCP_COUNTER);
 	/* An encoding without a constraint of its own may use any GP counter. */
 	if (!e)
 		return gp;
-	/* Fixed counters have no threshold, no edge and no inversion. */
-	if (config &
-	    (ARCH_PERFMON_EVENTSEL_EDGE | ARCH_PERFMON_EVENTSEL_INV | ARCH_PERFMON_EVENTSEL_CMASK))
+	/* Fixed counters have no threshold, no edge, no inversion and no transactions. */
+	if (config & (ARCH_PERFMON_EVENTSEL_EDGE | ARCH_PERFMON_EVENTSEL_INV |
+		      ARCH_PERFMON_EVENTSEL_CMASK | HSW_IN_TX))
 		return e->counters & gp ? e->counters & gp : gp;
 	return e->counters & pmu->counter_mask;
 }

@@ -57,6 +57,24 @@ const struct event_map_entry *event_map_find(const struct event_map *map, u64 co
 			  config & (ARCH_PERFMON_EVENTSEL_EVENT | ARCH_PERFMON_EVENTSEL_UMASK));
 }
 
+static void look_at_transactions(struct event_formula *f, u64 eventsel)
+{
+	bool in_tx = eventsel & HSW_IN_TX, in_txcp = eventsel & HSW_IN_TX_CHECKPOINTED;
+	bool known = event_formula_is_plain(f) && f->event == EVENT_CYCLES;
+
+	if (!in_tx && !in_txcp)
+		return;
+	/* What is no time does not happen in transactions: there is nothing to leave out. */
+	if (!in_tx && !event_is_derived(f->event) && event_formula_is_plain(f))
+		return;
+	if (!known || (in_tx && in_txcp))
+		f->event = EVENT_NONE;
+	else if (in_tx)
+		f->event = EVENT_TX_CYCLES;
+	else
+		f->but_transactions = true;
+}
+
 struct event_formula event_formula_of(const struct event_map *map, u64 eventsel)
 {
 	const struct event_map_entry *e = event_map_find(map, eventsel);
@@ -73,6 +91,7 @@ struct event_formula event_formula_of(const struct event_map *map, u64 eventsel)
 	/* Without a threshold, inv has nothing to invert: hardware ignores it. */
 	if (eventsel & ARCH_PERFMON_EVENTSEL_INV && !event_formula_is_plain(&f))
 		f.event = EVENT_NONE;
+	look_at_transactions(&f, eventsel);
 	return f;
 }
 
@@ -89,6 +108,9 @@ struct event_formula event_formula_on(const struct event_map *map, u64 eventsel,
 static u64 plain_total(const struct event_formula *f, const struct core_clock *clk,
 		       const struct event_totals *t)
 {
+	if (f->but_transactions)
+		return sub_to_event(clk, f->event, events_sub(t, f->privs)) -
+		       events_count(t, EVENT_TX_CYCLES, f->privs);
 	if (event_is_derived(f->event))
 		return sub_to_event(clk, f->event, events_sub(t, f->privs));
 	return events_count(t, f->event, f->privs);

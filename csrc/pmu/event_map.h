@@ -11,6 +11,10 @@
  * does (with c = 1 if cmask is 0). All on cumulative totals, so that counts do not depend on where a
  * counter was stopped in between. An inverted threshold feeds nothing: cycles minus the above can
  * fall on cumulative totals, and a counter must not.
+ *
+ * IN_TX counts what happens in transactions, IN_TXCP leaves out what an abort throws away. All
+ * transactions abort at once (csrc/cpu/transaction.c), so cycles are all that happens in them, and with
+ * both bits nothing is left. Reference cycles, slots and thresholds with either bit feed nothing.
  */
 #ifndef PMU_EVENT_MAP_H_
 #define PMU_EVENT_MAP_H_
@@ -34,6 +38,7 @@ struct event_formula {
 	u8 privs; /* PRIV_MASK_* */
 	u8 cmask;
 	bool edge;
+	bool but_transactions; /* less the cycles of transactions that aborted (IN_TXCP) */
 };
 
 /* Room a formula leaves until it has counted @need more; see event_formula_room(). */

@@ -45,9 +45,9 @@ static bool has_any_thread(const struct hwpmu *pmu)
 	return pmu->caps.version == 3 || pmu->caps.version == 4;
 }
 
-static u64 eventsel_reserved(const struct hwpmu *pmu)
+static u64 eventsel_reserved(const struct hwpmu *pmu, unsigned int idx)
 {
-	u64 reserved = GENMASK_ULL(63, 32);
+	u64 reserved = eventsel_reserved_high(pmu->caps.rtm, idx);
 
 	return has_any_thread(pmu) ? reserved : reserved | ARCH_PERFMON_EVENTSEL_ANY;
 }
@@ -172,7 +172,7 @@ int hwpmu_wrmsr(struct hwpmu *pmu, u32 msr, u64 value)
 	if (idx >= 0)
 		return write_counter(pmu, (unsigned int)idx, alias, value);
 	if (is_eventsel(pmu, msr)) {
-		if (value & eventsel_reserved(pmu))
+		if (value & eventsel_reserved(pmu, msr - MSR_IA32_PERFEVTSEL0))
 			return -1;
 		pmu->eventsel[msr - MSR_IA32_PERFEVTSEL0] = value;
 		hwpmu_restart_counter(pmu, msr - MSR_IA32_PERFEVTSEL0);

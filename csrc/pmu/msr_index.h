@@ -33,10 +33,27 @@ enum pmu_msr {
 #define ARCH_PERFMON_EVENTSEL_INV BIT_ULL(23)
 #define ARCH_PERFMON_EVENTSEL_CMASK 0xff000000ull
 
+#define HSW_IN_TX BIT_ULL(32)
+#define HSW_IN_TX_CHECKPOINTED BIT_ULL(33)
+#define HSW_IN_TXCP_COUNTER 2u /* the only one that has it */
+
 /* What decides which events are counted; the rest only enables, routes or interrupts. */
 #define EVENTSEL_WHAT                                                                              \
 	(ARCH_PERFMON_EVENTSEL_EVENT | ARCH_PERFMON_EVENTSEL_UMASK | ARCH_PERFMON_EVENTSEL_EDGE |  \
-	 ARCH_PERFMON_EVENTSEL_INV | ARCH_PERFMON_EVENTSEL_CMASK)
+	 ARCH_PERFMON_EVENTSEL_INV | ARCH_PERFMON_EVENTSEL_CMASK | HSW_IN_TX |                     \
+	 HSW_IN_TX_CHECKPOINTED)
+
+/* Reserved bits of the selector of GP counter @idx on a CPU with or without RTM, bits 63:32. */
+static inline u64 eventsel_reserved_high(bool rtm, unsigned int idx)
+{
+	u64 reserved = GENMASK_ULL(63, 32);
+
+	if (rtm)
+		reserved &= ~HSW_IN_TX;
+	if (rtm && idx == HSW_IN_TXCP_COUNTER)
+		reserved &= ~HSW_IN_TX_CHECKPOINTED;
+	return reserved;
+}
 
 #define INTEL_FIXED_0_KERNEL BIT_ULL(0)
 #define INTEL_FIXED_0_USER BIT_ULL(1)

@@ -96,6 +96,7 @@ class Silicon(Struct, frozen=True, forbid_unknown_fields=True):
     entry_load_global_ctrl: bool
     mediated_capable: bool
     hybrid: bool = False
+    rtm: bool = False
 
 
 class FixedCounter(Struct, frozen=True, forbid_unknown_fields=True):
@@ -157,6 +158,7 @@ class CpuModel(Struct, frozen=True, forbid_unknown_fields=True):
             gp_width=s.gp_width,
             fixed_width=s.fixed_width,
             fw_write=bool(s.perf_capabilities & PERF_CAP_FW_WRITE),
+            rtm=s.rtm,
             perf_capabilities=s.perf_capabilities & MODELLED_PERF_CAPABILITIES,
         )
 
@@ -201,7 +203,7 @@ class CpuModel(Struct, frozen=True, forbid_unknown_fields=True):
 # --set cpu.KEY: the key, and the table of the file that it stands in.
 _TABLES = {
     **dict.fromkeys(("tsc_khz", "core_khz"), "clock"),
-    **dict.fromkeys(("skid_cycles", "exit_save_global_ctrl"), "silicon"),
+    **dict.fromkeys(("skid_cycles", "exit_save_global_ctrl", "rtm"), "silicon"),
     **dict.fromkeys(Timing.__struct_fields__, "timing"),
 }
 OVERRIDES = tuple(_TABLES)
@@ -218,7 +220,7 @@ def _limits(key: str) -> tuple[int, int]:
 
 def _value(key: str, given: int | str) -> int | bool:
     text = str(given).strip().lower()
-    if key == "exit_save_global_ctrl":
+    if key in ("exit_save_global_ctrl", "rtm"):
         if text not in _BOOLEANS:
             raise UsageError(f"cpu.{key}={given}: true or false is expected")
         return _BOOLEANS[text]

@@ -24,7 +24,8 @@ INV = 1 << 23
 CMASK_SHIFT = 24
 CMASK = 0xFF << CMASK_SHIFT
 CODE = 0xFFFF  # event and umask
-WHAT = CODE | EDGE | INV | CMASK  # what event maps are looked up with
+IN_TX, IN_TXCP = 1 << 32, 1 << 33
+WHAT = CODE | EDGE | INV | CMASK | IN_TX | IN_TXCP  # what event maps are looked up with
 
 # perf's generic names (PERF_TYPE_HARDWARE) as Linux's Intel driver encodes them, and the lab's own
 # short names for loads and stores.

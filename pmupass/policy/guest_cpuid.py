@@ -88,6 +88,7 @@ def guest_pmu(
         gp_width=hw.gp_width,
         fixed_width=hw.fixed_width,
         fw_write=True,
+        rtm=hw.rtm,
         perf_capabilities=offered_perf_capabilities(cpu, mode) & MODELLED_PERF_CAPABILITIES,
     )
 
@@ -109,7 +110,7 @@ _LEAF1_EDX = (
     | 1 << 15  # CMOV
     | 1 << 19  # CLFLUSH
 )
-_CLFLUSHOPT = 1 << 23
+_RTM, _CLFLUSHOPT = 1 << 11, 1 << 23
 _SPEC_CTRL = 1 << 26 | 1 << 27 | 1 << 31  # IBRS and IBPB, STIBP, SSBD: MSRs 0x48 and 0x49
 _LAHF64, _ABM = 1 << 0, 1 << 5
 _SYSCALL, _NX, _PAGES_1GB, _RDTSCP, _LM = 1 << 11, 1 << 20, 1 << 26, 1 << 27, 1 << 29
@@ -181,7 +182,7 @@ def cpuid_entries(cpu: CpuModel, shape: PmuShape, mode: Mode) -> list[CpuidEntry
     entries = [
         CpuidEntry(0, None, (LAST_LEAF, b, c, d)),
         _leaf_1(cpu, shape, mode),
-        CpuidEntry(7, 0, (0, _CLFLUSHOPT, 0, _SPEC_CTRL)),
+        CpuidEntry(7, 0, (0, _CLFLUSHOPT | (_RTM if cpu.silicon.rtm else 0), 0, _SPEC_CTRL)),
         _leaf_a(cpu, shape, mode),
         CpuidEntry(0xB, 0, (0, 1, 1 << 8, 0)),  # the SMT level, one thread
         CpuidEntry(0xB, 1, (0, 1, 2 << 8 | 1, 0)),  # the core level, one core

@@ -80,6 +80,36 @@ TEST(totals_by_privilege_and_derived_events)
 	event_map_free(&map);
 }
 
+/* 100 cycles, of which 30 in transactions, all aborted; 43 instructions, none of them in one. */
+TEST(transactions)
+{
+	struct event_map map = map_new();
+	struct event_totals t = {0};
+	static const struct {
+		u64 config, count;
+	} cases[] = {
+		{0x3c, 100},
+		{0x3c | HSW_IN_TX, 30},
+		{0x3c | HSW_IN_TX_CHECKPOINTED, 70},
+		{0x3c | HSW_IN_TX | HSW_IN_TX_CHECKPOINTED, 0}, /* committed ones */
+		{0xc0 | HSW_IN_TX, 0},
+		{0xc0 | HSW_IN_TX_CHECKPOINTED, 43},
+		{0x300 | HSW_IN_TX_CHECKPOINTED, 0}, /* feeds nothing */
+		{0x3c | HSW_IN_TX_CHECKPOINTED | CMASK(1), 0},
+		{0xc0 | HSW_IN_TX | EDGE, 0},
+	};
+
+	t.sub[PRIV_OS] = 64 * 100;
+	t.count[PRIV_OS][EVENT_TX_CYCLES] = 30;
+	t.count[PRIV_OS][EVENT_INSTRUCTIONS] = 43;
+	for (unsigned int k = 0; k < ARRAY_SIZE(cases); k++) {
+		struct event_formula f = event_formula_of(&map, cases[k].config | OS);
+
+		EXPECT_EQ(cases[k].count, event_formula_total(&f, &clk, &t));
+	}
+	event_map_free(&map);
+}
+
 TEST(cmask_counts_at_most_one_a_cycle)
 {
 	struct event_map map = map_new();

@@ -153,6 +153,9 @@ def test_features_that_there_are_not() -> None:
         for bit in (0, 9, 12, 19, 20, 26, 28):  # SSE3, SSSE3, FMA, SSE4.1, SSE4.2, XSAVE, AVX
             assert not ecx >> bit & 1
         assert found[7, 0][1] & (1 << 4 | 1 << 11) == 0, "HLE and RTM"
+        with_rtm = leaves(cpus.load("sapphire-rapids", {"rtm": "1"}), mode)
+        assert with_rtm[7, 0][1] & (1 << 4 | 1 << 11) == 1 << 11, "RTM by setting"
+        assert found[7, 0][3] == 1 << 26 | 1 << 27 | 1 << 31, "IBRS and IBPB, STIBP, SSBD"
 
 
 def test_pdcm_comes_with_the_pmu() -> None:
