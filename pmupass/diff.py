@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """What differs between the modes, each difference with its class and whether it is expected.
 
-- architectural: what the guest computed; must be equal.
+- architectural: what the guest computed; must be equal. What it printed stands from the first line
+  that differs, and may differ between modes that show the guest different PMUs.
 - accuracy: counts and PMIs against the truth. A loss is expected where the design is known to
   lose (the emulated one to contention, refusals, dropped overflows and rounded periods; any to the
   event filter); elsewhere it is not.
@@ -15,7 +16,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from pmupass import verdict
-from pmupass.results import Counter, Diff, Difference, DifferenceClass, Refused, Result
+from pmupass.results import Counter, Diff, Difference, DifferenceClass, PmuShape, Refused, Result
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -77,10 +78,28 @@ def _architectural(results: Mapping[str, Result]) -> list[Difference]:
         {
             "exit value": lambda r: r.guest.exit_value,
             "how the guest stopped": lambda r: r.guest.stop,
-            "serial output": lambda r: r.guest.serial[-200:],
             "instructions of work": work,
         },
-    )
+    ) + _serial(results)
+
+
+def _serial(results: Mapping[str, Result]) -> list[Difference]:
+    """Return the first line of serial text that differs between the modes; None: no such line."""
+    texts = {mode: r.guest.serial.splitlines() for mode, r in results.items()}
+    longest = max(len(lines) for lines in texts.values())
+    for n in range(longest):
+        values: Values = {m: lines[n] if n < len(lines) else None for m, lines in texts.items()}
+        if len(set(values.values())) > 1:
+            expected = not _same_pmu_printed_otherwise(results)
+            return [Difference("architectural", f"serial output, line {n + 1}", values, expected)]
+    return []
+
+
+def _same_pmu_printed_otherwise(results: Mapping[str, Result]) -> bool:
+    printed: dict[PmuShape, set[str]] = {}
+    for r in results.values():
+        printed.setdefault(r.pmu.guest, set()).add(r.guest.serial)
+    return any(len(texts) > 1 for texts in printed.values())
 
 
 def _accuracy(results: Mapping[str, Result]) -> list[Difference]:

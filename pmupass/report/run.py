@@ -15,6 +15,9 @@ if TYPE_CHECKING:
 
     from pmupass.results import Result
 
+SERIAL_LINES = 40
+SERIAL_LINES_EACH = 3  # of several modes, where the differences show what matters
+
 
 def render(console: Console, result: Result) -> None:
     """Print a result: the setup, the tables, the verdict."""
@@ -58,7 +61,12 @@ def notes(console: Console, results: dict[str, Result]) -> None:
             console.print(f"{mode}: the guest did not exit, it stopped by {r.guest.stop}")
         if r.guest.exit_value:
             console.print(f"{mode}: the guest reports failure, exit value {r.guest.exit_value}")
-        if r.guest.serial:
-            last = r.guest.serial.rstrip().splitlines()[-3:]
-            for line in last:
-                console.print(f"{mode} serial: {line}", markup=False)
+        _serial(console, mode, r, SERIAL_LINES if len(results) == 1 else SERIAL_LINES_EACH)
+
+
+def _serial(console: Console, mode: str, result: Result, most: int) -> None:
+    lines = result.guest.serial.rstrip().splitlines()
+    if len(lines) > most:
+        console.print(f"{mode} serial: the last {most} of {len(lines)} lines, --json has all")
+    for line in lines[-most:]:
+        console.print(f"{mode} serial: {line}", markup=False, highlight=False, soft_wrap=True)

@@ -71,3 +71,37 @@ def test_one_mode_has_nothing_to_differ_from(make: Make) -> None:
 
 def test_an_interrupted_mode_makes_the_diff_incomplete(make: Make) -> None:
     assert not diff.compare("x", {"native": make("native", complete=False)}).complete
+
+
+THREE_LINES = "boot\nok 1\nok 2\n"
+OTHER_PMU = results.Pmus(results.PmuShape(5, 8, 4), results.PmuShape(5, 8, 4))
+
+
+def printed(make: Make, mode: str, text: str, **changes: object) -> results.Result:
+    return make(mode, guest=msgspec.structs.replace(make().guest, serial=text), **changes)
+
+
+def test_serial_output_is_shown_from_the_first_line_that_differs(make: Make) -> None:
+    """Lines 1 to 3 are equal; mediated has no fourth line, emulated has another one."""
+    modes = {
+        "emulated": printed(make, "emulated", THREE_LINES + "not ok 3\nok 4\n"),
+        "mediated": printed(make, "mediated", THREE_LINES),
+    }
+    # The same PMU is shown to both, so that nothing excuses a difference.
+    modes = {m: msgspec.structs.replace(r, pmu=OTHER_PMU) for m, r in modes.items()}
+    difference = found(diff.compare("x", modes))["serial output, line 4"]
+    assert difference.kind == "architectural"
+    assert difference.values == {"emulated": "not ok 3", "mediated": None}
+    assert not difference.expected
+
+
+def test_a_guest_that_is_shown_another_pmu_may_print_otherwise(make: Make) -> None:
+    """The guest sees version 5 natively and version 2 under KVM, in both designs alike."""
+    modes = {
+        "native": printed(make, "native", "version 5\n", pmu=OTHER_PMU),
+        "emulated": printed(make, "emulated", "version 2\n"),
+        "mediated": printed(make, "mediated", "version 2\n"),
+    }
+    assert found(diff.compare("x", modes))["serial output, line 1"].expected
+    modes["mediated"] = printed(make, "mediated", "version 3\n")
+    assert not found(diff.compare("x", modes))["serial output, line 1"].expected
