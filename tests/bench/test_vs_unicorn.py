@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """The comparison with Unicorn: that both sides do the same; how fast they are is not tested."""
 
-import importlib.util
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 
@@ -17,16 +17,8 @@ pytest.importorskip("unicorn", reason="unicorn is a development dependency")
 
 
 @pytest.fixture
-def script(root: Path, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
-    monkeypatch.syspath_prepend(str(root / "bench"))
-    path = root / "bench" / "vs_unicorn.py"
-    spec = importlib.util.spec_from_file_location("vs_unicorn", path)
-    assert spec
-    assert spec.loader
-    module = importlib.util.module_from_spec(spec)
-    monkeypatch.setitem(sys.modules, "vs_unicorn", module)
-    spec.loader.exec_module(module)
-    return module
+def script(load_script: Callable[[str], ModuleType]) -> ModuleType:
+    return load_script("vs_unicorn")
 
 
 def test_both_sides_execute_the_same_instructions(root: Path, script: ModuleType) -> None:
