@@ -12,6 +12,7 @@
 #include "cpu/block.h"
 #include "cpu/decode.h"
 #include "cpu/handlers.h"
+#include "cpu/idle.h"
 #include "cpu/memory.h"
 
 #define INSN_MAX_BYTES 15u
@@ -288,6 +289,8 @@ static struct block *block_build(struct cpu *c, u64 va, u64 pa)
 			    .mode = block_mode(c),
 			    .alone = build.end == DECODE_ALONE};
 	memcpy(b->insns, build.insn, build.n * sizeof(*b->insns));
+	if (build.end == DECODE_BRANCH && !c->step_idle_loops)
+		b->idle = idle_kind(b->insns, build.n - 1, va);
 	c->nr_insns += build.n;
 	b->counts = block_counts_before(b, b->insns + build.n, &b->sub);
 

@@ -39,6 +39,7 @@ struct block {
 	u16 bytes;
 	u8 loads, stores;
 	u8 mode;
+	u8 idle;    /* enum idle_kind */
 	bool alone; /* one sensitive instruction: totals must be exact before it */
 };
 

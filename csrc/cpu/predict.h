@@ -33,6 +33,12 @@ static __always_inline void predict_conditional(struct cpu *c, u64 next, bool ta
 		branch_missed(c);
 }
 
+/* The branch is taken as predicted, however often, and the predictor stays as it is. */
+static inline bool predicts_taken_always(const struct cpu *c, u64 next)
+{
+	return c->predictor.counter[(next ^ next >> 12) & (PREDICT_COUNTERS - 1)] == 3;
+}
+
 static __always_inline void predict_indirect(struct cpu *c, u64 next, u64 target)
 {
 	u64 *known = &c->predictor.target[(next ^ next >> 9) & (PREDICT_TARGETS - 1)];

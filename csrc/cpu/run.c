@@ -22,6 +22,7 @@
 
 #include "cpu/block.h"
 #include "cpu/handlers.h"
+#include "cpu/idle.h"
 #include "cpu/memory.h"
 
 /* 16-bit packed counts: no block has more than 64 of anything. */
@@ -165,9 +166,7 @@ static u64 fits(const struct cpu *c, enum base_event e, u64 worst)
 static bool block_fits(const struct cpu *c, const struct block *b)
 {
 	for (unsigned int e = 0; e < PACKED_EVENTS; e++) {
-		u64 n = b->counts >> (e * PACKED_BITS) & ((1u << PACKED_BITS) - 1);
-
-		if (n >= c->limit[e] - c->totals.count[c->priv][e])
+		if (packed_count(b->counts, e) >= c->limit[e] - c->totals.count[c->priv][e])
 			return false;
 	}
 	return b->sub < c->limit_sub - c->totals.sub[c->priv];
@@ -203,7 +202,7 @@ static void commit(struct cpu *c)
 	u64 *count = c->totals.count[c->pending_priv];
 
 	for (unsigned int e = 0; e < PACKED_EVENTS; e++)
-		count[e] += c->pending_counts >> (e * PACKED_BITS) & ((1u << PACKED_BITS) - 1);
+		count[e] += packed_count(c->pending_counts, e);
 	c->totals.sub[c->pending_priv] += c->pending_sub;
 	c->pending_counts = 0;
 	c->pending_sub = 0;
@@ -263,6 +262,25 @@ static void run_stretch(struct cpu *c, struct block *b, u32 index, u64 fuel)
 	}
 	c->budget += c->fuel;
 	c->fuel = 0;
+}
+
+/* A loop that waits, at its start: skip what can be skipped. False: nothing was executed. */
+static bool run_idle(struct cpu *c, struct block *b)
+{
+	struct idle_state before;
+
+	if (b->idle == IDLE_COUNTED) {
+		idle_skip_counted(c, b);
+		return false;
+	}
+	if (!block_fits(c, b))
+		return false;
+	before = idle_state(c);
+	set_slack(c, c->limit_sub - c->totals.sub[c->priv] - 1 - b->sub);
+	run_stretch(c, b, 0, 1);
+	commit(c);
+	idle_skip_spin(c, b, &before);
+	return true;
 }
 
 static const struct insn *copy_to_scratch(struct cpu *c, const struct insn *i,
@@ -425,6 +443,8 @@ static enum cpu_stop run_until_stop(struct cpu *c)
 			(c->flags & (FLAG_TF | FLAG_RF));
 		c->force_alone = false;
 		c->between_iterations = false;
+		if (!alone && unlikely(b->idle) && !index && run_idle(c, b))
+			continue;
 		if (!alone)
 			fuel = stretch_fuel(c, b);
 		if (fuel) {

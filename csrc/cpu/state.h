@@ -158,6 +158,11 @@ static __always_inline u64 insn_counts(const struct insn *i)
 	       (u64)i->loads << (2 * PACKED_BITS) | (u64)i->stores << (3 * PACKED_BITS);
 }
 
+static __always_inline u64 packed_count(u64 counts, unsigned int event)
+{
+	return counts >> (event * PACKED_BITS) & ((1u << PACKED_BITS) - 1);
+}
+
 /* ---- memory ---- */
 
 /*
@@ -333,6 +338,10 @@ struct cpu {
 	const struct cpu_intercept *intercept;
 	u32 id;
 	bool rtm;
+
+	/* Loops that wait; idle.h. */
+	bool step_idle_loops; /* execute every iteration */
+	u64 idle_skipped;     /* iterations that were not executed; for tests */
 
 	/* Work profiles. */
 	const struct cpu_profile *profiles;

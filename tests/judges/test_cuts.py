@@ -24,6 +24,17 @@ def judge(program: Path, *, programs: int, seed: int) -> None:
         pytest.fail(f"status {done.returncode}\n{done.stdout}", pytrace=False)
 
 
+def test_idle_loops_advance_in_one_step_unseen(judge_build: Path) -> None:
+    """A hundred and fifty programs on two CPUs in lock-step, one of them executing all of it."""
+    judge(judge_build / "judge_idle", programs=150, seed=1)
+
+
+@pytest.mark.slow
+def test_idle_loops_advance_in_one_step_unseen_in_many_programs(judge_build: Path) -> None:
+    """Another seed, eight times as many."""
+    judge(judge_build / "judge_idle", programs=1200, seed=2)
+
+
 def test_landings_do_not_depend_on_cuts(judge_build: Path) -> None:
     """Sixty programs, six runs each."""
     judge(judge_build / "judge_cuts", programs=60, seed=1)
