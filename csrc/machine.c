@@ -173,6 +173,7 @@ static int make_cpu(struct pp_machine *m, struct pp_error *error)
 		.profiles = m->profiles,
 		.nr_profiles = m->config.nr_profiles,
 		.rtm = m->config.hw.rtm,
+		.step_idle_loops = m->config.step_idle_loops,
 	};
 
 	if (cpu_new(&m->pcpu.cpu, &config))
@@ -350,5 +351,11 @@ int32_t pp_machine_run(struct pp_machine *m, uint64_t blocks)
 	m->stop = m->is_native ? native_run(&m->native, &budget) : kvm_vcpu_run(&m->vcpu, &budget);
 	if (m->check.broken)
 		m->stop = PP_STOP_INVARIANT;
+	cpu_forget_pause(m->pcpu.cpu);
 	return (int32_t)m->stop;
+}
+
+void pp_machine_pause(struct pp_machine *m)
+{
+	cpu_ask_pause(m->pcpu.cpu);
 }

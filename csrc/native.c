@@ -52,7 +52,7 @@ static bool event_due(struct native *n)
 	u64 tsc = pcpu_tsc(n->pcpu);
 
 	return pcpu_sub(n->pcpu) >= n->pcpu->pmi_at || tsc >= lapic_deadline(&n->pcpu->lapic) ||
-	       tsc >= n->pcpu->time_limit;
+	       pcpu_time_is_up(n->pcpu);
 }
 
 /* ---- what the guest CPU asks ---- */
@@ -260,13 +260,13 @@ enum pp_stop native_run(struct native *n, u64 *budget)
 			return PP_STOP_INVARIANT;
 		if (n->ports->exited)
 			return PP_STOP_EXIT;
-		if (pcpu_tsc(n->pcpu) >= n->pcpu->time_limit)
+		if (pcpu_time_is_up(n->pcpu))
 			return PP_STOP_TIME;
 		raise_due(n);
 		inject(n);
 		if (cpu_halted(cpu)) {
 			/* Idling uses budget too, so that a timer nobody hears cannot hang the run. */
-			if (!*budget)
+			if (!*budget || cpu_pause_asked(cpu))
 				return PP_STOP_BUDGET;
 			--*budget;
 			if (!idle(n))

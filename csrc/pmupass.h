@@ -167,7 +167,8 @@ struct pp_config {
 	struct pp_pmu hw, guest;
 	struct pp_timing timing;
 	struct pp_kvm kvm;
-	uint32_t nr_cpuid, nr_event_maps, nr_profiles, nr_host_events, nr_costs, pad;
+	uint32_t nr_cpuid, nr_event_maps, nr_profiles, nr_host_events, nr_costs;
+	uint32_t step_idle_loops; /* execute each iteration of loops that wait; nothing shows it */
 	const struct pp_cpuid *cpuid;
 	const struct pp_event_map *event_maps;
 	const struct pp_profile *profiles;
@@ -182,6 +183,11 @@ struct pp_machine *pp_machine_new(const struct pp_config *config, struct pp_erro
 void pp_machine_free(struct pp_machine *m);
 /* enum pp_stop, or PP_EINVAL for a machine whose counters have been read out. */
 int32_t pp_machine_run(struct pp_machine *m, uint64_t blocks);
+/*
+ * The one function for another thread: a pp_machine_run() that is running returns PP_STOP_BUDGET
+ * within milliseconds. Where a run is cut shows nowhere.
+ */
+void pp_machine_pause(struct pp_machine *m);
 
 struct pp_guest_info {
 	uint64_t instructions; /* completed by the guest, emulated ones included */

@@ -100,6 +100,7 @@ class _Config:
             setattr(c, name, int(getattr(config, name)))
         c.trace_records = config.trace_records
         c.truth = config.truth
+        c.step_idle_loops = config.step_idle_loops
         c.host_ipc_q20 = config.host_ipc_q20
         self._pmu(c.hw, config.hw)
         self._pmu(c.guest, config.guest)
@@ -209,7 +210,7 @@ class _Config:
 
 
 class Machine:
-    """A machine. One thread at a time; machines do not touch each other.
+    """A machine. One thread at a time but for :meth:`pause`; machines do not touch each other.
 
     Raises InputError for a refused image or VM (-EBUSY), ModelError for a configuration that the
     core does not take.
@@ -231,6 +232,10 @@ class Machine:
     def run(self, blocks: int) -> records.Stop:
         """Run up to so many basic blocks."""
         return records.Stop(lib.pp_machine_run(self._handle, blocks))
+
+    def pause(self) -> None:
+        """From another thread: have a :meth:`run` return Stop.BUDGET within milliseconds."""
+        lib.pp_machine_pause(self._handle)
 
     def _all(self, function: Any, kind: str) -> Any:
         count = function(self._handle, ffi.NULL, 0)

@@ -8,6 +8,8 @@ without a vPMU (the standing cost). An image of the user's runs once in each mod
 
 from __future__ import annotations
 
+import contextlib
+import threading
 import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, Protocol, cast
@@ -28,9 +30,10 @@ from pmupass.results import Diff, Refused, Result
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
+    from types import TracebackType
 
 SLICE_SECONDS = 0.025
-FIRST_BLOCKS = 1 << 16
+UNLIMITED = 1 << 62
 ModeName = Literal["native", "emulated", "mediated"]
 
 
@@ -89,6 +92,35 @@ class Ran:
             raise InterruptedRunError
         if self.trouble:
             raise ModelError(self.trouble)
+
+
+class Slices:
+    """Cuts what a machine runs into slices of host time, from a thread of its own.
+
+    A number of blocks would not do: a block may be a nanosecond's work, or a rep string of
+    65536 iterations, and a guest changes from one to the other at once.
+    """
+
+    def __init__(self, machine: Machine) -> None:
+        self._machine = machine
+        self._over = threading.Event()
+        self._thread = threading.Thread(target=self._cut, name="pmupass-slices", daemon=True)
+
+    def __enter__(self) -> None:
+        self._thread.start()
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._over.set()
+        self._thread.join()
+
+    def _cut(self) -> None:
+        while not self._over.wait(SLICE_SECONDS):
+            self._machine.pause()
 
 
 class Session:
@@ -246,21 +278,12 @@ class Session:
         return Ran(machine, self._drive(machine, label) if go else Stop.BUDGET)
 
     def _drive(self, machine: Machine, label: str) -> Stop:
-        """Run to the end in slices of about SLICE_SECONDS of host time."""
-        blocks = self._blocks or FIRST_BLOCKS
-        while True:
-            before = time.perf_counter()
-            stop = machine.run(blocks)
-            if stop is not Stop.BUDGET:
-                return stop
-            if not self._watch(label, self._fraction(machine)):
-                return Stop.BUDGET
-            if self._blocks is None:
-                taken = time.perf_counter() - before
-                if taken < SLICE_SECONDS / 2:
-                    blocks *= 2
-                elif taken > SLICE_SECONDS * 2:
-                    blocks = max(blocks // 2, 1)
+        """Run to the end in slices of SLICE_SECONDS of host time."""
+        with contextlib.nullcontext() if self._blocks else Slices(machine):
+            while (stop := machine.run(self._blocks or UNLIMITED)) is Stop.BUDGET:
+                if not self._watch(label, self._fraction(machine)):
+                    break
+            return stop
 
     def _fraction(self, machine: Machine) -> float | None:
         if not self._work:

@@ -148,6 +148,21 @@ void cpu_request_stop(struct cpu *c)
 	c->stop_requested = true;
 }
 
+void cpu_ask_pause(struct cpu *c)
+{
+	atomic_store_explicit(&c->pause_asked, true, memory_order_relaxed);
+}
+
+bool cpu_pause_asked(const struct cpu *c)
+{
+	return atomic_load_explicit(&c->pause_asked, memory_order_relaxed);
+}
+
+void cpu_forget_pause(struct cpu *c)
+{
+	atomic_store_explicit(&c->pause_asked, false, memory_order_relaxed);
+}
+
 void cpu_horizon_changed(struct cpu *c)
 {
 	c->limits_valid = false;

@@ -226,9 +226,18 @@ void cpu_start(struct cpu *c, const struct cpu_start *start);
 /*
  * Run until something stops it. *budget is a number of basic blocks (a `work` chunk or a rep
  * string chunk counts as one); it is decremented, never below 0; the CPU stops with CPU_STOP_BUDGET
- * when it is 0. Runs at least one instruction unless *budget is 0 or a window is already open.
+ * when it is 0. Runs at least one instruction unless *budget is 0, a pause is asked for or a window
+ * is already open.
  */
 enum cpu_stop cpu_run(struct cpu *c, u64 *budget);
+
+/*
+ * From another thread: cpu_run() returns CPU_STOP_BUDGET soon, with budget left, and does so at once
+ * until cpu_forget_pause(). It may come at any boundary between two instructions.
+ */
+void cpu_ask_pause(struct cpu *c);
+bool cpu_pause_asked(const struct cpu *c);
+void cpu_forget_pause(struct cpu *c);
 
 /* The totals, exact whenever the CPU is not inside cpu_run() or is inside a callback. */
 const struct event_totals *cpu_totals(const struct cpu *c);

@@ -403,7 +403,7 @@ static bool pass_boundary(struct cpu *c)
 		c->stop = CPU_STOP_SIPI;
 		return false;
 	}
-	if (c->halted || !c->budget) {
+	if (c->halted || !c->budget || cpu_pause_asked(c)) {
 		c->stop = c->halted ? CPU_STOP_HALT : CPU_STOP_BUDGET;
 		return false;
 	}

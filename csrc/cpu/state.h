@@ -14,6 +14,7 @@
 #define CPU_STATE_H_
 
 #include <setjmp.h>
+#include <stdatomic.h>
 
 #include "cpu/cpu.h"
 
@@ -289,6 +290,7 @@ struct cpu {
 	enum cpu_stop stop;
 	enum outcome outcome;
 	bool stop_requested;
+	atomic_bool pause_asked; /* the one field that another thread may write */
 	struct cpu_exit exit;
 	jmp_buf *escape; /* where faults go: the frame of cpu_run() or of a delivery */
 	const struct insn *escape_insn; /* NULL: not inside a block */

@@ -210,7 +210,7 @@ static enum pp_stop vcpu_block(struct kvm_vcpu *vcpu, u64 *budget)
 		wake_up(vcpu);
 		return PP_STOP_BUDGET;
 	}
-	if (pcpu_tsc(pcpu) >= pcpu->time_limit)
+	if (pcpu_time_is_up(pcpu))
 		return PP_STOP_TIME;
 	if (!(cpu_rflags(pcpu->cpu) & RFLAGS_IF) || next == NO_DEADLINE)
 		return PP_STOP_HALTED;
@@ -298,7 +298,7 @@ static enum pp_stop serve_event(struct kvm_vcpu *vcpu)
 		vcpu->trap_exit = -1;
 		return leave_guest(vcpu, (enum exit_reason)trap, false);
 	}
-	if (pcpu_tsc(pcpu) >= pcpu->time_limit)
+	if (pcpu_time_is_up(pcpu))
 		return PP_STOP_TIME;
 	if (pcpu_sub(pcpu) >= pcpu->pmi_at) {
 		take_host_pmi(vcpu);
@@ -317,7 +317,7 @@ bool kvm_event_due(struct kvm_vcpu *vcpu)
 {
 	u64 tsc = pcpu_tsc(vcpu->pcpu);
 
-	return vcpu->trap_exit >= 0 || tsc >= vcpu->pcpu->time_limit ||
+	return vcpu->trap_exit >= 0 || pcpu_time_is_up(vcpu->pcpu) ||
 	       pcpu_sub(vcpu->pcpu) >= vcpu->pcpu->pmi_at || tsc >= lapic_deadline(&vcpu->lapic);
 }
 
@@ -364,7 +364,7 @@ enum pp_stop kvm_vcpu_run(struct kvm_vcpu *vcpu, u64 *budget)
 			return PP_STOP_INVARIANT;
 		if (vcpu->ports->exited)
 			return PP_STOP_EXIT;
-		if (!*budget)
+		if (!*budget || cpu_pause_asked(vcpu->pcpu->cpu))
 			return PP_STOP_BUDGET;
 		if (vcpu->halted) {
 			stop = vcpu_block(vcpu, budget);

@@ -20,6 +20,11 @@ u64 pcpu_tsc(const struct pcpu *p)
 	return p->idle_tsc + sub_to_ref(&p->clk, pcpu_sub(p));
 }
 
+bool pcpu_time_is_up(const struct pcpu *p)
+{
+	return pcpu_tsc(p) >= p->time_limit || pcpu_sub(p) >= PCPU_MAX_SUB;
+}
+
 void pcpu_overflow(void *pcpu, unsigned int idx)
 {
 	struct pcpu *p = pcpu;
@@ -57,6 +62,7 @@ void pcpu_room(struct pcpu *p, enum privilege priv, struct cpu_room *room)
 		truth_room(&p->truth, priv, room);
 	if (p->pmi_at != NO_DEADLINE)
 		room->sub = min_u64(room->sub, p->pmi_at > now ? p->pmi_at - now : 1);
+	room->sub = min_u64(room->sub, now < PCPU_MAX_SUB ? PCPU_MAX_SUB - now : 1);
 	pcpu_room_deadline(p, p->time_limit, room);
 }
 

@@ -20,6 +20,8 @@
 #include "truth/truth.h"
 
 #define NO_DEADLINE (~0ull)
+/* Core clock at which a run ends whatever its limit, 2^56 cycles: no sum of times can overflow. */
+#define PCPU_MAX_SUB (1ull << 62)
 
 struct pcpu {
 	struct cpu *cpu;
@@ -44,6 +46,9 @@ struct pcpu {
 u64 pcpu_tsc(const struct pcpu *p);
 /* Core clock since the start, subcycles: guest and host. */
 u64 pcpu_sub(const struct pcpu *p);
+
+/* The run is over: the time limit, or the end of the clock. */
+bool pcpu_time_is_up(const struct pcpu *p);
 
 /* An overflow that asks for a PMI; simultaneous ones are one PMI. For hwpmu.overflow. */
 void pcpu_overflow(void *pcpu, unsigned int idx);

@@ -290,6 +290,9 @@ def test_an_inverted_threshold_is_listed_as_not_modelled(pmupass: Callable) -> N
         assert "Not modelled, they count zero: r18081d0" in pmupass(*command).out
 
 
+ENDLESS = b"\x48\xff\xc0\xeb\xfb"  # 1: inc rax; jmp 1b
+
+
 def press_ctrl_c(monkeypatch: pytest.MonkeyPatch, times: int) -> None:
     """Have Ctrl-C pressed so many times when the first slice of a run is over."""
     original = Watching.__call__
@@ -309,7 +312,7 @@ def test_ctrl_c_gives_the_partial_result(
     """Status 130, whole JSON, ``"complete": false``."""
     press_ctrl_c(monkeypatch, 1)
     before = signal.getsignal(signal.SIGINT)
-    outcome = pmupass("run", image(images.elf(b"\xeb\xfe")), "--json")
+    outcome = pmupass("run", image(images.elf(ENDLESS)), "--json")
     assert outcome.status == 130
     validate(outcome.document, "result")
     assert outcome.document["complete"] is False
@@ -323,7 +326,7 @@ def test_ctrl_c_gives_the_partial_comparison(
     pmupass: Callable, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     press_ctrl_c(monkeypatch, 1)
-    outcome = pmupass("diff-modes", "perf-record", "--time", "60s", "--json")
+    outcome = pmupass("diff-modes", "perf-record", "--time", "600s", "--json")
     assert outcome.status == 130
     validate(outcome.document, "diff")
     assert outcome.document["complete"] is False
@@ -334,7 +337,7 @@ def test_a_second_ctrl_c_ends_it_at_once(
     pmupass: Callable, image: Callable, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     press_ctrl_c(monkeypatch, 2)
-    outcome = pmupass("run", image(images.elf(b"\xeb\xfe")), "--json")
+    outcome = pmupass("run", image(images.elf(ENDLESS)), "--json")
     assert outcome.status == 130
     assert outcome.out == ""
     assert outcome.err.strip() == "pmupass: interrupted"

@@ -19,7 +19,7 @@ import subprocess
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from pmupass.config import Filter, MachineConfig, Mode
 from pmupass.core import Machine
@@ -474,6 +474,13 @@ class Ran:
     def trace(self, name: str) -> list[tuple[int, int, int, int, int]]:
         """Return the records of one kind: TSC, x, a, b, c."""
         return [(t, x, a, b, c) for t, kind, x, a, b, c in self.machine.trace() if kind == name]
+
+
+def readout(machine: Machine) -> dict[str, Any]:
+    """Return everything that can be read of a machine."""
+    parts = ("guest", "serial", "report", "counters", "silent_errors", "pmi", "exits", "accesses")
+    parts += ("switch", "costs", "host_events", "stats", "trace", "invariant")
+    return {part: getattr(machine, part)() for part in parts}
 
 
 def run_image(image: bytes, *, mode: str, cpu: str, blocks: int = 1 << 40, **given: object) -> Ran:

@@ -24,13 +24,6 @@ UNLIMITED = 1 << 50
 RING = 1 << 14
 
 
-def readout(machine: Machine) -> dict[str, Any]:
-    """Return everything that can be read of a machine."""
-    parts = ("guest", "serial", "report", "counters", "silent_errors", "pmi", "exits", "accesses")
-    parts += ("switch", "costs", "host_events", "stats", "trace", "invariant")
-    return {part: getattr(machine, part)() for part in parts}
-
-
 def run(config: MachineConfig, blocks: int) -> dict[str, Any]:
     """Run to the end in budgets of so many blocks and read everything."""
     machine = Machine(config)
@@ -38,7 +31,7 @@ def run(config: MachineConfig, blocks: int) -> dict[str, Any]:
     while stop is Stop.BUDGET:
         stop = machine.run(blocks)
     assert stop is Stop.EXIT
-    found = readout(machine)
+    found = asm.readout(machine)
     machine.close()
     return found
 
@@ -202,7 +195,7 @@ def test_budgets_do_not_show_in_a_busy_guest(mode: str, cpu: str) -> None:
         image = asm.assemble(BUSY)
         ran = asm.run_image(image, mode=mode, cpu=cpu, blocks=blocks, trace_records=RING)
         assert ran.stop is Stop.EXIT
-        return readout(ran.machine), ran.results(64)
+        return asm.readout(ran.machine), ran.results(64)
 
     whole, memory = everything(UNLIMITED)
     timers, pmis = memory[8], memory[9]
@@ -247,7 +240,7 @@ def test_machines_in_turns_do_not_meet() -> None:
     while Stop.BUDGET in stops:
         stops = [machine.run(1) for machine in machines]
     for machine in machines:
-        assert readout(machine) == alone
+        assert asm.readout(machine) == alone
 
 
 # ---- work ----
