@@ -170,12 +170,55 @@ static void store_pieces(struct cpu *c, const struct piece *piece, unsigned int 
 	}
 }
 
+/*
+ * The host address of an access that is slow for no other reason than not being aligned: its page is
+ * in the TLB, its lines are warm, and nobody checks alignment. NULL for any other.
+ */
+static u8 *unaligned(struct cpu *c, u64 va, unsigned int bytes, bool write)
+{
+	const struct tlb_entry *e = tlb_entry(c, va);
+
+	if ((write ? e->write_tag : e->read_tag) != (va & PAGE_MASK) || (c->flags & FLAG_AC) ||
+	    (va & ~PAGE_MASK) + bytes > PAGE_BYTES || !line_is_warm(e, va) ||
+	    !line_is_warm(e, va + bytes - 1))
+		return NULL;
+	return (u8 *)(uintptr_t)(va + e->addend);
+}
+
+/* One access where the size has one, as of aligned data. */
+static u64 read_host(const u8 *host, unsigned int bytes)
+{
+	u64 value = 0;
+
+	switch (bytes) {
+	case 2: memcpy(&value, host, 2); break;
+	case 4: memcpy(&value, host, 4); break;
+	case 8: memcpy(&value, host, 8); break;
+	default: memcpy(&value, host, bytes); break;
+	}
+	return value;
+}
+
+static void write_host(u8 *host, unsigned int bytes, u64 value)
+{
+	switch (bytes) {
+	case 2: memcpy(host, &value, 2); break;
+	case 4: memcpy(host, &value, 4); break;
+	case 8: memcpy(host, &value, 8); break;
+	default: memcpy(host, &value, bytes); break;
+	}
+}
+
 __attribute__((noinline)) u64 load_slow(struct cpu *c, const struct insn *i, u64 va,
 					unsigned int bytes)
 {
+	u8 *host = unaligned(c, va, bytes, false);
 	struct piece piece[2];
-	unsigned int n = split_data(c, i, va, bytes, ACCESS_READ, piece);
+	unsigned int n;
 
+	if (likely(host))
+		return read_host(host, bytes);
+	n = split_data(c, i, va, bytes, ACCESS_READ, piece);
 	if (unlikely(c->data_breakpoints))
 		watch_access(c, i, va, bytes, false);
 	prepare(c, i, piece, n);
@@ -185,9 +228,13 @@ __attribute__((noinline)) u64 load_slow(struct cpu *c, const struct insn *i, u64
 __attribute__((noinline)) u64 load_for_update(struct cpu *c, const struct insn *i, u64 va,
 					      unsigned int bytes)
 {
+	u8 *host = unaligned(c, va, bytes, true);
 	struct piece piece[2];
-	unsigned int n = split_data(c, i, va, bytes, ACCESS_WRITE, piece);
+	unsigned int n;
 
+	if (likely(host))
+		return read_host(host, bytes);
+	n = split_data(c, i, va, bytes, ACCESS_WRITE, piece);
 	if (unlikely(c->data_breakpoints))
 		watch_access(c, i, va, bytes, true);
 	prepare(c, i, piece, n);
@@ -197,9 +244,15 @@ __attribute__((noinline)) u64 load_for_update(struct cpu *c, const struct insn *
 __attribute__((noinline)) void store_slow(struct cpu *c, const struct insn *i, u64 va,
 					  unsigned int bytes, u64 value)
 {
+	u8 *host = unaligned(c, va, bytes, true);
 	struct piece piece[2];
-	unsigned int n = split_data(c, i, va, bytes, ACCESS_WRITE, piece);
+	unsigned int n;
 
+	if (likely(host)) {
+		write_host(host, bytes, value);
+		return;
+	}
+	n = split_data(c, i, va, bytes, ACCESS_WRITE, piece);
 	if (unlikely(c->data_breakpoints))
 		watch_access(c, i, va, bytes, true);
 	prepare(c, i, piece, n);
