@@ -173,7 +173,7 @@ static int make_cpu(struct pp_machine *m, struct pp_error *error)
 		.profiles = m->profiles,
 		.nr_profiles = m->config.nr_profiles,
 		.rtm = m->config.hw.rtm,
-		.step_idle_loops = m->config.step_idle_loops,
+		.one_by_one = m->config.one_by_one,
 	};
 
 	if (cpu_new(&m->pcpu.cpu, &config))

@@ -168,7 +168,7 @@ struct pp_config {
 	struct pp_timing timing;
 	struct pp_kvm kvm;
 	uint32_t nr_cpuid, nr_event_maps, nr_profiles, nr_host_events, nr_costs;
-	uint32_t step_idle_loops; /* execute each iteration of loops that wait; nothing shows it */
+	uint32_t one_by_one; /* no iterations at once, as below cpu_config; nothing shows it */
 	const struct pp_cpuid *cpuid;
 	const struct pp_event_map *event_maps;
 	const struct pp_profile *profiles;

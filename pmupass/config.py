@@ -145,5 +145,5 @@ class MachineConfig:
     skid_cycles: int = 0
     trace_records: int = 0
     truth: bool = True
-    step_idle_loops: bool = False
+    one_by_one: bool = False
     host_ipc_q20: int = 1 << 20

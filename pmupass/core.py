@@ -100,7 +100,7 @@ class _Config:
             setattr(c, name, int(getattr(config, name)))
         c.trace_records = config.trace_records
         c.truth = config.truth
-        c.step_idle_loops = config.step_idle_loops
+        c.one_by_one = config.one_by_one
         c.host_ipc_q20 = config.host_ipc_q20
         self._pmu(c.hw, config.hw)
         self._pmu(c.guest, config.guest)

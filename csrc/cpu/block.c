@@ -289,7 +289,7 @@ static struct block *block_build(struct cpu *c, u64 va, u64 pa)
 			    .mode = block_mode(c),
 			    .alone = build.end == DECODE_ALONE};
 	memcpy(b->insns, build.insn, build.n * sizeof(*b->insns));
-	if (build.end == DECODE_BRANCH && !c->step_idle_loops)
+	if (build.end == DECODE_BRANCH && !c->one_by_one)
 		b->idle = idle_kind(b->insns, build.n - 1, va);
 	c->nr_insns += build.n;
 	b->counts = block_counts_before(b, b->insns + build.n, &b->sub);

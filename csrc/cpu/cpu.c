@@ -32,7 +32,7 @@ int cpu_new(struct cpu **out, const struct cpu_config *config)
 	c->check = config->check;
 	c->id = config->id;
 	c->rtm = config->rtm;
-	c->step_idle_loops = config->step_idle_loops;
+	c->one_by_one = config->one_by_one;
 	c->profiles = config->profiles;
 	c->nr_profiles = config->nr_profiles < CPU_MAX_PROFILES ? config->nr_profiles
 								: CPU_MAX_PROFILES;

@@ -177,9 +177,9 @@ struct cpu_config {
 	struct pp_check *check;
 	const struct cpu_profile *profiles; /* kept by the caller */
 	u32 nr_profiles;
-	u32 id;		      /* APIC id, only for diagnostics */
-	bool rtm;	      /* XBEGIN and its kin are instructions */
-	bool step_idle_loops; /* execute every iteration of a loop that waits; nothing shows it */
+	u32 id;		 /* APIC id, only for diagnostics */
+	bool rtm;	 /* XBEGIN and its kin are instructions */
+	bool one_by_one; /* every iteration of loops that wait and of REP; nothing shows it */
 };
 
 enum cpu_reg {

@@ -142,21 +142,16 @@ static bool is_predicted_taken(const struct cpu *c, const struct insn *branch)
 	return branch->fn == op_jmp || predicts_taken_always(c, (u64)branch->disp);
 }
 
-static u64 room_for(u64 limit, u64 total, u64 each)
-{
-	return each ? (limit - total - 1) / each : ~0ull;
-}
-
 /* Iterations that reach no limit and fit into the budget. */
 static u64 iterations_that_fit(const struct cpu *c, const struct block *b)
 {
 	const u64 *count = c->totals.count[c->priv];
-	u64 n = min_u64(c->budget, room_for(c->limit_sub, c->totals.sub[c->priv], b->sub));
+	u64 n = min_u64(c->budget, times_that_fit(c->limit_sub, c->totals.sub[c->priv], b->sub));
 
 	if (cpu_limit_reached(c))
 		return 0;
 	for (unsigned int e = 0; e < PACKED_EVENTS; e++)
-		n = min_u64(n, room_for(c->limit[e], count[e], packed_count(b->counts, e)));
+		n = min_u64(n, times_that_fit(c->limit[e], count[e], packed_count(b->counts, e)));
 	return n;
 }
 

@@ -164,6 +164,12 @@ static __always_inline u64 packed_count(u64 counts, unsigned int event)
 	return counts >> (event * PACKED_BITS) & ((1u << PACKED_BITS) - 1);
 }
 
+/* How often @each can be added to @total, which is below @limit, without reaching it. */
+static inline u64 times_that_fit(u64 limit, u64 total, u64 each)
+{
+	return each ? (limit - total - 1) / each : ~0ull;
+}
+
 /* ---- memory ---- */
 
 /*
@@ -341,9 +347,9 @@ struct cpu {
 	u32 id;
 	bool rtm;
 
-	/* Loops that wait; idle.h. */
-	bool step_idle_loops; /* execute every iteration */
-	u64 idle_skipped;     /* iterations that were not executed; for tests */
+	/* Many iterations at once; idle.h, string_bulk.c. */
+	bool one_by_one;  /* never */
+	u64 idle_skipped; /* iterations of loops that wait that were not executed; for tests */
 
 	/* Work profiles. */
 	const struct cpu_profile *profiles;

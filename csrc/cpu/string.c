@@ -17,18 +17,12 @@
 #include "cpu/flags.h"
 #include "cpu/handlers.h"
 #include "cpu/operand.h"
-
-struct string_run {
-	u64 mask; /* of RCX, RSI, RDI */
-	u64 keep; /* their bits that 16-bit addresses leave alone */
-	u64 source_base, destination_base;
-	u64 linear_mask;
-	s64 step;
-	unsigned int size;
-};
+#include "cpu/string.h"
 
 static struct string_run string_run(const struct cpu *c, const struct insn *i)
 {
+	static const u8 loads[] = {1, 2, 0, 1, 1, 0, 1};
+	static const u8 stores[] = {1, 0, 1, 0, 0, 1, 0};
 	s64 bytes = 1 << i->size;
 
 	return (struct string_run){
@@ -39,22 +33,11 @@ static struct string_run string_run(const struct cpu *c, const struct insn *i)
 		.source_base = i->scale != SEG_NONE ? c->seg[i->scale].base : 0,
 		.step = c->flags & FLAG_DF ? -bytes : bytes,
 		.size = i->size,
+		.loads = loads[i->op],
+		.stores = stores[i->op],
+		.iteration_cost = c->timing.string_iteration + loads[i->op] * c->timing.load +
+				  stores[i->op] * c->timing.store,
 	};
-}
-
-static u64 source(const struct cpu *c, const struct string_run *run)
-{
-	return ((c->regs[CPU_RSI] & run->mask) + run->source_base) & run->linear_mask;
-}
-
-static u64 destination(const struct cpu *c, const struct string_run *run)
-{
-	return ((c->regs[CPU_RDI] & run->mask) + run->destination_base) & run->linear_mask;
-}
-
-static void advance(struct cpu *c, const struct string_run *run, enum cpu_reg reg)
-{
-	c->regs[reg] = (c->regs[reg] & run->keep) | ((c->regs[reg] + (u64)run->step) & run->mask);
 }
 
 static void compare(struct cpu *c, u64 a, u64 b, unsigned int size)
@@ -72,59 +55,47 @@ static void iterate(struct cpu *c, const struct insn *i, const struct string_run
 
 	switch (i->op) {
 	case STRING_MOVS:
-		a = load_sized(c, i, source(c, run), size);
-		store_sized(c, i, destination(c, run), size, a);
-		advance(c, run, CPU_RSI);
-		advance(c, run, CPU_RDI);
+		a = load_sized(c, i, string_source(c, run), size);
+		store_sized(c, i, string_destination(c, run), size, a);
+		string_advance(c, run, CPU_RSI, 1);
+		string_advance(c, run, CPU_RDI, 1);
 		break;
 	case STRING_CMPS:
-		a = load_sized(c, i, source(c, run), size);
-		b = load_sized(c, i, destination(c, run), size);
+		a = load_sized(c, i, string_source(c, run), size);
+		b = load_sized(c, i, string_destination(c, run), size);
 		compare(c, a, b, size);
-		advance(c, run, CPU_RSI);
-		advance(c, run, CPU_RDI);
+		string_advance(c, run, CPU_RSI, 1);
+		string_advance(c, run, CPU_RDI, 1);
 		break;
 	case STRING_STOS:
-		store_sized(c, i, destination(c, run), size, c->regs[CPU_RAX]);
-		advance(c, run, CPU_RDI);
+		store_sized(c, i, string_destination(c, run), size, c->regs[CPU_RAX]);
+		string_advance(c, run, CPU_RDI, 1);
 		break;
 	case STRING_LODS:
-		a = load_sized(c, i, source(c, run), size);
+		a = load_sized(c, i, string_source(c, run), size);
 		set_reg_sized(c, RAX_OFFSET, size, a);
-		advance(c, run, CPU_RSI);
+		string_advance(c, run, CPU_RSI, 1);
 		break;
 	case STRING_SCAS:
-		b = load_sized(c, i, destination(c, run), size);
+		b = load_sized(c, i, string_destination(c, run), size);
 		compare(c, get_reg_sized(c, RAX_OFFSET, size), b, size);
-		advance(c, run, CPU_RDI);
+		string_advance(c, run, CPU_RDI, 1);
 		break;
 	case STRING_INS:
 		/* Find faults before the port is read. */
-		load_for_update(c, i, destination(c, run), 1u << size);
+		load_for_update(c, i, string_destination(c, run), 1u << size);
 		a = c->ops->in(c->ctx, (u16)c->regs[CPU_RDX], 1u << size);
 		watch_port(c, (u16)c->regs[CPU_RDX], 1u << size);
-		store_sized(c, i, destination(c, run), size, a);
-		advance(c, run, CPU_RDI);
+		store_sized(c, i, string_destination(c, run), size, a);
+		string_advance(c, run, CPU_RDI, 1);
 		break;
 	default:
-		a = load_sized(c, i, source(c, run), size);
+		a = load_sized(c, i, string_source(c, run), size);
 		c->ops->out(c->ctx, (u16)c->regs[CPU_RDX], 1u << size, (u32)a);
 		watch_port(c, (u16)c->regs[CPU_RDX], 1u << size);
-		advance(c, run, CPU_RSI);
+		string_advance(c, run, CPU_RSI, 1);
 		break;
 	}
-}
-
-static void count_iteration(struct cpu *c, const struct insn *i)
-{
-	static const u8 loads[] = {1, 2, 0, 1, 1, 0, 1};
-	static const u8 stores[] = {1, 0, 1, 0, 0, 1, 0};
-	u64 *count = c->totals.count[c->priv];
-
-	count[EVENT_LOADS] += loads[i->op];
-	count[EVENT_STORES] += stores[i->op];
-	c->totals.sub[c->priv] += c->timing.string_iteration + (u64)loads[i->op] * c->timing.load +
-				  (u64)stores[i->op] * c->timing.store;
 }
 
 /* CMPS and SCAS also end when the flags say so. */
@@ -140,10 +111,10 @@ static void repeat(struct cpu *c, const struct insn *i, const struct string_run 
 	u32 chunk = c->shadow || c->stepping ? 1 : REP_CHUNK;
 
 	while (c->regs[CPU_RCX] & run->mask) {
+		chunk -= (u32)string_bulk(c, i, run, chunk - 1);
 		iterate(c, i, run);
-		count_iteration(c, i);
-		c->regs[CPU_RCX] = (c->regs[CPU_RCX] & run->keep) |
-				   ((c->regs[CPU_RCX] - 1) & run->mask);
+		string_count(c, run, 1);
+		string_count_down(c, run, 1);
 		if (condition_ends(c, i))
 			return;
 		if (!(c->regs[CPU_RCX] & run->mask))

@@ -97,7 +97,7 @@ def test_nothing_shows_how_idle_loops_are_executed(mode: str, cpu: str) -> None:
     image, found = asm.assemble(WAITING), []
     for step, blocks in ((True, 1 << 40), (False, 1 << 40), (False, 4001)):
         ran = asm.run_image(
-            image, mode=mode, cpu=cpu, blocks=blocks, step_idle_loops=step, trace_records=RING
+            image, mode=mode, cpu=cpu, blocks=blocks, one_by_one=step, trace_records=RING
         )
         assert ran.stop is Stop.EXIT
         found.append((asm.readout(ran.machine), ran.results(64)))

@@ -30,7 +30,7 @@
 #define DEFAULT_PROGRAMS 60u
 
 struct program {
-	u64 seed;
+	u64 seed, buffer_seed;
 	bool user;
 	u32 length;
 	u8 bytes[PROGRAM_MAX + 256];
@@ -146,20 +146,33 @@ static void counted_loop(struct program *p)
 
 static void repeated_string(struct program *p)
 {
-	static const u8 ops[] = {0xa4, 0xa5, 0xaa, 0xab, 0xac, 0xae, 0xa6};
+	static const u8 ops[] = {0xa4, 0xa5, 0xaa, 0xab, 0xac, 0xae, 0xaf, 0xa6, 0xa7};
+	static const u32 most[] = {12, 12, 150, 700};
+	bool down = below(p, 6) == 0;
 
 	EMIT(p, "\x48\x8d\xb3"); /* lea rsi, [rbx + disp] */
 	word32(p, displacement(p) & 0xfff);
-	EMIT(p, "\x48\x8d\xbb"); /* lea rdi, [rbx + disp] */
-	word32(p, 0x1000 + (displacement(p) & 0xfff));
+	if (below(p, 4)) {
+		EMIT(p, "\x48\x8d\xbb"); /* lea rdi, [rbx + disp] */
+		word32(p, 0x1000 + (displacement(p) & 0xfff));
+	} else {
+		EMIT(p, "\x48\x8d\xbe"); /* lea rdi, [rsi + disp]: they overlap */
+		word32(p, below(p, below(p, 2) ? 16 : 500) - 8);
+	}
 	byte(p, 0xb9);
-	word32(p, below(p, below(p, 3) ? 12 : 150));
+	word32(p, below(p, most[below(p, ARRAY_SIZE(most))]));
 	if (below(p, 5) == 0)
 		EMIT(p, "\x4c\x89\xe7"); /* mov rdi, r12 */
+	if (down)
+		byte(p, 0xfd); /* std */
+	if (below(p, 3) == 0)
+		byte(p, 0x66);
 	byte(p, 0xf2 | below(p, 2));
 	if (below(p, 2))
 		byte(p, 0x48);
 	byte(p, ops[below(p, sizeof(ops))]);
+	if (down)
+		byte(p, 0xfc); /* cld */
 }
 
 static void call_and_return(struct program *p)
@@ -260,6 +273,7 @@ static void generate(struct program *p)
 {
 	u32 snippets = 5 + below(p, 150);
 
+	p->buffer_seed = random_word(p);
 	for (u32 n = 0; n < NR_PROFILES; n++) {
 		p->profiles[n].id = n + 1;
 		for (unsigned int e = 1; e < NR_COUNTED_EVENTS; e++)
@@ -274,9 +288,29 @@ static void generate(struct program *p)
 
 /* ---- runs ---- */
 
-static struct guest *guest_for(struct program *p)
+/* Half of the buffer is random, in runs of equal bytes and without; half is zeros. */
+static void fill_buffer(const struct program *p, u8 *buffer)
+{
+	u64 state = p->buffer_seed;
+
+	for (unsigned int n = 0; n < 0x1800; n++) {
+		state = state * 6364136223846793005ull + 1442695040888963407ull;
+		buffer[n] = state >> 60 ? (u8)(state >> 40) : n ? buffer[n - 1] : 0;
+		if (n & 0x400)
+			buffer[n] &= 1;
+	}
+}
+
+/* @one_by_one: for the reference, which then shares no shortcut with what it judges. */
+static struct guest *guest_for(struct program *p, bool one_by_one)
 {
 	struct guest *g = guest_new_with(p->profiles, NR_PROFILES);
+
+	cpu_free(g->cpu);
+	g->config.one_by_one = one_by_one;
+	if (cpu_new(&g->cpu, &g->config))
+		abort();
+	fill_buffer(p, g->ram + BUFFER_AT);
 
 	guest_set(g, PT_AT + 8 * (UNMAPPED_AT >> 12), 0);
 	for (u64 n = 1; n < 4; n++)
@@ -373,7 +407,7 @@ static const char *compare_landings(struct guest *goals, const struct guest *ref
 
 static const char *judge_run(struct program *p, struct guest *reference, u64 *landings)
 {
-	struct guest *g = guest_for(p), *goals = calloc(1, sizeof(*goals));
+	struct guest *g = guest_for(p, false), *goals = calloc(1, sizeof(*goals));
 	const char *what = NULL;
 
 	goals->cpu = calloc(1, sizeof(*goals->cpu)); /* for its totals */
@@ -417,7 +451,7 @@ int main(int argc, char **argv)
 		memset(p, 0, sizeof(*p));
 		p->seed = (seed * 1000003 + n) * 0x9e3779b97f4a7c15ull | 1;
 		generate(p);
-		reference = guest_for(p);
+		reference = guest_for(p, true);
 		if (run_reference(reference) != CPU_STOP_HALT) {
 			printf("# program %" PRIu64 ": the reference ends elsewhere\n", n);
 			failures++;

@@ -277,7 +277,7 @@ static void generate(struct program *p)
 
 /* ---- runs ---- */
 
-static struct guest *guest_for(struct program *p, bool step_idle_loops)
+static struct guest *guest_for(struct program *p, bool one_by_one)
 {
 	struct guest *g = guest_new();
 	static const char handler[] =
@@ -291,7 +291,7 @@ static struct guest *guest_for(struct program *p, bool step_idle_loops)
 		"\x48\xcf";			   /* 1: iretq */
 
 	cpu_free(g->cpu);
-	g->config.step_idle_loops = step_idle_loops;
+	g->config.one_by_one = one_by_one;
 	if (cpu_new(&g->cpu, &g->config))
 		abort();
 	guest_set(g, PD_AT + 8 * (DEVICE_AT >> 21), DEVICE_AT | 0x87);
