@@ -24,10 +24,14 @@ ENDS = {"end_halt": Stop.HALTED}
 FAILING = "failing"  # its checks fail, for the tests below
 
 SETTINGS = ("guest.memory_mb=512",)
+# One that does not end is stopped and fails; the longest takes a fifth of it.
+TIME_LIMIT_CYCLES = 1_000_000_000
 
 # What an image finds otherwise than on silicon, by mode: what it must then say, and no other does.
 # docs/guest-machine.md explains each.
 DIFFERS = {
+    ("debug", "emulated"): {"port-breakpoint-lost"},
+    ("debug", "mediated"): {"port-breakpoint-lost"},
     ("pmu_overflow", "emulated"): {"period-of-one"},
     ("pmu_registers", "emulated"): {"fixed-counter-truncates"},
     ("pmu_threshold", "emulated"): {"credit-ignores-threshold"},
@@ -59,11 +63,23 @@ def test_an_image_passes(image_build: Path, name: str, mode: str, cpu: str) -> N
     check(image_build, name, mode, cpu)
 
 
-def check(folder: Path, name: str, mode: str, cpu: str) -> None:
-    """Run an image and hold what it says against what it must."""
+@pytest.mark.parametrize("mode", asm.MODES)
+def test_forced_emulation_as_it_is_set(image_build: Path, mode: str) -> None:
+    """The image finds it where the setting is on, and where there is a KVM."""
+    for on in (False, True):
+        settings = (f"kvm.force_emulation_prefix={int(on)}",)
+        serial = check(image_build, "forced_emulation", mode, "skylake-sp", settings)
+        found = "on" if on and mode != "native" else "off"
+        assert serial.startswith(f"# forced emulation is {found}\n")
+
+
+def check(folder: Path, name: str, mode: str, cpu: str, settings: tuple[str, ...] = ()) -> str:
+    """Run an image, hold what it says against what it must, and return it."""
     image = (folder / f"{name}.elf").read_bytes()
     assert image[:5] == b"\x7fELF\x01", "an image is ELF32"
-    ran = asm.run_image(image, mode=mode, cpu=cpu, settings=SETTINGS)
+    ran = asm.run_image(
+        image, mode=mode, cpu=cpu, settings=SETTINGS + settings, time_limit=TIME_LIMIT_CYCLES
+    )
     info, serial = ran.machine.guest(), ran.machine.serial()
     said = f"\n{serial}"
     assert ran.stop is ENDS.get(name, Stop.EXIT), (
@@ -77,6 +93,7 @@ def check(folder: Path, name: str, mode: str, cpu: str) -> None:
     assert {e.cause for e in errors} == {SILENT[d] for d in found & SILENT.keys()}, (
         f"{errors}{said}"
     )
+    return serial
 
 
 def check_report(serial: str) -> None:

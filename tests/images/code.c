@@ -128,7 +128,8 @@ static void check_ahead(void)
 	 *	ret
 	 */
 	static const u8 code[] = {0x31, 0xc0, 0xc6, 0x05, 0x01, 0, 0, 0, 5, 0xb0, 1, 0xc3};
-	u8 *page = new_page();
+	u8 *page = new_page(), *from, *to;
+	u64 count;
 
 	for (u32 i = 0; i < sizeof(code); i++)
 		page[i] = code[i];
@@ -140,7 +141,10 @@ static void check_ahead(void)
 	/* By a string instruction, over itself and what follows. */
 	put_function(page + 64, 7);
 	put_function(page + 128, 9);
-	__asm__ volatile("rep movsb" : : "S"(page + 128), "D"(page + 64), "c"(6) : "memory");
+	from = page + 128;
+	to = page + 64;
+	count = 6;
+	__asm__ volatile("rep movsb" : "+S"(from), "+D"(to), "+c"(count) : : "memory");
 	expect(call(page + 64), 9, "code that was copied over code");
 }
 
