@@ -128,7 +128,7 @@ def _words(text: str) -> tuple[int, int, int]:
 
 def _leaf_1(cpu: CpuModel, shape: PmuShape, mode: Mode) -> CpuidEntry:
     ecx = _CX16 | _X2APIC | _MOVBE | _POPCNT | _TSC_DEADLINE
-    if shape.version:
+    if shape.perf_capabilities:
         ecx |= _PDCM
     if mode is not Mode.NATIVE:
         ecx |= _HYPERVISOR

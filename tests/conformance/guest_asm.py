@@ -21,10 +21,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pmupass.config import Filter, MachineConfig, Mode
+from pmupass.config import Filter, Kvm, MachineConfig, Mode, Pmu
 from pmupass.core import Machine
 from pmupass.options import Options
 from pmupass.plan import Plan
+from pmupass.policy import interception
 from pmupass.records import Stop
 from pmupass.workloads import Workload
 
@@ -444,6 +445,16 @@ def config(
     if filter is not None:
         changes["kvm"] = dataclasses.replace(made.kvm, filter=filter)
     return dataclasses.replace(made, image=image, **changes)  # type: ignore[arg-type]
+
+
+def kvm_for(made: MachineConfig, guest: Pmu) -> Kvm:
+    """Return KVM's configuration with the intercepts that a guest with this PMU needs."""
+    rows = interception.table(made.hw, guest, mode=Mode(made.mode))
+    return dataclasses.replace(
+        made.kvm,
+        intercepts=tuple(interception.msr_intercepts(rows)),
+        rdpmc_intercept=interception.rdpmc_intercepted(rows),
+    )
 
 
 @dataclass

@@ -15,9 +15,6 @@ import guest_asm as asm
 import pytest
 from guest_asm import GP, run_script
 
-from pmupass.config import Mode
-from pmupass.policy import interception
-
 NATIVE, EMULATED, MEDIATED = asm.MODES
 each_mode = pytest.mark.parametrize("mode", asm.MODES)
 each_vpmu = pytest.mark.parametrize("mode", [EMULATED, MEDIATED])
@@ -218,18 +215,8 @@ def test_without_full_width_writes(mode: str, cpu: str) -> None:
         ("rd", asm.PERFCTR0),
         ("pmc", 0),
     )
-    found = run_script(ops, mode=mode, cpu=cpu, guest=guest, kvm=kvm_for(made, guest))
+    found = run_script(ops, mode=mode, cpu=cpu, guest=guest, kvm=asm.kvm_for(made, guest))
     assert found == [0, GP, GP, 0, 5, 5]
-
-
-def kvm_for(made, guest):
-    """Return KVM's configuration with the intercepts that this guest needs."""
-    rows = interception.table(made.hw, guest, mode=Mode(made.mode))
-    return dataclasses.replace(
-        made.kvm,
-        intercepts=tuple(interception.msr_intercepts(rows)),
-        rdpmc_intercept=interception.rdpmc_intercepted(rows),
-    )
 
 
 # ---- selectors ----
@@ -424,7 +411,7 @@ def test_a_version_1_guest(mode: str, cpu: str) -> None:
         ("wr", asm.EVTSEL0, 0),
         ("pmc", 0),
     ]
-    found = run_script(ops, mode=mode, cpu=cpu, guest=guest, kvm=kvm_for(made, guest))
+    found = run_script(ops, mode=mode, cpu=cpu, guest=guest, kvm=asm.kvm_for(made, guest))
     assert found[:7] == [GP] * 7
     assert 1000 < int(found[10]) < 1020
 
@@ -435,7 +422,7 @@ def test_a_vm_without_a_vpmu(mode: str, cpu: str) -> None:
     """Everything of the PMU is #GP."""
     made = asm.config(b"", mode=mode, cpu=cpu)
     guest = dataclasses.replace(made.guest, version=0, nr_gp=0, nr_fixed=0, perf_capabilities=0)
-    kvm = dataclasses.replace(kvm_for(made, guest), vpmu=False)
+    kvm = dataclasses.replace(asm.kvm_for(made, guest), vpmu=False)
     msrs = [asm.PERFCTR0, asm.PMC0, asm.EVTSEL0, asm.FIXED_CTR0, asm.FIXED_CTR_CTRL]
     msrs += [asm.GLOBAL_STATUS, asm.GLOBAL_CTRL, asm.OVF_CTRL, 0x345]
     ops = [("rd", msr) for msr in msrs] + [("wr", msr, 0) for msr in msrs] + [("pmc", 0)]

@@ -8,7 +8,7 @@
 
 static u8 lines[16 * 64] __attribute__((aligned(64)));
 
-/* References and misses of a stretch; they must be the same number. */
+/* References and misses of a stretch; they must be the same number. Two GP counters are needed. */
 #define llc(code, a)                                                                               \
 	({                                                                                         \
 		pmu_clear();                                                                       \

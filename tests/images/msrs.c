@@ -178,8 +178,8 @@ static void check_ibpb(void)
 	u64 misses[3];
 
 	pmu_init();
-	set_counter(0, arch_events[EVENT_BRANCH_MISSES].encoding | SEL_OS);
 	for (u32 i = 0; i < 3; i++) {
+		set_counter(0, arch_events[EVENT_BRANCH_MISSES].encoding | SEL_OS);
 		write_counter(0, 0);
 		/*
 		 * Without IBPB between, the counter of JNZ stands at "weakly taken" after the last
