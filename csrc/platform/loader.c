@@ -247,7 +247,9 @@ int load_image(const struct guest_ram *ram, const u8 *image, u64 size, const cha
 	if (check_memory(ram, error) || check_cmdline(cmdline, error))
 		return -1;
 	if (!size)
-		return loader_refuse(error, "the image is empty: give an ELF64 x86-64 executable");
+		return loader_refuse(error,
+				     "the image is empty: give an ELF64 x86-64 executable, or a "
+				     "multiboot image");
 	multiboot = has_multiboot_header(image, size, &flags);
 	if (multiboot && check_multiboot(flags, error))
 		return -1;

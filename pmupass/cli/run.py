@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 def command(mode: str, json_to: str | None, **experiment: Any) -> int:
     """Run a guest image in one mode.
 
-    WORKLOAD is a built-in name (pmupass list workloads) or the path of an ELF64 image. The report
+    WORKLOAD is a built-in name (pmupass list workloads) or the path of an ELF image. The report
     says what the guest counted, what was true, where the loss comes from, and what it all cost.
 
     \b

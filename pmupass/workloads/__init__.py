@@ -113,7 +113,7 @@ def _read(path: Path) -> bytes:
     except OSError as error:
         raise InputError(
             f"{path}: {error.strerror or error}; WORKLOAD is a built-in name "
-            "(pmupass list workloads) or the path of an ELF64 image"
+            "(pmupass list workloads) or the path of an ELF image"
         ) from error
     if not data:
         raise InputError(f"{path}: malformed guest image: the file is empty")
