@@ -68,13 +68,22 @@ def test_an_image_passes(image_build: Path, name: str, mode: str, cpu: str) -> N
 
 
 @pytest.mark.parametrize("mode", asm.MODES)
-def test_forced_emulation_as_it_is_set(image_build: Path, mode: str) -> None:
+@pytest.mark.parametrize("on", [False, True])
+def test_forced_emulation_as_it_is_set(image_build: Path, mode: str, on: bool) -> None:
     """The image finds it where the setting is on, and where there is a KVM."""
-    for on in (False, True):
-        settings = (f"kvm.force_emulation_prefix={int(on)}",)
-        serial = check(image_build, "forced_emulation", mode, "skylake-sp", settings)
-        found = "on" if on and mode != "native" else "off"
-        assert serial.startswith(f"# forced emulation is {found}\n")
+    settings = (f"kvm.force_emulation_prefix={int(on)}",)
+    serial = check(image_build, "forced_emulation", mode, "skylake-sp", settings)
+    found = "on" if on and mode != "native" else "off"
+    assert serial.startswith(f"# forced emulation is {found}\n")
+
+
+@pytest.mark.parametrize("cpu", asm.CPUS)
+@pytest.mark.parametrize("mode", asm.MODES)
+@pytest.mark.parametrize("on", [False, True])
+def test_transactions_as_they_are_set(image_build: Path, mode: str, cpu: str, on: bool) -> None:
+    """The image finds RTM where the setting is on."""
+    serial = check(image_build, "transactions", mode, cpu, (f"cpu.rtm={int(on)}",))
+    assert serial.startswith(f"# RTM is {'on' if on else 'off'}\n")
 
 
 # Besides those of the PMU: images that natively find other things than under KVM (no hypervisor).
