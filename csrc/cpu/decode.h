@@ -22,7 +22,8 @@
  *	far JMP 1 load, far CALL 1 load and 2 stores, far RET 2 loads, IRET 5 loads
  *	LDS.., BOUND	1 load; ARPL 1 load, and 1 store whether it changes anything or not
  *	in legacy code: IRET 3 loads, PUSHA 8 stores, POPA 7 loads
- *	ENTER	1 store (nesting level 0; the probe of the new stack is none)
+ *	ENTER	1 store, and with a nesting level as many more and one load less than these; the probe
+ *		of the new stack is none
  *	MOVS	1 load, 1 store; CMPS 2 loads; INS 1 store; OUTS 1 load; each iteration
  *	LEA, NOP, PREFETCH, CLFLUSH, INT n	none
  *
@@ -80,6 +81,7 @@ s64 decode_immediate(struct decoder *d, unsigned int size); /* at most 4 bytes, 
 void decode_modrm(struct decoder *d);
 void decode_one_byte(struct decoder *d);
 void decode_two_byte(struct decoder *d); /* behind 0f */
+void decode_enter(struct decoder *d);
 void decode_invalid(struct decoder *d);
 void decode_unimplemented(struct decoder *d);
 u8 decode_register(const struct decoder *d, unsigned int number, unsigned int size);

@@ -2,8 +2,6 @@
 /*
  * decode_legacy.c - 16- and 32-bit code: 16-bit addresses, and the one-byte opcodes that mean
  * something else than in 64-bit code or do it to the stack of legacy code.
- *
- * Not implemented (stops as unimplemented when executed): ENTER with a nesting level.
  */
 #include "cpu/decode.h"
 #include "cpu/handlers.h"
@@ -96,18 +94,6 @@ static void decode_push_immediate(struct decoder *d)
 	d->out->imm = (u64)decode_immediate(d, d->opcode == 0x6a ? 0 : d->operand_size);
 	d->out->flags |= INSN_IMM;
 	decode_push32(d, op_push32, 1);
-}
-
-static void decode_enter32(struct decoder *d)
-{
-	u64 bytes = decode_bytes(d, 2), level = decode_bytes(d, 1);
-
-	if (level & 31) {
-		decode_unimplemented(d);
-		return;
-	}
-	decode_push32(d, op_enter32, 1);
-	d->out->imm = bytes;
 }
 
 static void decode_group_8f(struct decoder *d)
@@ -239,8 +225,8 @@ bool decode_legacy(struct decoder *d)
 		break;
 	case 0xc2:
 	case 0xc3: decode_return32(d); break;
-	case 0xc8: decode_enter32(d); break;
-	case 0xc9: decode_pop32(d, op_leave32, 1); break;
+	case 0xc8: decode_enter(d); break;
+	case 0xc9: decode_pop32(d, op_leave_sized, 1); break;
 	case 0xcf:
 		decode_far_branch(d, op_iret32);
 		d->out->loads = 3;

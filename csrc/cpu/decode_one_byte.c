@@ -143,27 +143,26 @@ static void decode_push_immediate(struct decoder *d)
 	decode_push(d, op_push_imm);
 }
 
-static void decode_enter(struct decoder *d)
+void decode_enter(struct decoder *d)
 {
-	u64 bytes = decode_bytes(d, 2), level = decode_bytes(d, 1);
+	u64 bytes = decode_bytes(d, 2), level = decode_bytes(d, 1) & 31;
 
-	if ((level & 31) || d->operand_size == 1) {
-		decode_unimplemented(d);
-		return;
-	}
 	d->out->imm = bytes;
-	d->out->fn = op_enter;
-	d->out->flags |= INSN_STACK_WRITE;
-	d->out->stores = 1;
+	d->out->op = (u8)level;
+	d->out->size = (u8)decode_stack_size(d);
+	d->out->flags |= INSN_STACK;
+	d->out->fn = d->out->size == 3 && !level ? op_enter : op_enter_nested;
+	d->out->stores = (u8)(1 + level);
+	if (level > 1)
+		d->out->loads = (u8)(level - 1);
+	if (level) /* no half of it happens twice */
+		decode_alone(d, op_enter_nested, d->c->timing.simple);
 }
 
 static void decode_leave(struct decoder *d)
 {
-	if (d->operand_size == 1) {
-		decode_unimplemented(d);
-		return;
-	}
-	d->out->fn = op_leave;
+	d->out->size = (u8)decode_stack_size(d);
+	d->out->fn = d->out->size == 3 ? op_leave : op_leave_sized;
 	d->out->flags |= INSN_STACK_READ;
 	d->out->loads = 1;
 }

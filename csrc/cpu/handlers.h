@@ -138,7 +138,8 @@ insn_fn op_iret32;
 insn_fn op_address32, op_address16;
 insn_fn op_xlat32; /* op: the segment; imm: mask of the offset */
 /* Of i->size: register, memory or (op_push32) immediate. */
-insn_fn op_push32, op_pop32, op_pushf32, op_pusha, op_popa, op_leave32, op_enter32;
+insn_fn op_push32, op_pop32, op_pushf32, op_pusha, op_popa;
+insn_fn op_leave_sized, op_enter_nested; /* of 64-bit code as well, where move.c has none */
 insn_fn op_call32, op_ret32, op_jmp_indirect32, op_call_indirect32;
 insn_fn op_bound, op_salc;
 

@@ -141,7 +141,7 @@ void op_popa(struct cpu *c, const struct insn *i)
 	NEXT_INSN(c, i);
 }
 
-void op_leave32(struct cpu *c, const struct insn *i)
+void op_leave_sized(struct cpu *c, const struct insn *i)
 {
 	u64 v = load_sized(c, i, stack_address(c, c->regs[CPU_RBP]), i->size);
 
@@ -150,17 +150,31 @@ void op_leave32(struct cpu *c, const struct insn *i)
 	NEXT_INSN(c, i);
 }
 
-/* Nesting level 0 only; the decoder sees to it. The new stack must be writable at its end, too. */
-void op_enter32(struct cpu *c, const struct insn *i)
+/*
+ * ENTER of any size and nesting level (op), but for the plain one of 64-bit code (op_enter()): the
+ * words of the outer frames are copied under the saved (R)BP, and the new one behind them. The new
+ * stack must be writable at its end, too. A fault leaves what has been stored, and all registers.
+ */
+void op_enter_nested(struct cpu *c, const struct insn *i)
 {
-	unsigned int bytes = 1u << i->size;
-	u64 frame = c->regs[CPU_RSP] - bytes;
+	unsigned int bytes = 1u << i->size, level = i->op;
+	u64 frame = moved_rsp(c, c->regs[CPU_RSP] - bytes);
+	u64 rsp = frame, rbp = c->regs[CPU_RBP];
 
-	probe_write(c, i, stack_address(c, frame), bytes);
-	probe_write(c, i, stack_address(c, frame - i->imm), bytes);
-	push_word(c, i, c->regs[CPU_RBP]);
-	set_reg_sized(c, CPU_RBP * 8, i->size, c->regs[CPU_RSP]);
-	set_rsp(c, c->regs[CPU_RSP] - i->imm);
+	store_sized(c, i, stack_address(c, frame), i->size, rbp);
+	for (unsigned int k = 1; k < level; k++) {
+		rbp -= bytes;
+		rsp -= bytes;
+		store_sized(c, i, stack_address(c, rsp), i->size,
+			    load_sized(c, i, stack_address(c, rbp), i->size));
+	}
+	if (level) {
+		rsp -= bytes;
+		store_sized(c, i, stack_address(c, rsp), i->size, frame);
+	}
+	probe_write(c, i, stack_address(c, rsp - i->imm), bytes);
+	set_reg_sized(c, CPU_RBP * 8, i->size, frame);
+	set_rsp(c, rsp - i->imm);
 	NEXT_INSN(c, i);
 }
 

@@ -28,12 +28,17 @@ static inline u64 stack_address(const struct cpu *c, u64 rsp)
 	return (u32)(c->seg[SEG_SS].base + (rsp & segment_stack_mask(&c->seg[SEG_SS])));
 }
 
+/* What RSP is when its stack pointer becomes @rsp. */
+static inline u64 moved_rsp(const struct cpu *c, u64 rsp)
+{
+	if (!c->legacy)
+		return rsp;
+	return merge_stack_pointer(c->regs[CPU_RSP], rsp, segment_stack_mask(&c->seg[SEG_SS]));
+}
+
 static inline void set_rsp(struct cpu *c, u64 rsp)
 {
-	if (c->legacy)
-		rsp = merge_stack_pointer(c->regs[CPU_RSP], rsp,
-					  segment_stack_mask(&c->seg[SEG_SS]));
-	c->regs[CPU_RSP] = rsp;
+	c->regs[CPU_RSP] = moved_rsp(c, rsp);
 }
 
 static inline u64 stack_load(struct cpu *c, const struct insn *i, unsigned int n)

@@ -395,6 +395,29 @@ TEST(far_pointers_load_segments)
 	guest_free(g);
 }
 
+/*
+ * ENTER with a nesting level of 3: EBP, the two words under it, and the new frame's address; 4 stores,
+ * 2 loads.
+ */
+CODE(nested, ".code32\n movl $0x70000, %ebp\n movl $0x11, -4(%ebp)\n movl $0x22, -8(%ebp)\n"
+	     "enter $16, $3\n hlt\n .code64");
+TEST(enter_copies_outer_frames)
+{
+	struct guest *g = protected_new();
+
+	guest_code(g, CODE_AT, nested);
+	EXPECT_EQ(CPU_STOP_HALT, guest_run(g));
+	EXPECT_REG(STACK_TOP - 4, RBP);
+	EXPECT_REG(STACK_TOP - 16 - 16, RSP);
+	EXPECT_EQ(0x70000, (u32)guest_get(g, STACK_TOP - 4));
+	EXPECT_EQ(0x11, (u32)guest_get(g, STACK_TOP - 8));
+	EXPECT_EQ(0x22, (u32)guest_get(g, STACK_TOP - 12));
+	EXPECT_EQ(STACK_TOP - 4, (u32)guest_get(g, STACK_TOP - 16));
+	EXPECT_EQ(2 + 4, guest_total(g, PRIV_OS, EVENT_STORES));
+	EXPECT_EQ(2, guest_total(g, PRIV_OS, EVENT_LOADS));
+	guest_free(g);
+}
+
 /* ---- SYSENTER ---- */
 
 #define SYSENTER_CS 0x60 /* code, stack, user code, user stack: flat, never read */
@@ -467,7 +490,7 @@ TEST(sysenter_without_a_segment_is_a_fault)
 
 /* ---- what is absent ---- */
 
-CODE(nested_frame, ".code32\n nop\n enter $16, $1\n hlt\n .code64");
+CODE(vex, ".code32\n nop\n vzeroupper\n hlt\n .code64");
 
 static void expect_stop(const u8 *from, const u8 *end, u64 offset)
 {
@@ -483,7 +506,7 @@ static void expect_stop(const u8 *from, const u8 *end, u64 offset)
 
 TEST(absent_instructions_stop)
 {
-	EXPECT_STOP(nested_frame, 1);
+	EXPECT_STOP(vex, 1);
 }
 
 /* A landing at each instruction leaves every total as a run without landings. */

@@ -294,7 +294,7 @@ static void make_code(struct judge *j, const struct shape *s, bool plain, u8 *by
 	if (s->form.map == 0 && s->form.opcode >= 0xa0 && s->form.opcode <= 0xa3)
 		put(at, 0x1000 + below(j, 0x6000), address_is_wide(j, s) ? 4 : 2);
 	if (s->form.map == 0 && s->form.opcode == 0xc8)
-		at[2] = 0; /* ENTER with nesting level 0 */
+		at[2] = below(j, 3) ? 0 : (u8)below(j, 40); /* ENTER: nesting level */
 }
 
 /* ---- the guest ---- */

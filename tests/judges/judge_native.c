@@ -162,7 +162,7 @@ static void tail(struct judge *j, const struct form *f, u8 *at)
 	if (f->map == 0 && f->opcode >= 0xa0 && f->opcode <= 0xa3)
 		put(at, hit, 8);
 	else if (f->map == 0 && f->opcode == 0xc8)
-		at[2] = 0; /* ENTER with nesting level 0 */
+		at[2] = below(j, 3) ? 0 : (u8)below(j, 40); /* ENTER: nesting level */
 }
 
 static unsigned int modrm(struct judge *j, const struct form *f, u8 *at)
