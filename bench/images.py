@@ -39,32 +39,44 @@ FLAGS = [
 
 @dataclass(frozen=True)
 class Guest:
-    """A source and the rounds that take pmupass some tenths of a second."""
+    """A source, and the rounds that take pmupass some tenths of a second.
+
+    ``parts`` are further sources; the ``run`` of ``NAME.S`` is called ``run_NAME`` in the guest.
+    """
 
     name: str
     source: str
     rounds: int
     doc: str
+    parts: tuple[str, ...] = ()
 
     def image(self, rounds: int | None = None) -> bytes:
         """Return the image; SystemExit with the compiler's words if there is none."""
+        given = self.rounds if rounds is None else rounds
         with tempfile.TemporaryDirectory(prefix="pmupass-bench-") as folder:
             out = Path(folder) / "guest.elf"
-            command = [
-                "gcc",
-                *FLAGS,
-                f"-Wl,--defsym=ROUNDS={rounds or self.rounds},-Ttext={TEXT:#x}",
+            objects = []
+            for part in self.parts:
+                stem = Path(part).stem
+                objects.append(str(Path(folder) / f"{stem}.o"))
+                self._compile("-c", f"-Drun=run_{stem}", str(FOLDER / part), "-o", objects[-1])
+            self._compile(
+                f"-Wl,--defsym=ROUNDS={given},-Ttext={TEXT:#x}",
                 f"-Wl,--section-start=.end={END:#x},--section-start=.results={REGISTERS:#x}",
                 "-Wl,-Tdata=0x210000,--build-id=none,-z,noexecstack,--no-warn-rwx-segments",
                 str(FOLDER / "start.S"),
                 str(FOLDER / self.source),
+                *objects,
                 "-o",
                 str(out),
-            ]
-            done = subprocess.run(command, capture_output=True, text=True, check=False)
-            if done.returncode:
-                raise SystemExit(f"{self.source} does not compile:\n{done.stderr}")
+            )
             return out.read_bytes()
+
+    def _compile(self, *arguments: str) -> None:
+        command = ["gcc", *FLAGS, *arguments]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        if done.returncode:
+            raise SystemExit(f"{self.source} does not compile:\n{done.stderr}")
 
 
 MIXES = (
@@ -80,3 +92,31 @@ MIXES = (
     Guest("matrix", "matrix.c", 65, "C: integer matrices of 48 by 48"),
     Guest("lexer", "lexer.c", 10_000, "C: tokens of a piece of C"),
 )
+
+# A million iterations of LOOP and two million instructions of the rest, each round.
+IDLE_MIX = Guest(
+    "idle-mix",
+    "idle_mix.S",
+    1000,
+    "LOOP instructions that jump to themselves, and ordinary code",
+    parts=("alu.S", "memory.S", "calls.S", "sort.c", "lexer.c"),
+)
+
+# Guests without an end; their number is what start.S takes for the rounds.
+WORST = {
+    name: Guest(name, "worst.S", number, "")
+    for number, name in enumerate(
+        (
+            "jump",
+            "loop",
+            "string",
+            "work",
+            "fault",
+            "rewrite",
+            "exits",
+            "device",
+            "unaligned",
+            "flush",
+        )
+    )
+}

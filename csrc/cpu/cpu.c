@@ -41,7 +41,8 @@ int cpu_new(struct cpu **out, const struct cpu_config *config)
 		c->tlbs[p].nr_filled = TLB_FILLED_MAX + 1;
 	tlb_flush(c);
 	c->warm_lines = calloc(c->ram.size / PAGE_BYTES, sizeof(*c->warm_lines));
-	if (!c->warm_lines || blocks_new(c)) {
+	c->write_tags = calloc(c->ram.size / PAGE_BYTES, sizeof(*c->write_tags));
+	if (!c->warm_lines || !c->write_tags || blocks_new(c)) {
 		cpu_free(c);
 		return -1;
 	}
@@ -56,6 +57,7 @@ void cpu_free(struct cpu *c)
 		return;
 	blocks_free(c);
 	free(c->warm_lines);
+	free(c->write_tags);
 	free(c);
 }
 

@@ -227,6 +227,17 @@ static u64 walk_or_fault(struct cpu *c, const struct insn *i, u64 va, enum acces
 	return w.pa;
 }
 
+#define MANY_WRITE_TAGS 0xffff
+
+/* So that a page that gets code need not look for its write tags in all of the TLBs. */
+static void note_write_tag(struct cpu *c, const struct tlb *tlb, const struct tlb_entry *e, u64 pa)
+{
+	u16 *at = &c->write_tags[pa / PAGE_BYTES];
+	u16 here = (u16)(1 + (tlb - c->tlbs) * TLB_ENTRIES + (e - tlb->entry));
+
+	*at = *at && *at != here ? MANY_WRITE_TAGS : here;
+}
+
 static void tlb_fill(struct cpu *c, struct tlb *tlb, struct tlb_entry *e, u64 va, u64 pa,
 		     bool write)
 {
@@ -242,8 +253,10 @@ static void tlb_fill(struct cpu *c, struct tlb *tlb, struct tlb_entry *e, u64 va
 	e->read_tag = va & PAGE_MASK;
 	e->addend = addend;
 	e->warm = &c->warm_lines[pa / PAGE_BYTES];
-	if (write && !c->page_blocks[pa / PAGE_BYTES])
+	if (write && !c->page_blocks[pa / PAGE_BYTES]) {
 		e->write_tag = va & PAGE_MASK;
+		note_write_tag(c, tlb, e, pa);
+	}
 }
 
 u64 translate(struct cpu *c, const struct insn *i, u64 va, enum access access, bool user)
@@ -313,16 +326,23 @@ void tlb_flush(struct cpu *c)
 	c->map++;
 }
 
+static void forbid_writes(struct tlb_entry *e, u64 host)
+{
+	if (e->write_tag != TLB_EMPTY && e->write_tag + e->addend == host)
+		e->write_tag = TLB_EMPTY;
+}
+
 void tlb_forbid_writes(struct cpu *c, u64 pa)
 {
 	u64 host = (u64)(uintptr_t)(c->ram.base + (pa & PAGE_MASK));
+	u16 *at = &c->write_tags[pa / PAGE_BYTES];
+	unsigned int only = *at - 1u;
 
-	for (unsigned int p = 0; p < NR_PRIV; p++) {
-		for (unsigned int k = 0; k < TLB_ENTRIES; k++) {
-			struct tlb_entry *e = &c->tlbs[p].entry[k];
-
-			if (e->write_tag != TLB_EMPTY && e->write_tag + e->addend == host)
-				e->write_tag = TLB_EMPTY;
-		}
+	if (*at && *at != MANY_WRITE_TAGS) {
+		forbid_writes(&c->tlbs[only / TLB_ENTRIES].entry[only % TLB_ENTRIES], host);
+	} else if (*at) {
+		for (unsigned int k = 0; k < NR_PRIV * TLB_ENTRIES; k++)
+			forbid_writes(&c->tlbs[k / TLB_ENTRIES].entry[k % TLB_ENTRIES], host);
 	}
+	*at = 0;
 }

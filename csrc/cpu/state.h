@@ -213,9 +213,10 @@ struct predictor {
 /* ---- blocks ---- */
 
 #define BLOCK_MAX_INSNS 32u
-#define BLOCK_HASH 16384u
-#define BLOCK_POOL 16384u
-#define INSN_POOL (160u * 1024u)
+#define BLOCK_HASH 32768u
+/* Memory of a pool is the host's only once a guest has needed it. */
+#define BLOCK_POOL 65536u
+#define INSN_POOL (512u * 1024u)
 #define JUMP_CACHE 4096u
 
 struct block; /* block.h */
@@ -366,6 +367,7 @@ struct cpu {
 	struct insn *insns;	/* INSN_POOL */
 	u32 nr_blocks, nr_insns;
 	struct block *hash[BLOCK_HASH];
+	u16 *write_tags; /* per physical page: 1 + the one TLB entry that may have one; 0; many */
 	struct block **page_blocks;    /* per physical page: list of its blocks */
 	u64 *code_lines;	       /* per physical page: lines that may hold decoded code */
 	u32 worst_loads, worst_stores; /* of any block so far */
