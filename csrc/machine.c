@@ -78,6 +78,7 @@ static int copy_config(struct pp_machine *m, const struct pp_config *config, str
 	m->config.costs = NULL;
 	m->config.image = NULL;
 	m->config.cmdline = NULL;
+	m->config.module = NULL;
 	return 0;
 }
 
@@ -184,11 +185,15 @@ static int make_cpu(struct pp_machine *m, struct pp_error *error)
 
 static int load_guest(struct pp_machine *m, const struct pp_config *config, struct pp_error *error)
 {
+	const struct loader_boot boot = {
+		.cmdline = config->cmdline,
+		.module = config->module,
+		.module_size = config->module_size,
+	};
 	char text[LOADER_ERROR_MAX];
 	struct cpu_start start;
 
-	if (load_image(&m->ram, config->image, config->image_size,
-		       config->cmdline ? config->cmdline : "", &start, text))
+	if (load_image(&m->ram, config->image, config->image_size, &boot, &start, text))
 		return fail(error, PP_EIMAGE, text);
 	cpu_start(m->pcpu.cpu, &start);
 	return 0;
@@ -216,7 +221,7 @@ static int make_pcpu(struct pp_machine *m, const struct pp_config *config, struc
 			 m->config.trace_records) ||
 	    event_map_init(&p->events, (const struct event_map_entry *)config->event_maps,
 			   config->nr_event_maps) ||
-	    truth_init(&p->truth, visible, &p->events, &p->clk) || serial_init(&m->ports.serial))
+	    truth_init(&p->truth, visible, &p->events, &p->clk) || ports_init(&m->ports))
 		return fail(error, PP_ENOMEM, "out of memory for the machine");
 	hwpmu_init(&p->pmu, &m->config.hw, &p->events, &p->clk);
 	p->pmu.guest = cpu_totals(p->cpu);
@@ -330,7 +335,7 @@ void pp_machine_free(struct pp_machine *m)
 	truth_free(&m->pcpu.truth);
 	event_map_free(&m->pcpu.events);
 	account_free(&m->pcpu.account);
-	serial_free(&m->ports.serial);
+	ports_free(&m->ports);
 	free(m->cpuid);
 	free(m->intercepts);
 	free(m->filter_entries);

@@ -8,11 +8,8 @@
  */
 #include "native.h"
 
-#include "pcpu/direct.h"
-
 #include <string.h>
 
-#define NMI_VECTOR 2
 #define RFLAGS_IF BIT_ULL(9)
 
 static void native_lapic_changed(void *ctx)
@@ -41,10 +38,8 @@ void native_init(struct native *n, struct pcpu *pcpu, struct ports *ports,
 	memset(n, 0, sizeof(*n));
 	n->pcpu = pcpu;
 	n->ports = ports;
-	n->config = config;
-	n->pmi_vector = -1;
-	misc_msrs_init(&n->misc, config->hw.version);
 	lapic_init(&pcpu->lapic, 0, &native_lapic_ops, n);
+	pcpu_guest_init(&n->guest, pcpu, &pcpu->lapic, config, config->hw.version);
 }
 
 static bool event_due(struct native *n)
@@ -78,48 +73,35 @@ static int native_rdmsr(void *ctx, u32 msr, u64 *value)
 {
 	struct native *n = ctx;
 
-	if (hwpmu_owns_msr(&n->pcpu->pmu, msr))
-		return pcpu_direct_rdmsr(n->pcpu, &n->access, msr, value,
-					 n->config->timing.msr >> SUB_SHIFT);
-	if (msr == MSR_IA32_TSC) {
-		*value = pcpu_tsc(n->pcpu);
-		return 0;
-	}
-	if (lapic_owns_msr(msr))
-		return lapic_rdmsr(&n->pcpu->lapic, msr, value);
-	return misc_rdmsr(&n->misc, msr, value);
+	return pcpu_guest_rdmsr(&n->guest, msr, value);
 }
 
 static int native_wrmsr(void *ctx, u32 msr, u64 value)
 {
 	struct native *n = ctx;
-	bool forget = false;
-	int fault;
 
-	if (hwpmu_owns_msr(&n->pcpu->pmu, msr))
-		return pcpu_direct_wrmsr(n->pcpu, &n->access, msr, value,
-					 n->config->timing.msr >> SUB_SHIFT);
-	if (lapic_owns_msr(msr))
-		return lapic_wrmsr(&n->pcpu->lapic, msr, value);
-	fault = misc_wrmsr(&n->misc, msr, value, &forget);
-	if (forget)
-		cpu_forget_branches(n->pcpu->cpu);
-	return fault;
+	return pcpu_guest_wrmsr(&n->guest, msr, value);
 }
 
 static int native_rdpmc(void *ctx, u32 ecx, u64 *value)
 {
 	struct native *n = ctx;
 
-	return pcpu_direct_rdpmc(n->pcpu, &n->access, ecx, value,
-				 n->config->timing.rdpmc >> SUB_SHIFT);
+	return pcpu_guest_rdpmc(&n->guest, ecx, value);
+}
+
+static u64 native_rdtsc(void *ctx)
+{
+	struct native *n = ctx;
+
+	return pcpu_guest_tsc(&n->guest);
 }
 
 static void native_cpuid(void *ctx, u32 leaf, u32 subleaf, u32 regs[4])
 {
 	struct native *n = ctx;
 
-	pcpu_cpuid(n->config, leaf, subleaf, regs);
+	pcpu_guest_cpuid(&n->guest, leaf, subleaf, regs);
 }
 
 static u32 native_in(void *ctx, u16 port, unsigned int size)
@@ -163,7 +145,7 @@ const struct cpu_ops native_cpu_ops = {
 	.rdmsr = native_rdmsr,
 	.wrmsr = native_wrmsr,
 	.rdpmc = native_rdpmc,
-	.rdtsc = native_now,
+	.rdtsc = native_rdtsc,
 	.cpuid = native_cpuid,
 	.in = native_in,
 	.out = native_out,
@@ -175,17 +157,8 @@ const struct cpu_ops native_cpu_ops = {
 
 static void take_pmi(struct native *n)
 {
-	u32 lvtpc = lapic_reg(&n->pcpu->lapic, APIC_LVTPC);
-	enum lapic_delivery how;
-
 	n->pcpu->pmi_at = NO_DEADLINE;
-	how = lapic_deliver_lvtpc(&n->pcpu->lapic);
-	if (how == LAPIC_NMI)
-		n->pmi_is_nmi = true;
-	else if (how == LAPIC_FIXED)
-		n->pmi_vector = (int)(lvtpc & 0xff);
-	else if (how == LAPIC_IGNORED)
-		truth_pmi_dropped(&n->pcpu->truth);
+	pcpu_guest_deliver_pmi(&n->guest);
 }
 
 /* Events whose time has come reach the local APIC. */
@@ -197,25 +170,6 @@ static void raise_due(struct native *n)
 		lapic_timer_expired(&n->pcpu->lapic);
 }
 
-static void inject_nmi(struct native *n)
-{
-	n->pcpu->lapic.nmi_pending = false;
-	cpu_inject(n->pcpu->cpu, CPU_EVENT_NMI, NMI_VECTOR, -1);
-	if (n->pmi_is_nmi)
-		truth_pmi_delivered(&n->pcpu->truth);
-	n->pmi_is_nmi = false;
-}
-
-static void inject_irq(struct native *n, u8 vector)
-{
-	lapic_accept(&n->pcpu->lapic, vector);
-	cpu_inject(n->pcpu->cpu, CPU_EVENT_IRQ, vector, -1);
-	if (vector != n->pmi_vector)
-		return;
-	n->pmi_vector = -1;
-	truth_pmi_delivered(&n->pcpu->truth);
-}
-
 /* Hand over what the guest can take now, an NMI first; ask for the windows of the rest. */
 static void inject(struct native *n)
 {
@@ -224,11 +178,11 @@ static void inject(struct native *n)
 	struct cpu *cpu = n->pcpu->cpu;
 
 	if (lapic->nmi_pending && cpu_can_take_nmi(cpu)) {
-		inject_nmi(n);
+		pcpu_guest_inject_nmi(&n->guest);
 		return;
 	}
 	if (vector >= 0 && cpu_can_take_irq(cpu)) {
-		inject_irq(n, (u8)vector);
+		pcpu_guest_inject_irq(&n->guest, (u8)vector);
 		return;
 	}
 	cpu_want_window(cpu, vector >= 0, lapic->nmi_pending);

@@ -7,20 +7,15 @@
 #ifndef NATIVE_H_
 #define NATIVE_H_
 
+#include "pcpu/guest.h"
 #include "pcpu/pcpu.h"
-#include "platform/misc_msrs.h"
 #include "platform/ports.h"
-#include "pmu/access.h"
 #include "pmupass.h"
 
 struct native {
 	struct pcpu *pcpu;
 	struct ports *ports;
-	const struct pp_config *config;
-	struct misc_msrs misc;
-	struct access_books access;
-	bool pmi_is_nmi; /* the pending NMI is a PMI */
-	int pmi_vector;	 /* vector a PMI was posted with, -1: none */
+	struct pcpu_guest guest;
 };
 
 extern const struct cpu_ops native_cpu_ops;

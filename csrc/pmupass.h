@@ -177,6 +177,8 @@ struct pp_config {
 	const uint8_t *image;
 	uint64_t image_size;
 	const char *cmdline;
+	const uint8_t *module; /* multiboot module, NULL: none */
+	uint64_t module_size;
 };
 
 struct pp_machine *pp_machine_new(const struct pp_config *config, struct pp_error *error);

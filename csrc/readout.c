@@ -14,7 +14,7 @@
 
 static const struct access_books *access_books(const struct pp_machine *m)
 {
-	return m->is_native ? &m->native.access : &m->vcpu.access;
+	return m->is_native ? &m->native.guest.access : &m->vcpu.guest.access;
 }
 
 void pp_read_guest(struct pp_machine *m, struct pp_guest_info *out)

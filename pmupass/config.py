@@ -124,7 +124,10 @@ class Kvm:
 
 @dataclass(frozen=True, slots=True)
 class MachineConfig:
-    """Everything a machine is built from. ``timing`` holds the fields of ``struct pp_timing``."""
+    """Everything a machine is built from. ``timing`` holds the fields of ``struct pp_timing``.
+
+    ``module`` is the multiboot module, None for none.
+    """
 
     mode: Mode
     image: bytes
@@ -147,3 +150,4 @@ class MachineConfig:
     truth: bool = True
     one_by_one: bool = False
     host_ipc_q20: int = 1 << 20
+    module: bytes | None = None

@@ -111,6 +111,9 @@ class _Config:
         c.image = self._keep(ffi.from_buffer("uint8_t[]", config.image))
         c.image_size = len(config.image)
         c.cmdline = self._keep(ffi.new("char[]", config.cmdline.encode()))
+        if config.module is not None:
+            c.module = self._keep(ffi.from_buffer("uint8_t[]", config.module))
+            c.module_size = len(config.module)
 
     def _keep(self, value: Any) -> Any:
         self._alive.append(value)

@@ -5,13 +5,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from pmupass import core, costs, cpus, profiles, results, settings, workloads
+from pmupass import core, costs, cpus, environment, profiles, results, settings, workloads
 from pmupass.config import HostEvent, Kvm, MachineConfig, Mode, Pmu
 from pmupass.cpus.model import FIXED_SHIFT
 from pmupass.errors import UsageError
 from pmupass.events import EventTable, placement
 from pmupass.options import DEFAULT_TIME_NS
-from pmupass.policy import enablement, event_filter, guest_cpuid, interception
+from pmupass.policy import enablement, event_filter, guest_cpuid, interception, machine_msrs
 from pmupass.profiles.model import named_events
 
 if TYPE_CHECKING:
@@ -47,6 +47,7 @@ class Plan:
             )
         self.filter = self._filter()
         self._image = self.workload.image()
+        self._module = self._environment()
         kinds = profiles.load_all(self.settings.namespace("profile"))
         named = named_events(kinds, self.events)
         self._profiles = tuple(kind.record(named=named) for kind in kinds)
@@ -125,6 +126,17 @@ class Plan:
             )
         return event_filter.load(self.options.filter, self.events)
 
+    def _environment(self) -> bytes | None:
+        path = self.settings.optional_text("guest.env_file")
+        if path is None:
+            return None
+        if self.workload.builtin:
+            raise UsageError(
+                f"--set guest.env_file={path}: for images of your own; {self.workload.name} takes "
+                "its settings by its command line"
+            )
+        return environment.read(path)
+
     # Per mode
 
     def guest_pmu(self, mode: Mode, *, vpmu: bool = True) -> Pmu:
@@ -184,10 +196,11 @@ class Plan:
             memory=self.settings.integer("guest.memory_mb") << 20,
             time_limit=self._time_limit(),
             skid_cycles=self.cpu.skid_cycles,
+            module=self._module,
         )
 
     def rows(self, mode: Mode, guest: Pmu) -> Sequence[interception.InterceptRow]:
-        """Return the interception table of a mode."""
+        """Return the interception table of the PMU in a mode."""
         arrangement = self.settings.text("kvm.interception")
         return interception.table(
             self.cpu.pmu,
@@ -200,14 +213,15 @@ class Plan:
         if mode is Mode.NATIVE:
             return Kvm()
         rows = self.rows(mode, guest)
+        apicv = self.settings.flag("kvm.apicv")
         return Kvm(
             vpmu=bool(guest.version),
             exit_save_global_ctrl=self.cpu.exit_save_global_ctrl,
-            apicv=self.settings.flag("kvm.apicv"),
+            apicv=apicv,
             rdpmc_intercept=interception.rdpmc_intercepted(rows),
             selectors_direct=interception.selectors_direct(rows),
             force_emulation_prefix=self.settings.integer("kvm.force_emulation_prefix"),
-            intercepts=tuple(interception.msr_intercepts(rows)),
+            intercepts=tuple(interception.msr_intercepts([*rows, *machine_msrs.rows(apicv=apicv)])),
             filter=self.filter,
         )
 

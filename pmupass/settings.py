@@ -127,6 +127,13 @@ SETTINGS: tuple[Setting, ...] = (
         "guest.fixed_counters", int, None, "fixed counters of this guest (default: all)", most=4
     ),
     Setting("guest.memory_mb", int, 512, "RAM of the guest, MiB", least=4, most=4064),
+    Setting(
+        "guest.env_file",
+        str,
+        None,
+        "file with KEY=value lines that an image of yours gets as its multiboot module (default: "
+        "no module)",
+    ),
     Setting("guest.profile", str, "spec-int", "work profile (pmupass list profiles)"),
     Setting(
         "guest.phase_us", int, 20, "time between the starts of two sampling events, us", most=10**6
@@ -169,6 +176,11 @@ class Settings:
     def text(self, key: str) -> str:
         """Return a setting as text."""
         return str(self._values[key])
+
+    def optional_text(self, key: str) -> str | None:
+        """Return a setting as text, None if nobody set it."""
+        value = self._values.get(key)
+        return None if value is None else str(value)
 
     def flag(self, key: str) -> bool:
         """Return a yes-or-no setting."""

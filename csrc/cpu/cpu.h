@@ -315,6 +315,13 @@ void cpu_init_reset(struct cpu *c, u32 signature);
 void cpu_start_at_vector(struct cpu *c, u8 vector);
 bool cpu_waits_for_sipi(const struct cpu *c);
 
+/* The MSRs that live in the CPU: EFER, those of SYSCALL and SYSENTER, segment
+ * bases, TSC_AUX. 0, or -1 for #GP(0):
+ * reserved bits, an address that is not canonical, no such MSR. Does not look at intercepts. */
+bool cpu_owns_msr(u32 msr);
+int cpu_rdmsr(const struct cpu *c, u32 msr, u64 *value);
+int cpu_wrmsr(struct cpu *c, u32 msr, u64 value);
+
 /* IBPB: forget branch predictions. */
 void cpu_forget_branches(struct cpu *c);
 /* Copy from guest-virtual or guest-physical memory; -1 if not mapped. Charges nothing. */

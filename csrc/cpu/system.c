@@ -78,71 +78,79 @@ void op_unimplemented(struct cpu *c, const struct insn *i)
 
 /* ---- MSRs ---- */
 
-static bool read_own_msr(const struct cpu *c, u32 msr, u64 *v)
+bool cpu_owns_msr(u32 msr)
+{
+	return (msr >= MSR_SYSENTER_CS && msr <= MSR_SYSENTER_EIP) ||
+	       (msr >= MSR_EFER && msr <= MSR_SFMASK) || (msr >= MSR_FS_BASE && msr <= MSR_TSC_AUX);
+}
+
+int cpu_rdmsr(const struct cpu *c, u32 msr, u64 *v)
 {
 	switch (msr) {
-	case MSR_SYSENTER_CS: *v = c->sysenter_cs; return true;
-	case MSR_SYSENTER_ESP: *v = c->sysenter_esp; return true;
-	case MSR_SYSENTER_EIP: *v = c->sysenter_eip; return true;
-	case MSR_EFER: *v = c->efer; return true;
-	case MSR_STAR: *v = c->star; return true;
-	case MSR_LSTAR: *v = c->lstar; return true;
-	case MSR_CSTAR: *v = c->cstar; return true;
-	case MSR_SFMASK: *v = c->sfmask; return true;
-	case MSR_FS_BASE: *v = c->seg[SEG_FS].base; return true;
-	case MSR_GS_BASE: *v = c->seg[SEG_GS].base; return true;
-	case MSR_KERNEL_GS_BASE: *v = c->kernel_gs_base; return true;
-	case MSR_TSC_AUX: *v = c->tsc_aux; return true;
-	default: return false;
+	case MSR_SYSENTER_CS: *v = c->sysenter_cs; return 0;
+	case MSR_SYSENTER_ESP: *v = c->sysenter_esp; return 0;
+	case MSR_SYSENTER_EIP: *v = c->sysenter_eip; return 0;
+	case MSR_EFER: *v = c->efer; return 0;
+	case MSR_STAR: *v = c->star; return 0;
+	case MSR_LSTAR: *v = c->lstar; return 0;
+	case MSR_CSTAR: *v = c->cstar; return 0;
+	case MSR_SFMASK: *v = c->sfmask; return 0;
+	case MSR_FS_BASE: *v = c->seg[SEG_FS].base; return 0;
+	case MSR_GS_BASE: *v = c->seg[SEG_GS].base; return 0;
+	case MSR_KERNEL_GS_BASE: *v = c->kernel_gs_base; return 0;
+	case MSR_TSC_AUX: *v = c->tsc_aux; return 0;
+	default: return -1;
 	}
 }
 
-static void write_efer(struct cpu *c, const struct insn *i, u64 v)
+static int write_efer(struct cpu *c, u64 v)
 {
 	u64 changed;
 
 	if (v & ~(EFER_WRITABLE | EFER_LMA))
-		raise_fault(c, i, VECTOR_GP, 0);
+		return -1;
 	v = (v & EFER_WRITABLE) | (c->efer & EFER_LMA);
 	changed = v ^ c->efer;
 	if ((changed & EFER_LME) && (c->cr0 & CR0_PG))
-		raise_fault(c, i, VECTOR_GP, 0);
+		return -1;
 	c->efer = v;
 	if (changed & EFER_NXE)
 		tlb_flush(c);
+	return 0;
 }
 
-static u64 canonical_or_fault(struct cpu *c, const struct insn *i, u64 v)
+static int write_address(u64 *to, u64 v)
 {
 	if (!is_canonical(v))
-		raise_fault(c, i, VECTOR_GP, 0);
-	return v;
+		return -1;
+	*to = v;
+	return 0;
 }
 
-static bool write_own_msr(struct cpu *c, const struct insn *i, u32 msr, u64 v)
+int cpu_wrmsr(struct cpu *c, u32 msr, u64 v)
 {
 	switch (msr) {
-	case MSR_SYSENTER_CS: c->sysenter_cs = (u32)v; return true;
-	case MSR_SYSENTER_ESP: c->sysenter_esp = canonical_or_fault(c, i, v); return true;
-	case MSR_SYSENTER_EIP: c->sysenter_eip = canonical_or_fault(c, i, v); return true;
-	case MSR_EFER: write_efer(c, i, v); return true;
-	case MSR_STAR: c->star = v; return true;
-	case MSR_LSTAR: c->lstar = canonical_or_fault(c, i, v); return true;
-	case MSR_CSTAR: c->cstar = canonical_or_fault(c, i, v); return true;
+	case MSR_SYSENTER_CS: c->sysenter_cs = (u32)v; return 0;
+	case MSR_SYSENTER_ESP: return write_address(&c->sysenter_esp, v);
+	case MSR_SYSENTER_EIP: return write_address(&c->sysenter_eip, v);
+	case MSR_EFER: return write_efer(c, v);
+	case MSR_STAR: c->star = v; return 0;
+	case MSR_LSTAR: return write_address(&c->lstar, v);
+	case MSR_CSTAR: return write_address(&c->cstar, v);
+	case MSR_FS_BASE: return write_address(&c->seg[SEG_FS].base, v);
+	case MSR_GS_BASE: return write_address(&c->seg[SEG_GS].base, v);
+	case MSR_KERNEL_GS_BASE: return write_address(&c->kernel_gs_base, v);
 	case MSR_SFMASK:
 		if (v >> 32)
-			raise_fault(c, i, VECTOR_GP, 0);
+			return -1;
 		c->sfmask = v;
-		return true;
-	case MSR_FS_BASE: c->seg[SEG_FS].base = canonical_or_fault(c, i, v); return true;
-	case MSR_GS_BASE: c->seg[SEG_GS].base = canonical_or_fault(c, i, v); return true;
-	case MSR_KERNEL_GS_BASE: c->kernel_gs_base = canonical_or_fault(c, i, v); return true;
+		return 0;
 	case MSR_TSC_AUX:
 		if (v >> 32)
-			raise_fault(c, i, VECTOR_GP, 0);
+			return -1;
 		c->tsc_aux = (u32)v;
-		return true;
-	default: return false;
+		return 0;
+	default: return -1;
 	}
 }
 
@@ -150,16 +158,16 @@ void op_rdmsr(struct cpu *c, const struct insn *i)
 {
 	u32 msr = (u32)c->regs[CPU_RCX];
 	u64 v = 0;
+	int fault;
 
 	require_cpl0(c, i);
-	if (!read_own_msr(c, msr, &v)) {
-		if (c->intercept && cpu_msr_intercepted(c->intercept, msr, false)) {
-			intercepted(c, i, CPU_INSN_RDMSR)->msr = msr;
-			return;
-		}
-		if (c->ops->rdmsr(c->ctx, msr, &v))
-			raise_fault(c, i, VECTOR_GP, 0);
+	if (c->intercept && cpu_msr_intercepted(c->intercept, msr, false)) {
+		intercepted(c, i, CPU_INSN_RDMSR)->msr = msr;
+		return;
 	}
+	fault = cpu_owns_msr(msr) ? cpu_rdmsr(c, msr, &v) : c->ops->rdmsr(c->ctx, msr, &v);
+	if (fault)
+		raise_fault(c, i, VECTOR_GP, 0);
 	set_edx_eax(c, v);
 	NEXT_INSN(c, i);
 }
@@ -168,19 +176,19 @@ void op_wrmsr(struct cpu *c, const struct insn *i)
 {
 	u32 msr = (u32)c->regs[CPU_RCX];
 	u64 v = edx_eax(c);
+	int fault;
 
 	require_cpl0(c, i);
-	if (!write_own_msr(c, i, msr, v)) {
-		if (c->intercept && cpu_msr_intercepted(c->intercept, msr, true)) {
-			struct cpu_exit *e = intercepted(c, i, CPU_INSN_WRMSR);
+	if (c->intercept && cpu_msr_intercepted(c->intercept, msr, true)) {
+		struct cpu_exit *e = intercepted(c, i, CPU_INSN_WRMSR);
 
-			e->msr = msr;
-			e->value = v;
-			return;
-		}
-		if (c->ops->wrmsr(c->ctx, msr, v))
-			raise_fault(c, i, VECTOR_GP, 0);
+		e->msr = msr;
+		e->value = v;
+		return;
 	}
+	fault = cpu_owns_msr(msr) ? cpu_wrmsr(c, msr, v) : c->ops->wrmsr(c->ctx, msr, v);
+	if (fault)
+		raise_fault(c, i, VECTOR_GP, 0);
 	NEXT_INSN(c, i);
 }
 
@@ -343,9 +351,9 @@ void op_fsgsbase(struct cpu *c, const struct insn *i)
 
 	if (!(c->cr4 & CR4_FSGSBASE))
 		raise_fault(c, i, VECTOR_UD, NO_ERROR_CODE);
-	if (i->op >= FSGSBASE_WRITE_FS)
-		*base = canonical_or_fault(c, i, get_reg_sized(c, i->rm, i->size));
-	else
+	if (i->op >= FSGSBASE_WRITE_FS && write_address(base, get_reg_sized(c, i->rm, i->size)))
+		raise_fault(c, i, VECTOR_GP, 0);
+	if (i->op < FSGSBASE_WRITE_FS)
 		set_reg_sized(c, i->rm, i->size, *base);
 	NEXT_INSN(c, i);
 }

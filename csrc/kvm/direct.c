@@ -3,17 +3,14 @@
  * direct.c - what the guest reaches without an exit, and what exits.
  *
  * Interface
- *  - kvm_setup_intercepts(): the table that Python computed, as MSR bitmaps and controls; and the
- *    exceptions that vmx_update_exception_bitmap() asks for with EPT and no debugger on the host.
+ *  - kvm_setup_intercepts(): the table that Python computed, as MSR bitmaps and controls; an MSR
+ *    that is not in it exits. And the exceptions that vmx_update_exception_bitmap() asks for with EPT and no debugger on the host.
+ *  - kvm_update_msr_bitmap_x2apic(): the x2APIC's part of the table holds in x2APIC mode only.
  *  - kvm_cpu_ops: direct accesses; the guest has the physical PMU under its hands here.
  *
  * Not modelled: APIC access exits of an xAPIC guest without APICv (each write exits once done).
  */
 #include "kvm/vcpu.h"
-
-#include "pcpu/direct.h"
-
-#define X2APIC(reg) (APIC_X2APIC_MSR_BASE + ((reg) >> 4))
 
 void kvm_setup_intercepts(struct kvm_vcpu *vcpu)
 {
@@ -35,23 +32,29 @@ void kvm_setup_intercepts(struct kvm_vcpu *vcpu)
 		cpu_intercept_msr(in, msr, true, true);
 	for (u32 msr = 0; msr < 0x2000; msr++)
 		cpu_intercept_msr(in, 0xc0000000u + msr, true, true);
-	cpu_intercept_msr(in, MSR_IA32_TSC, false, true);
-	cpu_intercept_msr(in, MSR_IA32_PRED_CMD, true, false);
-	if (kvm->apicv) {
-		for (u32 reg = 0; reg < 0x400; reg += 0x10)
-			cpu_intercept_msr(in, X2APIC(reg), reg == APIC_TMCCT, true);
-		cpu_intercept_msr(in, X2APIC(APIC_TASKPRI), false, false);
-		cpu_intercept_msr(in, X2APIC(APIC_EOI), false, false);
-		cpu_intercept_msr(in, X2APIC(APIC_SELF_IPI), false, false);
-	}
 	for (u32 i = 0; i < kvm->nr_intercepts; i++)
 		cpu_intercept_msr(in, kvm->intercepts[i].msr, kvm->intercepts[i].read,
 				  kvm->intercepts[i].write);
+	kvm_update_msr_bitmap_x2apic(vcpu);
 }
 
-static u64 cycles_of(u32 sub)
+static bool is_x2apic_msr(u32 msr)
 {
-	return sub >> SUB_SHIFT;
+	return msr - APIC_X2APIC_MSR_BASE < 0x100;
+}
+
+void kvm_update_msr_bitmap_x2apic(struct kvm_vcpu *vcpu)
+{
+	const struct pp_kvm *kvm = &vcpu->config->kvm;
+	bool off = !lapic_x2apic(&vcpu->lapic);
+
+	for (u32 i = 0; i < kvm->nr_intercepts; i++) {
+		const struct pp_msr_intercept *row = &kvm->intercepts[i];
+
+		if (is_x2apic_msr(row->msr))
+			cpu_intercept_msr(&vcpu->intercept, row->msr, off || row->read,
+					  off || row->write);
+	}
 }
 
 static void kvm_horizon(void *ctx, enum privilege priv, struct cpu_room *room)
@@ -75,55 +78,35 @@ static int kvm_direct_rdmsr(void *ctx, u32 msr, u64 *value)
 {
 	struct kvm_vcpu *vcpu = ctx;
 
-	if (hwpmu_owns_msr(&vcpu->pcpu->pmu, msr))
-		return pcpu_direct_rdmsr(vcpu->pcpu, &vcpu->access, msr, value,
-					 cycles_of(vcpu->config->timing.msr));
-	if (msr == MSR_IA32_TSC) {
-		*value = pcpu_tsc(vcpu->pcpu);
-		return 0;
-	}
-	if (lapic_owns_msr(msr))
-		return lapic_rdmsr(&vcpu->lapic, msr, value);
-	return misc_rdmsr(&vcpu->misc, msr, value);
+	return pcpu_guest_rdmsr(&vcpu->guest, msr, value);
 }
 
 static int kvm_direct_wrmsr(void *ctx, u32 msr, u64 value)
 {
 	struct kvm_vcpu *vcpu = ctx;
-	bool forget = false;
-	int fault;
 
-	if (hwpmu_owns_msr(&vcpu->pcpu->pmu, msr))
-		return pcpu_direct_wrmsr(vcpu->pcpu, &vcpu->access, msr, value,
-					 cycles_of(vcpu->config->timing.msr));
-	if (lapic_owns_msr(msr))
-		return lapic_wrmsr(&vcpu->lapic, msr, value);
-	fault = misc_wrmsr(&vcpu->misc, msr, value, &forget);
-	if (forget)
-		cpu_forget_branches(vcpu->pcpu->cpu);
-	return fault;
+	return pcpu_guest_wrmsr(&vcpu->guest, msr, value);
 }
 
 static int kvm_direct_rdpmc(void *ctx, u32 ecx, u64 *value)
 {
 	struct kvm_vcpu *vcpu = ctx;
 
-	return pcpu_direct_rdpmc(vcpu->pcpu, &vcpu->access, ecx, value,
-				 cycles_of(vcpu->config->timing.rdpmc));
+	return pcpu_guest_rdpmc(&vcpu->guest, ecx, value);
 }
 
 static u64 kvm_rdtsc(void *ctx)
 {
 	struct kvm_vcpu *vcpu = ctx;
 
-	return pcpu_tsc(vcpu->pcpu);
+	return pcpu_guest_tsc(&vcpu->guest);
 }
 
 static void kvm_cpuid(void *ctx, u32 leaf, u32 subleaf, u32 regs[4])
 {
 	struct kvm_vcpu *vcpu = ctx;
 
-	pcpu_cpuid(vcpu->config, leaf, subleaf, regs);
+	pcpu_guest_cpuid(&vcpu->guest, leaf, subleaf, regs);
 }
 
 /* Port I/O is always intercepted. */

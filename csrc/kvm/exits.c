@@ -64,7 +64,7 @@ static void note_access(struct kvm_vcpu *vcpu, enum access_kind kind)
 	if (kind == ACCESS_NONE)
 		return;
 	vcpu->exit_access = kind;
-	vcpu->access.intercepted[kind]++;
+	vcpu->guest.access.intercepted[kind]++;
 }
 
 static void emulate_cpuid(struct kvm_vcpu *vcpu)

@@ -11,31 +11,32 @@
 
 int kvm_get_msr(struct kvm_vcpu *vcpu, u32 msr, u64 *value)
 {
-	if (msr == MSR_IA32_TSC) {
-		*value = pcpu_tsc(vcpu->pcpu);
-		return 0;
-	}
 	if (lapic_owns_msr(msr)) {
 		account_charge(vcpu_books(vcpu), COST_LAPIC_MSR_READ);
 		return lapic_rdmsr(&vcpu->lapic, msr, value);
 	}
-	if (!misc_rdmsr(&vcpu->misc, msr, value))
+	if (!pcpu_guest_rdmsr_plain(&vcpu->guest, msr, value))
 		return 0;
 	return kvm_pmu_get_msr(vcpu, msr, value);
 }
 
+static int set_lapic_msr(struct kvm_vcpu *vcpu, u32 msr, u64 value)
+{
+	int fault;
+
+	account_charge(vcpu_books(vcpu),
+		       msr == MSR_IA32_TSC_DEADLINE ? COST_SET_TSCDEADLINE : COST_LAPIC_MSR);
+	fault = lapic_wrmsr(&vcpu->lapic, msr, value);
+	if (msr == MSR_IA32_APICBASE && !fault)
+		kvm_update_msr_bitmap_x2apic(vcpu);
+	return fault;
+}
+
 int kvm_set_msr(struct kvm_vcpu *vcpu, u32 msr, u64 value)
 {
-	bool forget;
-
-	if (lapic_owns_msr(msr)) {
-		account_charge(vcpu_books(vcpu), msr == MSR_IA32_TSC_DEADLINE ? COST_SET_TSCDEADLINE
-									      : COST_LAPIC_MSR);
-		return lapic_wrmsr(&vcpu->lapic, msr, value);
-	}
-	if (!misc_wrmsr(&vcpu->misc, msr, value, &forget)) {
-		if (forget)
-			cpu_forget_branches(vcpu->pcpu->cpu);
+	if (lapic_owns_msr(msr))
+		return set_lapic_msr(vcpu, msr, value);
+	if (!pcpu_guest_wrmsr_plain(&vcpu->guest, msr, value)) {
 		if (msr == MSR_IA32_SPEC_CTRL && value)
 			cpu_intercept_msr(&vcpu->intercept, msr, false, false);
 		return 0;

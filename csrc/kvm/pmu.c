@@ -142,17 +142,10 @@ void kvm_pmu_handle_event(struct kvm_vcpu *vcpu)
 void kvm_pmu_deliver_pmi(struct kvm_vcpu *vcpu)
 {
 	enum lapic_delivery how;
-	u32 lvtpc = lapic_reg(&vcpu->lapic, APIC_LVTPC);
 
 	account_enter(vcpu_books(vcpu), COST_DELIVER_PMI);
 	account_charge(vcpu_books(vcpu), COST_LOCAL_DELIVER);
-	how = lapic_deliver_lvtpc(&vcpu->lapic);
-	if (how == LAPIC_NMI)
-		vcpu->pmi_is_nmi = true;
-	else if (how == LAPIC_FIXED)
-		vcpu->pmi_vector = (int)(lvtpc & 0xff);
-	else if (how == LAPIC_IGNORED)
-		truth_pmi_dropped(&vcpu->pcpu->truth);
+	how = pcpu_guest_deliver_pmi(&vcpu->guest);
 	pcpu_trace(vcpu->pcpu, TRACE_KVM_PMI, how == LAPIC_NMI || how == LAPIC_FIXED,
 		   vcpu->pmu.global_status, 0, 0);
 	account_leave(vcpu_books(vcpu));

@@ -15,7 +15,6 @@
 #include <stdio.h>
 #include <string.h>
 
-#define NMI_VECTOR 2
 #define KVM_MIN_TIMER_PERIOD_US 200
 #define RFLAGS_IF BIT_ULL(9)
 
@@ -61,11 +60,10 @@ int kvm_vcpu_init(struct kvm_vcpu *vcpu, struct pcpu *pcpu, struct perf_cpu *per
 	vcpu->config = config;
 	vcpu->trap_exit = -1;
 	vcpu->exception.vector = -1;
-	vcpu->pmi_vector = -1;
 	vcpu->exit_reason = NR_EXIT_REASONS;
 	vcpu->exit_access = ACCESS_NONE;
 	lapic_init(&vcpu->lapic, 0, &vcpu_lapic_ops, vcpu);
-	misc_msrs_init(&vcpu->misc, config->kvm.vpmu);
+	pcpu_guest_init(&vcpu->guest, pcpu, &vcpu->lapic, config, config->kvm.vpmu);
 	ret = kvm_pmu_init(vcpu, backend_of(config), config->kvm.vpmu ? &config->guest : &no_pmu);
 	if (ret == -EBUSY) {
 		vcpu->pmu.backend = NULL;
@@ -96,19 +94,9 @@ static void close_exit_books(struct kvm_vcpu *vcpu)
 		return;
 	vcpu->exit_cycles[vcpu->exit_reason] += cycles;
 	if (vcpu->exit_access != ACCESS_NONE)
-		vcpu->access.cycles[vcpu->exit_access] += cycles;
+		vcpu->guest.access.cycles[vcpu->exit_access] += cycles;
 	vcpu->exit_reason = NR_EXIT_REASONS;
 	vcpu->exit_access = ACCESS_NONE;
-}
-
-static void inject_nmi(struct kvm_vcpu *vcpu)
-{
-	vcpu->lapic.nmi_pending = false;
-	cpu_inject(vcpu->pcpu->cpu, CPU_EVENT_NMI, NMI_VECTOR, -1);
-	if (!vcpu->pmi_is_nmi)
-		return;
-	vcpu->pmi_is_nmi = false;
-	truth_pmi_delivered(&vcpu->pcpu->truth);
 }
 
 /* Hand over the highest pending interrupt if the guest can take it; else ask for the window. */
@@ -121,12 +109,7 @@ static void inject_irq(struct kvm_vcpu *vcpu)
 		cpu_want_window(vcpu->pcpu->cpu, irq, vcpu->lapic.nmi_pending);
 		return;
 	}
-	lapic_accept(&vcpu->lapic, (u8)vector);
-	cpu_inject(vcpu->pcpu->cpu, CPU_EVENT_IRQ, (unsigned int)vector, -1);
-	if (vector != vcpu->pmi_vector)
-		return;
-	vcpu->pmi_vector = -1;
-	truth_pmi_delivered(&vcpu->pcpu->truth);
+	pcpu_guest_inject_irq(&vcpu->guest, (u8)vector);
 }
 
 static void inject_exception(struct kvm_vcpu *vcpu)
@@ -163,7 +146,7 @@ static void vm_entry(struct kvm_vcpu *vcpu)
 	vcpu->in_guest = true;
 	inject_exception(vcpu);
 	if (nmi)
-		inject_nmi(vcpu);
+		pcpu_guest_inject_nmi(&vcpu->guest);
 }
 
 static void serve_requests(struct kvm_vcpu *vcpu)

@@ -18,12 +18,11 @@
 #include "base/types.h"
 #include "cpu/cpu.h"
 #include "kvm/pmu.h"
+#include "pcpu/guest.h"
 #include "pcpu/pcpu.h"
 #include "perf/perf_event.h"
 #include "platform/lapic.h"
-#include "platform/misc_msrs.h"
 #include "platform/ports.h"
-#include "pmu/access.h"
 #include "pmupass.h"
 
 enum exit_reason {
@@ -64,7 +63,7 @@ struct kvm_vcpu {
 
 	/* The virtual machine's hardware as the guest sees it */
 	struct lapic lapic;
-	struct misc_msrs misc;
+	struct pcpu_guest guest;
 	struct kvm_pmu pmu;
 
 	/* Run loop */
@@ -76,13 +75,10 @@ struct kvm_vcpu {
 	int trap_exit;	     /* reason of an exit due after the instruction, -1: none */
 	struct kvm_queued_exception exception; /* to inject at the next entry */
 	enum lapic_delivery host_pmi;	       /* the host took a PMI and has not served it */
-	bool pmi_is_nmi;		       /* the pending NMI is a PMI */
-	int pmi_vector;			       /* vector a PMI was posted with, -1: none */
 	struct cpu_intercept intercept;
 
 	/* Books */
 	u64 exits[NR_EXIT_REASONS], profile_exits[NR_EXIT_REASONS], exit_cycles[NR_EXIT_REASONS];
-	struct access_books access;
 	enum exit_reason exit_reason; /* of the exit being handled */
 	enum access_kind exit_access; /* the PMU access it is about */
 	u64 exit_start;		      /* host cycles when it began */
@@ -129,6 +125,7 @@ int kvm_set_msr(struct kvm_vcpu *vcpu, u32 msr, u64 value);
 /* direct.c */
 extern const struct cpu_ops kvm_cpu_ops;
 void kvm_setup_intercepts(struct kvm_vcpu *vcpu);
+void kvm_update_msr_bitmap_x2apic(struct kvm_vcpu *vcpu);
 bool kvm_event_due(struct kvm_vcpu *vcpu);
 
 #endif /* KVM_VCPU_H_ */

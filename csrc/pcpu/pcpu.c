@@ -35,14 +35,6 @@ void pcpu_overflow(void *pcpu, unsigned int idx)
 		   events_count(cpu_totals(p->cpu), EVENT_INSTRUCTIONS, 3), 0);
 }
 
-bool pcpu_take_pmi(struct pcpu *p)
-{
-	if (pcpu_sub(p) < p->pmi_at)
-		return false;
-	p->pmi_at = NO_DEADLINE;
-	return true;
-}
-
 void pcpu_room_deadline(const struct pcpu *p, u64 tsc, struct cpu_room *room)
 {
 	u64 now = pcpu_sub(p), at;

@@ -52,9 +52,6 @@ bool pcpu_time_is_up(const struct pcpu *p);
 
 /* An overflow that asks for a PMI; simultaneous ones are one PMI. For hwpmu.overflow. */
 void pcpu_overflow(void *pcpu, unsigned int idx);
-/* Whether a PMI has reached the local APIC by now; takes it from the flight. */
-bool pcpu_take_pmi(struct pcpu *p);
-
 /* Shorten @room to what counters, truth and PMI skid allow. */
 void pcpu_room(struct pcpu *p, enum privilege priv, struct cpu_room *room);
 /* Shorten @room to a TSC deadline. */

@@ -14,6 +14,7 @@
 #define MSR_IA32_APICBASE 0x1b
 #define MSR_IA32_TSC_DEADLINE 0x6e0
 #define APIC_X2APIC_MSR_BASE 0x800
+#define APICBASE_EXTD BIT_ULL(10)
 #define APIC_DEFAULT_PHYS_BASE 0xfee00000ull
 
 /* Register offsets in the xAPIC page; x2APIC MSR = 0x800 + offset / 16. */
@@ -70,6 +71,7 @@ struct lapic {
 	u64 deadline;	  /* TSC at which it fires next, ~0 when off */
 	u64 tsc_deadline; /* MSR 0x6e0 as read; 0 when disarmed */
 	u64 timer_start;  /* TSC at which TMICT was last written */
+	u64 tsc_adjust;	  /* what the TSC that the guest reads is ahead of ops->now() */
 	u64 min_period;	  /* TSC cycles a periodic timer takes at least, 0: none */
 	u32 tsc_per_tick_num, tsc_per_tick_den; /* TSC cycles per APIC bus tick at divide by 1 */
 
@@ -101,6 +103,11 @@ static inline bool lapic_owns_page(const struct lapic *l, u64 pa)
 	return (pa & ~0xfffull) == (l->apic_base & ~0xfffull);
 }
 
+static inline bool lapic_x2apic(const struct lapic *l)
+{
+	return l->apic_base & APICBASE_EXTD;
+}
+
 u32 lapic_reg(const struct lapic *l, u32 offset);
 /* Raise the performance LVT: what became of it. Sets the mask bit when delivered (Intel). */
 enum lapic_delivery lapic_deliver_lvtpc(struct lapic *l);
@@ -114,5 +121,8 @@ void lapic_accept(struct lapic *l, u8 vector);
  * LVTT vector unless masked and re-arms a periodic timer. */
 u64 lapic_deadline(const struct lapic *l);
 void lapic_timer_expired(struct lapic *l);
+/* The TSC that the guest reads is @adjust ahead of ops->now() from now on: TSC deadlines, which are in
+ * terms of it, move. */
+void lapic_tsc_adjusted(struct lapic *l, u64 adjust);
 
 #endif /* PLATFORM_LAPIC_H_ */

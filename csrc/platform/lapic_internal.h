@@ -8,7 +8,6 @@
 #include "platform/lapic.h"
 
 #define APICBASE_BSP BIT_ULL(8)
-#define APICBASE_EXTD BIT_ULL(10)
 #define APICBASE_EN BIT_ULL(11)
 #define SPIV_ENABLED 0x100u
 #define ESR_SEND_VECTOR 0x20u
@@ -26,11 +25,6 @@ static inline u32 *lapic_slot(struct lapic *l, u32 offset)
 static inline bool lapic_enabled(const struct lapic *l)
 {
 	return l->apic_base & APICBASE_EN;
-}
-
-static inline bool lapic_x2apic(const struct lapic *l)
-{
-	return l->apic_base & APICBASE_EXTD;
 }
 
 static inline bool lapic_software_enabled(const struct lapic *l)

@@ -15,6 +15,8 @@
  *  - An expiry while LVTT is masked is lost; the timer itself goes on. A write to a timer register
  *    first settles an expiry that is due but has not been called for.
  *
+ *  - TSC deadlines are in the guest's TSC, ops->now() + tsc_adjust; ticks do not see tsc_adjust.
+ *
  * Not modelled
  *  - Early expiry of TSC deadlines (KVM's timer_advance) and the granularity of silicon.
  *  - Mode 11b of LVTT, reserved: x2APIC refuses it, in xAPIC mode the timer stands still.
@@ -143,13 +145,37 @@ void lapic_timer_set_count(struct lapic *l, u32 value)
 	l->ops->changed(l->ctx);
 }
 
+/* In terms of ops->now(), which does not wrap as the guest's TSC may. */
+static void arm_tsc_deadline(struct lapic *l)
+{
+	u64 now = l->ops->now(l->ctx), guest_now = now + l->tsc_adjust;
+	u64 ago = guest_now - l->tsc_deadline, ahead = l->tsc_deadline - guest_now;
+
+	if (!l->tsc_deadline)
+		l->deadline = APIC_NO_DEADLINE;
+	else if (l->tsc_deadline <= guest_now)
+		l->deadline = now > ago ? now - ago : 0;
+	else
+		l->deadline = now + min_u64(ahead, APIC_NO_DEADLINE - 1 - now);
+}
+
 void lapic_timer_set_deadline(struct lapic *l, u64 value)
 {
 	if (timer_mode(l) != APIC_LVT_TIMER_TSCDEADLINE)
 		return;
 	lapic_timer_expired(l);
 	l->tsc_deadline = value;
-	l->deadline = value ? value : APIC_NO_DEADLINE;
+	arm_tsc_deadline(l);
+	l->ops->changed(l->ctx);
+}
+
+void lapic_tsc_adjusted(struct lapic *l, u64 adjust)
+{
+	/* What was due by the old TSC has fired. */
+	lapic_timer_expired(l);
+	l->tsc_adjust = adjust;
+	if (timer_mode(l) == APIC_LVT_TIMER_TSCDEADLINE)
+		arm_tsc_deadline(l);
 	l->ops->changed(l->ctx);
 }
 

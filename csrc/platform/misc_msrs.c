@@ -4,8 +4,8 @@
  *
  * Interface: misc_msrs.h.
  *
- * Not modelled: writes of the TSC (#GP here: no offset is kept), microcode updates, MTRRs, machine
- * check banks; an MSR that is not listed is #GP.
+ * Not modelled: microcode updates, MTRRs, machine check banks, CPUID faulting (MSR_PLATFORM_INFO does not
+ * offer it); an MSR that is not listed is #GP.
  */
 #include "platform/misc_msrs.h"
 

@@ -9,6 +9,7 @@
 
 #define MSR_IA32_TSC 0x10
 #define MSR_IA32_FEAT_CTL 0x3a
+#define MSR_IA32_TSC_ADJUST 0x3b
 #define MSR_IA32_SPEC_CTRL 0x48
 #define MSR_IA32_PRED_CMD 0x49
 #define MSR_IA32_UCODE_REV 0x8b

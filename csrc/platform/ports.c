@@ -2,16 +2,20 @@
 /*
  * ports.c - dispatch of I/O ports.
  *
- * Interface: ports_in(), ports_out(); sizes are 1, 2 or 4 bytes.
+ * Interface: ports_in(), ports_out(); sizes are 1, 2 or 4 bytes. What is wider than a byte reaches serial
+ * port, PIC and fw_cfg's data byte by byte at consecutive ports. The exit port takes what is written to
+ * it in one piece; so does the text port, whose bytes are text in order.
  *
  * fw_cfg: items 0 (signature "QEMU"), 1 (version 1: no DMA), 5 and 0x0f (CPUs now and at most: 1);
  * every other item, and what lies behind the end of these, reads 0.
  *
- * Not modelled: PIC (its writes are lost), PIT, RTC, PCI configuration, fw_cfg's files and DMA.
+ * Not modelled: PIT, RTC, PCI configuration, fw_cfg's files and DMA.
  */
 #include "platform/ports.h"
 
 #include "guest/pp_guest.h"
+
+#include <string.h>
 
 static bool is_serial(u16 port)
 {
@@ -40,23 +44,48 @@ static u8 fw_cfg_byte(struct fw_cfg *f)
 	return f->at < 4 ? (u8)(value >> 8 * f->at++) : 0;
 }
 
+int ports_init(struct ports *p)
+{
+	memset(p, 0, sizeof(*p));
+	pic_init(p->pics);
+	return serial_init(&p->serial);
+}
+
+void ports_free(struct ports *p)
+{
+	serial_free(&p->serial);
+}
+
+static u8 byte_in(struct ports *p, u16 port)
+{
+	if (is_serial(port))
+		return serial_in(&p->serial, port);
+	if (pic_owns_port(port))
+		return pic_in(p->pics, port);
+	if (port == FW_CFG_DATA)
+		return fw_cfg_byte(&p->fw_cfg);
+	return 0xff;
+}
+
+static void byte_out(struct ports *p, u16 port, u8 value)
+{
+	if (is_serial(port))
+		serial_out(&p->serial, port, value);
+	else if (pic_owns_port(port))
+		pic_out(p->pics, port, value);
+}
+
 u32 ports_in(struct ports *p, u16 port, unsigned int size)
 {
-	u32 ones = size == 4 ? ~0u : (1u << (8 * size)) - 1;
+	u32 value = 0;
 
-	if (port == FW_CFG_DATA)
-		return (ones & ~0xffu) | fw_cfg_byte(&p->fw_cfg);
-	if (!is_serial(port))
-		return ones;
-	return (ones & ~0xffu) | serial_in(&p->serial, port);
+	for (unsigned int n = 0; n < size; n++)
+		value |= (u32)byte_in(p, (u16)(port + n)) << 8 * n;
+	return value;
 }
 
 void ports_out(struct ports *p, u16 port, unsigned int size, u32 value)
 {
-	if (is_serial(port)) {
-		serial_out(&p->serial, port, (u8)value);
-		return;
-	}
 	if (port == FW_CFG_SELECT && size == 2) {
 		p->fw_cfg = (struct fw_cfg){.item = (u16)value};
 		return;
@@ -74,5 +103,8 @@ void ports_out(struct ports *p, u16 port, unsigned int size, u32 value)
 	if (port == PP_PORT_REPORT && size == 4) {
 		p->has_report = true;
 		p->report_pa = value;
+		return;
 	}
+	for (unsigned int n = 0; n < size; n++)
+		byte_out(p, (u16)(port + n), (u8)(value >> 8 * n));
 }

@@ -1,14 +1,15 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * ports.h - the I/O ports of the machine: serial, exit, report, the firmware's configuration
+ * ports.h - the I/O ports of the machine: serial, PIC, exit, report, the firmware's configuration
  * (0x510, 0x511) and the text port 0x8900, whose bytes go where those of the serial port go.
  *
- * Ports nobody answers read all ones; writes to them are lost: so a guest can mask the PIC.
+ * Ports nobody answers read all ones; writes to them are lost.
  */
 #ifndef PLATFORM_PORTS_H_
 #define PLATFORM_PORTS_H_
 
 #include "base/types.h"
+#include "platform/pic.h"
 #include "platform/serial.h"
 
 struct fw_cfg {
@@ -18,6 +19,7 @@ struct fw_cfg {
 
 struct ports {
 	struct serial serial;
+	struct pic pics[2]; /* master, slave */
 	struct fw_cfg fw_cfg;
 	bool exited; /* the guest wrote the exit port */
 	u32 exit_value;
@@ -25,6 +27,8 @@ struct ports {
 	u64 report_pa; /* guest-physical address of its struct pp_guest_report */
 };
 
+int ports_init(struct ports *p); /* -1 when memory is short */
+void ports_free(struct ports *p);
 u32 ports_in(struct ports *p, u16 port, unsigned int size);
 void ports_out(struct ports *p, u16 port, unsigned int size, u32 value);
 

@@ -5,12 +5,14 @@
  * Interface
  *  - serial_in(), serial_out(): ports 0x3f8-0x3ff, one byte. Other ports read 0xff.
  *  - text holds length bytes and no terminating 0; once it is full, truncated is set.
- *  - LSR is always 0x60 (ready to send), IIR always 0x01 (no interrupt, no FIFO bits).
+ *  - LSR is always 0x60 (ready to send).
+ *  - IIR says "transmitter empty" (0x02) while IER bit 1 is set, after that bit was set or a byte was
+ *    sent, until it is read; else no interrupt (0x01). Bits 7 and 6 are set while FCR enables FIFOs.
  *  - Modem status: CTS, DSR and DCD are on; in loopback (MCR bit 4) the outputs of MCR show there,
  *    and what is sent goes nowhere.
  *
  * Not modelled
- *  - Receiving, interrupts, FIFOs, time per byte, line errors and breaks, delta bits of MSR.
+ *  - Receiving (in loopback too), the interrupt line, FIFOs, time per byte, line errors and breaks, delta bits of MSR.
  */
 #include "platform/serial.h"
 
@@ -31,7 +33,11 @@ enum {
 
 #define LCR_DLAB 0x80
 #define LSR_READY 0x60
+#define IER_TRANSMITTER 0x02
+#define FCR_ENABLE 0x01
 #define IIR_NONE 0x01
+#define IIR_TRANSMITTER 0x02
+#define IIR_FIFOS 0xc0
 #define MCR_LOOP 0x10
 #define MSR_ON 0xb0 /* CTS, DSR, DCD */
 
@@ -65,6 +71,15 @@ static u8 modem_status(const struct serial *s)
 	return (u8)((mcr & 2) << 3 | (mcr & 1) << 5 | (mcr & 4) << 4 | (mcr & 8) << 4);
 }
 
+static u8 interrupt_id(struct serial *s)
+{
+	bool empty = s->transmitter_empty && (s->regs[UART_IER] & IER_TRANSMITTER);
+
+	if (empty)
+		s->transmitter_empty = false;
+	return (empty ? IIR_TRANSMITTER : IIR_NONE) | (s->fifos ? IIR_FIFOS : 0);
+}
+
 u8 serial_in(struct serial *s, u16 port)
 {
 	u16 reg = (u16)(port - SERIAL_PORT_BASE);
@@ -75,7 +90,7 @@ u8 serial_in(struct serial *s, u16 port)
 		return s->divisor[reg];
 	switch (reg) {
 	case UART_DATA: return 0;
-	case UART_IIR: return IIR_NONE;
+	case UART_IIR: return interrupt_id(s);
 	case UART_LSR: return LSR_READY;
 	case UART_MSR: return modem_status(s);
 	default: return s->regs[reg];
@@ -93,6 +108,7 @@ void serial_text(struct serial *s, u8 byte)
 
 static void send(struct serial *s, u8 byte)
 {
+	s->transmitter_empty = true;
 	if (!(s->regs[UART_MCR] & MCR_LOOP))
 		serial_text(s, byte);
 }
@@ -109,10 +125,15 @@ void serial_out(struct serial *s, u16 port, u8 value)
 	}
 	switch (reg) {
 	case UART_DATA: send(s, value); break;
-	case UART_IER: s->regs[reg] = value & 0x0f; break;
+	case UART_IER:
+		if (value & ~s->regs[reg] & IER_TRANSMITTER)
+			s->transmitter_empty = true;
+		s->regs[reg] = value & 0x0f;
+		break;
+	case UART_IIR: s->fifos = value & FCR_ENABLE; break;
 	case UART_MCR: s->regs[reg] = value & 0x1f; break;
 	case UART_LCR:
 	case UART_SCR: s->regs[reg] = value; break;
-	default: /* FCR has no effect; LSR and MSR are read only */ break;
+	default: /* LSR and MSR are read only */ break;
 	}
 }

@@ -14,7 +14,9 @@
 struct serial {
 	u8 regs[8]; /* IER, LCR, MCR, SCR as written; divisor latch apart */
 	u8 divisor[2];
-	char *text; /* SERIAL_MAX bytes, allocated at init */
+	bool fifos;		/* FCR enables them */
+	bool transmitter_empty; /* IIR has not told yet */
+	char *text;		/* SERIAL_MAX bytes, allocated at init */
 	u32 length;
 	bool truncated;
 };

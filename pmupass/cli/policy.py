@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 )
 @options.settings
 def command(cpu: str, mode: str, settings: tuple[str, ...]) -> int:
-    """Show what KVM intercepts of a guest's PMU accesses, each row with its reason.
+    """Show what KVM intercepts of a guest's MSR accesses, each row with its reason.
 
     For the mediated vPMU, Linux 7.0 (upstream) stands beside the RFC of 2024, the arrangement of
     the talk. kvm.max_fixed_counters, guest.gp_counters and guest.fixed_counters change the table.
@@ -37,7 +37,7 @@ def command(cpu: str, mode: str, settings: tuple[str, ...]) -> int:
     (mode,) = check_modes([mode])
     from pmupass import costs, cpus, profiles, settings as known
     from pmupass.config import Mode
-    from pmupass.policy import guest_cpuid, interception
+    from pmupass.policy import guest_cpuid, interception, machine_msrs
     from pmupass.report import console, policy as report
 
     resolved = known.resolve(settings)
@@ -64,5 +64,6 @@ def command(cpu: str, mode: str, settings: tuple[str, ...]) -> int:
         name: interception.table(model.pmu, guest, mode=chosen, arrangement=name)
         for name in arrangements
     }
-    report.render(console.make(), report.Policy(cpu, mode, model.pmu, guest, tables))
+    others = machine_msrs.rows(apicv=resolved.flag("kvm.apicv"), native=chosen is Mode.NATIVE)
+    report.render(console.make(), report.Policy(cpu, mode, model.pmu, guest, tables, others))
     return 0

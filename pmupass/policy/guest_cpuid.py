@@ -93,7 +93,8 @@ def guest_pmu(
     )
 
 
-# CPUID.1 ECX and EDX, CPUID.7 EBX, CPUID.80000001H ECX and EDX: what the guest CPU implements.
+# What the guest CPU implements: CPUID.1 ECX and EDX, CPUID.7 EBX and EDX, CPUID.80000001H ECX and
+# EDX.
 _CX16, _PDCM, _X2APIC, _MOVBE, _POPCNT = 1 << 13, 1 << 15, 1 << 21, 1 << 22, 1 << 23
 _TSC_DEADLINE, _HYPERVISOR = 1 << 24, 1 << 31
 _LONG_MODE_BASELINE = 1 << 0 | 1 << 24 | 1 << 25 | 1 << 26  # FPU, FXSR, SSE, SSE2
@@ -110,7 +111,8 @@ _LEAF1_EDX = (
     | 1 << 15  # CMOV
     | 1 << 19  # CLFLUSH
 )
-_RTM, _CLFLUSHOPT = 1 << 11, 1 << 23
+# CPUID.7 EBX and EDX
+_FSGSBASE, _TSC_ADJUST, _SMEP, _RTM, _CLFLUSHOPT = 1 << 0, 1 << 1, 1 << 7, 1 << 11, 1 << 23
 _SPEC_CTRL = 1 << 26 | 1 << 27 | 1 << 31  # IBRS and IBPB, STIBP, SSBD: MSRs 0x48 and 0x49
 _LAHF64, _ABM = 1 << 0, 1 << 5
 _SYSCALL, _NX, _PAGES_1GB, _RDTSCP, _LM = 1 << 11, 1 << 20, 1 << 26, 1 << 27, 1 << 29
@@ -134,6 +136,13 @@ def _leaf_1(cpu: CpuModel, shape: PmuShape, mode: Mode) -> CpuidEntry:
         ecx |= _HYPERVISOR
     ebx = 1 << 16 | LINE_SIZE // 8 << 8  # one logical processor, APIC id 0
     return CpuidEntry(1, None, (cpu.signature.eax, ebx, ecx, _LEAF1_EDX))
+
+
+def _leaf_7(cpu: CpuModel) -> CpuidEntry:
+    ebx = _FSGSBASE | _TSC_ADJUST | _SMEP | _CLFLUSHOPT
+    if cpu.silicon.rtm:
+        ebx |= _RTM
+    return CpuidEntry(7, 0, (0, ebx, 0, _SPEC_CTRL))
 
 
 def _leaf_a(cpu: CpuModel, shape: PmuShape, mode: Mode) -> CpuidEntry:
@@ -182,7 +191,7 @@ def cpuid_entries(cpu: CpuModel, shape: PmuShape, mode: Mode) -> list[CpuidEntry
     entries = [
         CpuidEntry(0, None, (LAST_LEAF, b, c, d)),
         _leaf_1(cpu, shape, mode),
-        CpuidEntry(7, 0, (0, _CLFLUSHOPT | (_RTM if cpu.silicon.rtm else 0), 0, _SPEC_CTRL)),
+        _leaf_7(cpu),
         _leaf_a(cpu, shape, mode),
         CpuidEntry(0xB, 0, (0, 1, 1 << 8, 0)),  # the SMT level, one thread
         CpuidEntry(0xB, 1, (0, 1, 2 << 8 | 1, 0)),  # the core level, one core

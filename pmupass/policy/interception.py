@@ -65,11 +65,17 @@ class InterceptRow:
 
     @property
     def span(self) -> str:
-        """The numbers as people write them: ``0x186-0x18d``."""
-        if not self.numbers:
-            return ""
-        first, last = self.numbers[0], self.numbers[-1]
-        return f"0x{first:03x}" if first == last else f"0x{first:03x}-0x{last:03x}"
+        """The numbers as people write them: ``0x186-0x18d``, ``0x80b, 0x83f``."""
+        runs: list[list[int]] = []
+        for number in self.numbers:
+            if runs and number == runs[-1][-1] + 1:
+                runs[-1].append(number)
+            else:
+                runs.append([number])
+        return ", ".join(
+            f"0x{run[0]:03x}" if len(run) == 1 else f"0x{run[0]:03x}-0x{run[-1]:03x}"
+            for run in runs
+        )
 
 
 def lacking(hw: Pmu, guest: Pmu) -> str:

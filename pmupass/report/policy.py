@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from rich.console import Console
+    from rich.table import Table
 
     from pmupass.config import Pmu
     from pmupass.policy.interception import InterceptRow
@@ -21,13 +22,17 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Policy:
-    """What the table is about; ``tables`` by arrangement, all with the same rows."""
+    """What the table is about; ``tables`` by arrangement, all with the same rows.
+
+    ``others`` are MSRs beside the PMU's, the same in every arrangement.
+    """
 
     cpu: str
     mode: str
     hardware: Pmu
     guest: Pmu
     tables: Mapping[str, Sequence[InterceptRow]]
+    others: Sequence[InterceptRow] = ()
 
 
 def render(console: Console, policy: Policy) -> None:
@@ -40,10 +45,7 @@ def render(console: Console, policy: Policy) -> None:
     )
     console.print()
     names = list(policy.tables)
-    out = table("Accesses that exit to KVM", "register", "number", *names)
-    for column in out.columns:
-        column.justify = "left"
-    out.add_column("reason", overflow="fold")
+    out = _table("PMU accesses that exit to KVM", *names)
     for rows in zip(*policy.tables.values(), strict=True):
         reasons = list(dict.fromkeys(row.reason for row in rows if row.direct == rows[0].direct))
         out.add_row(
@@ -56,6 +58,24 @@ def render(console: Console, policy: Policy) -> None:
     console.print()
     for line in verdicts(policy):
         console.print(line, markup=False)
+    if policy.others:
+        console.print()
+        console.print(_others(policy.others))
+
+
+def _table(title: str, *columns: str) -> Table:
+    out = table(title, "register", "number", *columns)
+    for column in out.columns:
+        column.justify = "left"
+    out.add_column("reason", overflow="fold")
+    return out
+
+
+def _others(rows: Sequence[InterceptRow]) -> Table:
+    out = _table("Other MSRs; one that is in neither table exits and becomes #GP", "access")
+    for row in rows:
+        out.add_row(row.name, row.span, _exits(row), escape(row.reason))
+    return out
 
 
 def _exits(row: InterceptRow) -> str:

@@ -877,6 +877,43 @@ TEST(lapic_tsc_deadline)
 	EXPECT_EQ(0, get(&l, MSR_IA32_TSC_DEADLINE));
 }
 
+/* Deadlines are in the guest's TSC, lapic_deadline() is in that of ops->now(). Now is 1000. */
+TEST(lapic_tsc_deadline_follows_the_guests_tsc)
+{
+	struct clock c;
+	struct lapic l;
+
+	setup_x2(&l, &c, 1);
+	set(&l, X2(APIC_LVTT), APIC_LVT_TIMER_TSCDEADLINE | 0x40);
+	lapic_tsc_adjusted(&l, 1ull << 40);
+	EXPECT_EQ(NONE, lapic_deadline(&l));
+	set(&l, MSR_IA32_TSC_DEADLINE, (1ull << 40) + 1500);
+	EXPECT_EQ(1500, lapic_deadline(&l));
+	/* 200 back: 200 later. 600 on: passed, by 100. */
+	c.changes = 0;
+	lapic_tsc_adjusted(&l, (1ull << 40) - 200);
+	EXPECT_EQ(1700, lapic_deadline(&l));
+	EXPECT_TRUE(c.changes > 0);
+	lapic_tsc_adjusted(&l, (1ull << 40) + 600);
+	EXPECT_EQ(900, lapic_deadline(&l));
+	lapic_timer_expired(&l);
+	EXPECT_EQ(0x40, lapic_pending_vector(&l));
+	EXPECT_EQ(0, get(&l, MSR_IA32_TSC_DEADLINE));
+	/* The guest's TSC at 50: adjusted by -950. A deadline so far off that it never comes. */
+	lapic_tsc_adjusted(&l, 0ull - 950);
+	set(&l, MSR_IA32_TSC_DEADLINE, 60);
+	EXPECT_EQ(1010, lapic_deadline(&l));
+	set(&l, MSR_IA32_TSC_DEADLINE, ~0ull);
+	EXPECT_EQ(NONE - 1, lapic_deadline(&l));
+	/* Ticks do not see it. */
+	set(&l, X2(APIC_LVTT), 0x40);
+	set(&l, X2(APIC_TDCR), 0xb);
+	set(&l, X2(APIC_TMICT), 300);
+	EXPECT_EQ(1300, lapic_deadline(&l));
+	lapic_tsc_adjusted(&l, 5000);
+	EXPECT_EQ(1300, lapic_deadline(&l));
+}
+
 TEST(lapic_timer_with_a_bad_vector)
 {
 	struct clock c;

@@ -77,9 +77,16 @@ static void setup(void)
 	new_ram(RAM_SIZE);
 }
 
+static int load_with(const char *cmdline, const u8 *image, u64 size)
+{
+	const struct loader_boot boot = {.cmdline = cmdline};
+
+	return load_image(&ram, image, size, &boot, &start, error);
+}
+
 static int load(u64 size)
 {
-	return load_image(&ram, file, size, "a=1", &start, error);
+	return load_with("a=1", file, size);
 }
 
 static bool ram_untouched(void)
@@ -191,7 +198,7 @@ TEST(loader_multiboot_information)
 	EXPECT_EQ(0, load(IMAGE_SIZE));
 	info = start.rdi;
 	EXPECT_TRUE(info >= USABLE && info < RAM_SIZE);
-	EXPECT_EQ(0x45, guest_u32(info));
+	EXPECT_EQ(0x4d, guest_u32(info)); /* bits 0, 2, 3 and 6 */
 	EXPECT_EQ(640, guest_u32(info + 4));
 	EXPECT_EQ(2 * 1024, guest_u32(info + 8)); /* 4 MB - 1 reserved - 1 low */
 	EXPECT_EQ(0, guest_u32(info + 20));
@@ -207,22 +214,65 @@ TEST(loader_multiboot_information)
 	EXPECT_EQ(2, guest_u32(map + 44));
 }
 
+/* One entry: start, end, string, 0; the bytes as given, a zero behind them. */
+TEST(loader_hands_over_a_module)
+{
+	static const u8 text[] = "A=1\nB=two\n"; /* 10 bytes and the zero */
+	struct loader_boot boot = {.module = text, .module_size = 10};
+	static u8 most[LOADER_MODULE_MAX + 1];
+	u64 info, list;
+	u32 module;
+
+	setup();
+	EXPECT_EQ(0, load_image(&ram, file, IMAGE_SIZE, &boot, &start, error));
+	info = start.rdi;
+	list = guest_u32(info + 24);
+	module = guest_u32(list);
+	EXPECT_EQ(1, guest_u32(info + 20));
+	EXPECT_TRUE(module >= USABLE && module < RAM_SIZE);
+	EXPECT_EQ(module + 10, guest_u32(list + 4));
+	EXPECT_STR("env", (char *)ram.base + guest_u32(list + 8));
+	EXPECT_EQ(0, guest_u32(list + 12));
+	EXPECT_STR("A=1\nB=two\n", (char *)ram.base + module);
+	EXPECT_STR("guest", (char *)ram.base + guest_u32(info + 16));
+
+	/* No bytes are a module too. */
+	setup();
+	boot.module_size = 0;
+	EXPECT_EQ(0, load_image(&ram, file, IMAGE_SIZE, &boot, &start, error));
+	EXPECT_EQ(1, guest_u32(start.rdi + 20));
+	list = guest_u32(start.rdi + 24);
+	EXPECT_EQ(guest_u32(list), guest_u32(list + 4));
+
+	/* The longest, and one byte more. */
+	setup();
+	memset(most, 'z', sizeof(most));
+	boot = (struct loader_boot){.module = most, .module_size = LOADER_MODULE_MAX};
+	EXPECT_EQ(0, load_image(&ram, file, IMAGE_SIZE, &boot, &start, error));
+	module = guest_u32(guest_u32(start.rdi + 24));
+	EXPECT_EQ(LOADER_MODULE_MAX, strlen((char *)ram.base + module));
+	EXPECT_EQ(0, ram.base[module + LOADER_MODULE_MAX]);
+	boot.module_size++;
+	EXPECT_EQ((u64)-1, (s64)load_image(&ram, file, IMAGE_SIZE, &boot, &start, error));
+	EXPECT_TRUE(strstr(error, "the module (guest.env_file) has 65536 bytes") != NULL);
+}
+
 TEST(loader_command_line)
 {
 	static char longest[65536 + 16];
 	u64 fits = 65536 - sizeof("guest ");
 
 	setup();
-	EXPECT_EQ(0, load_image(&ram, file, IMAGE_SIZE, NULL, &start, error));
+	EXPECT_EQ(0, load_with(NULL, file, IMAGE_SIZE));
 	EXPECT_STR("guest", (char *)ram.base + guest_u32(start.rdi + 16));
-	EXPECT_EQ(0, load_image(&ram, file, IMAGE_SIZE, "", &start, error));
+	EXPECT_EQ(0, load_with("", file, IMAGE_SIZE));
 	EXPECT_STR("guest", (char *)ram.base + guest_u32(start.rdi + 16));
 	memset(longest, 'y', fits);
-	EXPECT_EQ(0, load_image(&ram, file, IMAGE_SIZE, longest, &start, error));
+	EXPECT_EQ(0, load_with(longest, file, IMAGE_SIZE));
 	EXPECT_EQ(65535, strlen((char *)ram.base + guest_u32(start.rdi + 16)));
 	EXPECT_EQ(0, ram.base[USABLE + 0x18000]);
 	longest[fits] = 'y';
-	EXPECT_EQ((u64)-1, (s64)load_image(&ram, file, IMAGE_SIZE, longest, &start, error));
+	EXPECT_EQ((u64)-1, (s64)load_with(longest, file, IMAGE_SIZE));
 	EXPECT_TRUE(strstr(error, "65530 characters, at most 65529 fit") != NULL);
 }
 
@@ -230,7 +280,7 @@ TEST(loader_unaligned_image)
 {
 	setup();
 	memmove(file + 1, file, IMAGE_SIZE);
-	EXPECT_EQ(0, load_image(&ram, file + 1, IMAGE_SIZE, NULL, &start, error));
+	EXPECT_EQ(0, load_with(NULL, file + 1, IMAGE_SIZE));
 	EXPECT_EQ(0xc3, ram.base[CODE]);
 }
 
@@ -644,6 +694,8 @@ static void mutate(u8 *bytes, u64 size, u64 *seed)
  */
 TEST(loader_survives_mutations)
 {
+	const struct loader_boot boot = {
+		.cmdline = "x", .module = (const u8 *)"y", .module_size = 1};
 	u64 margin = 4096, size = 2 * MB;
 	u8 *arena = aligned_alloc(4096, size + 2 * margin);
 	u64 seed = 0x243f6a8885a308d3ull;
@@ -668,7 +720,7 @@ TEST(loader_survives_mutations)
 		memcpy(copy, file, length);
 		mutate(copy, length, &seed);
 		memset(error, 'x', sizeof(error));
-		rc = load_image(&small, copy, length, "x", &start, error);
+		rc = load_image(&small, copy, length, &boot, &start, error);
 		free(copy);
 		EXPECT_TRUE(rc == 0 || rc == -1);
 		EXPECT_TRUE(memchr(error, 0, sizeof(error)) != NULL);

@@ -46,6 +46,27 @@ TEST(serial_divisor_latch_is_apart)
 	serial_free(&s);
 }
 
+/* IIR: told once for each time that the transmitter becomes empty or the interrupt is enabled. */
+TEST(serial_says_that_the_transmitter_is_empty)
+{
+	struct serial s;
+
+	EXPECT_EQ(0, serial_init(&s));
+	serial_out(&s, COM(0), 'a');
+	EXPECT_EQ(0x01, serial_in(&s, COM(2))); /* not enabled */
+	serial_out(&s, COM(1), 0x02);
+	EXPECT_EQ(0x02, serial_in(&s, COM(2)));
+	EXPECT_EQ(0x01, serial_in(&s, COM(2)));
+	serial_out(&s, COM(1), 0x02); /* no edge */
+	EXPECT_EQ(0x01, serial_in(&s, COM(2)));
+	serial_out(&s, COM(0), 'b');
+	EXPECT_EQ(0x02, serial_in(&s, COM(2)));
+	serial_out(&s, COM(0), 'c');
+	serial_out(&s, COM(1), 0);
+	EXPECT_EQ(0x01, serial_in(&s, COM(2)));
+	serial_free(&s);
+}
+
 TEST(serial_registers_read_back)
 {
 	struct serial s;
@@ -55,7 +76,9 @@ TEST(serial_registers_read_back)
 	EXPECT_EQ(0xa5, serial_in(&s, COM(7)));
 	serial_out(&s, COM(4), 0xff);
 	EXPECT_EQ(0x1f, serial_in(&s, COM(4)));
-	serial_out(&s, COM(2), 0xc7);
+	serial_out(&s, COM(2), 0xc7); /* FIFOs on: IIR bits 7 and 6 say so */
+	EXPECT_EQ(0xc1, serial_in(&s, COM(2)));
+	serial_out(&s, COM(2), 0);
 	EXPECT_EQ(0x01, serial_in(&s, COM(2)));
 	serial_out(&s, COM(5), 0);
 	EXPECT_EQ(0x60, serial_in(&s, COM(5)));

@@ -25,7 +25,7 @@ from pmupass.config import Filter, Kvm, MachineConfig, Mode, Pmu
 from pmupass.core import Machine
 from pmupass.options import Options
 from pmupass.plan import Plan
-from pmupass.policy import interception
+from pmupass.policy import interception, machine_msrs
 from pmupass.records import Stop
 from pmupass.workloads import Workload
 
@@ -452,7 +452,7 @@ def kvm_for(made: MachineConfig, guest: Pmu) -> Kvm:
     rows = interception.table(made.hw, guest, mode=Mode(made.mode))
     return dataclasses.replace(
         made.kvm,
-        intercepts=tuple(interception.msr_intercepts(rows)),
+        intercepts=tuple(interception.msr_intercepts([*rows, *machine_msrs.rows(apicv=True)])),
         rdpmc_intercept=interception.rdpmc_intercepted(rows),
     )
 

@@ -17,7 +17,8 @@ then makes:
     OVF_CTRL        1 a PMI
     LVTPC           1 at boot, 1 a start, 1 a PMI
     TSC_DEADLINE    1 for the first tick, 1 a tick, 1 at the end
-    others at boot  APICBASE read and written, SPIV, LVTT written, PERF_CAPABILITIES read,
+    others at boot  EFER read and written, STAR, LSTAR and FMASK written, APICBASE read and
+                    written, SPIV, LVTT written, PERF_CAPABILITIES read,
                     4 CPUIDs, ports: report and exit
 
 APIC MSRs, TSC_DEADLINE, APICBASE, PERF_CAPABILITIES, CPUID and ports exit under KVM whatever the
@@ -139,7 +140,7 @@ def expected_exits(
     counters = events + events * ticks + overflows
     rdpmc = events * ticks + overflows + events
     status, acknowledge = 2 * pmis, pmis
-    lvtpc, deadline, boot_writes, boot_reads = 1 + events + pmis, 1 + ticks + 1, 3, 2
+    lvtpc, deadline, boot_writes, boot_reads = 1 + events + pmis, 1 + ticks + 1, 7, 3
 
     writes = boot_writes + lvtpc + deadline + fixed_ctrl + selectors
     reads, rdpmc_exits = boot_reads, 0

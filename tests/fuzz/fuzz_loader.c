@@ -288,6 +288,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	struct input in = input_of(data, size);
 	unsigned int kind = take_u8(&in);
 	const char *cmdline = command_line(kind);
+	const struct loader_boot boot = {
+		.cmdline = cmdline, .module = (const u8 *)"A=1", .module_size = 3};
 	char error[LOADER_ERROR_MAX];
 	struct cpu_start start;
 	size_t image_size;
@@ -308,7 +310,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	}
 	image = realloc(image, image_size ? image_size : 1);
 	memset(error, 'e', sizeof(error));
-	if (load_image(&ram, image, image_size, cmdline, &start, error)) {
+	if (load_image(&ram, image, image_size, &boot, &start, error)) {
 		REQUIRE(memchr(error, 0, sizeof(error)) && error[0] && !strchr(error, '\n'));
 		REQUIRE(!memcmp(ram.base, expected, ram.size));
 	} else {

@@ -1,0 +1,226 @@
+// SPDX-License-Identifier: Apache-2.0
+/*
+ * guest.c - direct accesses of a guest, done, told to the truth and booked; its interrupts.
+ *
+ * Interface: guest.h. The bare machine and KVM's vCPU both come here.
+ *
+ * TSC: a write of IA32_TSC moves it and IA32_TSC_ADJUST by the same amount, a write of
+ * IA32_TSC_ADJUST moves the TSC by its change. The APIC timer's TSC deadline follows.
+ *
+ * CPUID follows Intel's rule for leaves that are not there, which KVM follows for Intel guests.
+ *
+ * Not modelled: TSC scaling, AMD's rule for CPUID (zeros).
+ */
+#include "pcpu/guest.h"
+
+#include <string.h>
+
+#define NMI_VECTOR 2
+
+void pcpu_guest_init(struct pcpu_guest *g, struct pcpu *pcpu, struct lapic *lapic,
+		     const struct pp_config *config, bool has_pmu)
+{
+	memset(g, 0, sizeof(*g));
+	g->pcpu = pcpu;
+	g->lapic = lapic;
+	g->config = config;
+	g->pmi_vector = -1;
+	misc_msrs_init(&g->misc, has_pmu);
+}
+
+u64 pcpu_guest_tsc(const struct pcpu_guest *g)
+{
+	return pcpu_tsc(g->pcpu) + g->tsc_adjust;
+}
+
+static void adjust_tsc(struct pcpu_guest *g, u64 adjust)
+{
+	g->tsc_adjust = adjust;
+	lapic_tsc_adjusted(g->lapic, adjust);
+}
+
+/* ---- the physical PMU ---- */
+
+static int read_pmu(struct pcpu_guest *g, u32 msr, u64 *value)
+{
+	struct pcpu *p = g->pcpu;
+	enum counter_alias alias;
+	int idx = pmu_msr_to_counter(&p->pmu.caps, msr, &alias);
+	int fault = hwpmu_rdmsr(&p->pmu, msr, value);
+
+	if (!fault && idx >= 0)
+		truth_counter_read(&p->truth, (unsigned int)idx, *value);
+	access_direct(&g->access, pmu_access_kind(&p->pmu.caps, msr, false),
+		      g->config->timing.msr >> SUB_SHIFT);
+	return fault;
+}
+
+static int write_pmu(struct pcpu_guest *g, u32 msr, u64 value)
+{
+	struct pcpu *p = g->pcpu;
+	enum counter_alias alias;
+	int idx = pmu_msr_to_counter(&p->pmu.caps, msr, &alias);
+	u64 before = idx >= 0 ? hwpmu_counter(&p->pmu, (unsigned int)idx) : 0;
+	int fault = hwpmu_wrmsr(&p->pmu, msr, value);
+
+	access_direct(&g->access, pmu_access_kind(&p->pmu.caps, msr, true),
+		      g->config->timing.msr >> SUB_SHIFT);
+	pcpu_trace(p, TRACE_KVM_MSR, fault ? 2 : 1, msr, value, 1);
+	if (fault)
+		return -1;
+	cpu_horizon_changed(p->cpu);
+	if (idx >= 0)
+		truth_counter_written(&p->truth, (unsigned int)idx, before,
+				      hwpmu_counter(&p->pmu, (unsigned int)idx));
+	else
+		truth_control_written(&p->truth, msr, value);
+	return 0;
+}
+
+int pcpu_guest_rdpmc(struct pcpu_guest *g, u32 ecx, u64 *value)
+{
+	struct pcpu *p = g->pcpu;
+	int idx = rdpmc_ecx_to_idx(ecx, p->pmu.caps.nr_gp, p->pmu.caps.nr_fixed);
+
+	access_direct(&g->access, ACCESS_RDPMC, g->config->timing.rdpmc >> SUB_SHIFT);
+	if (hwpmu_rdpmc(&p->pmu, ecx, value))
+		return -1;
+	truth_counter_read(&p->truth, (unsigned int)idx, *value);
+	return 0;
+}
+
+/* ---- MSRs ---- */
+
+int pcpu_guest_rdmsr_plain(struct pcpu_guest *g, u32 msr, u64 *value)
+{
+	switch (msr) {
+	case MSR_IA32_TSC: *value = pcpu_guest_tsc(g); return 0;
+	case MSR_IA32_TSC_ADJUST: *value = g->tsc_adjust; return 0;
+	default: break;
+	}
+	if (!cpu_rdmsr(g->pcpu->cpu, msr, value))
+		return 0;
+	return misc_rdmsr(&g->misc, msr, value);
+}
+
+int pcpu_guest_wrmsr_plain(struct pcpu_guest *g, u32 msr, u64 value)
+{
+	bool forget = false;
+	int fault;
+
+	switch (msr) {
+	case MSR_IA32_TSC: adjust_tsc(g, g->tsc_adjust + value - pcpu_guest_tsc(g)); return 0;
+	case MSR_IA32_TSC_ADJUST: adjust_tsc(g, value); return 0;
+	default: break;
+	}
+	if (cpu_owns_msr(msr))
+		return cpu_wrmsr(g->pcpu->cpu, msr, value);
+	fault = misc_wrmsr(&g->misc, msr, value, &forget);
+	if (forget)
+		cpu_forget_branches(g->pcpu->cpu);
+	return fault;
+}
+
+int pcpu_guest_rdmsr(struct pcpu_guest *g, u32 msr, u64 *value)
+{
+	if (hwpmu_owns_msr(&g->pcpu->pmu, msr))
+		return read_pmu(g, msr, value);
+	if (lapic_owns_msr(msr))
+		return lapic_rdmsr(g->lapic, msr, value);
+	return pcpu_guest_rdmsr_plain(g, msr, value);
+}
+
+int pcpu_guest_wrmsr(struct pcpu_guest *g, u32 msr, u64 value)
+{
+	if (hwpmu_owns_msr(&g->pcpu->pmu, msr))
+		return write_pmu(g, msr, value);
+	if (lapic_owns_msr(msr))
+		return lapic_wrmsr(g->lapic, msr, value);
+	return pcpu_guest_wrmsr_plain(g, msr, value);
+}
+
+/* ---- CPUID ---- */
+
+#define CPUID_EXTENDED 0x80000000u
+#define CPUID_HYPERVISOR 0x40000000u
+#define CPUID_TOPOLOGY 0xbu
+
+static const struct pp_cpuid *find_leaf(const struct pp_config *config, u32 leaf, u32 subleaf)
+{
+	for (u32 i = 0; i < config->nr_cpuid; i++) {
+		const struct pp_cpuid *e = &config->cpuid[i];
+
+		if (e->leaf == leaf && (e->any_subleaf || e->subleaf == subleaf))
+			return e;
+	}
+	return NULL;
+}
+
+/* EAX of the first leaf of a range is the last leaf of it; a range without a first one is empty. */
+static bool is_behind_last(const struct pp_config *config, u32 leaf)
+{
+	u32 first = leaf & CPUID_EXTENDED;
+	const struct pp_cpuid *e;
+
+	if (leaf >> 28 == CPUID_HYPERVISOR >> 28)
+		first = leaf & ~0xffu;
+	e = find_leaf(config, first, 0);
+	return !e || leaf > e->regs[0];
+}
+
+void pcpu_guest_cpuid(const struct pcpu_guest *g, u32 leaf, u32 subleaf, u32 regs[4])
+{
+	const struct pp_cpuid *e = find_leaf(g->config, leaf, subleaf), *topology;
+	const struct pp_cpuid *basic = find_leaf(g->config, 0, 0);
+
+	regs[0] = regs[1] = regs[2] = regs[3] = 0;
+	if (!e && basic && is_behind_last(g->config, leaf))
+		e = find_leaf(g->config, basic->regs[0], subleaf);
+	if (e) {
+		for (unsigned int r = 0; r < 4; r++)
+			regs[r] = e->regs[r];
+		return;
+	}
+	/* A level of topology that is not there tells its number and, as all do, the x2APIC ID. */
+	topology = leaf == CPUID_TOPOLOGY ? find_leaf(g->config, leaf, 1) : NULL;
+	if (topology) {
+		regs[2] = subleaf & 0xff;
+		regs[3] = topology->regs[3];
+	}
+}
+
+/* ---- interrupts ---- */
+
+enum lapic_delivery pcpu_guest_deliver_pmi(struct pcpu_guest *g)
+{
+	u32 lvtpc = lapic_reg(g->lapic, APIC_LVTPC);
+	enum lapic_delivery how = lapic_deliver_lvtpc(g->lapic);
+
+	if (how == LAPIC_NMI)
+		g->pmi_is_nmi = true;
+	else if (how == LAPIC_FIXED)
+		g->pmi_vector = (int)(lvtpc & 0xff);
+	else if (how == LAPIC_IGNORED)
+		truth_pmi_dropped(&g->pcpu->truth);
+	return how;
+}
+
+void pcpu_guest_inject_nmi(struct pcpu_guest *g)
+{
+	g->lapic->nmi_pending = false;
+	cpu_inject(g->pcpu->cpu, CPU_EVENT_NMI, NMI_VECTOR, -1);
+	if (!g->pmi_is_nmi)
+		return;
+	g->pmi_is_nmi = false;
+	truth_pmi_delivered(&g->pcpu->truth);
+}
+
+void pcpu_guest_inject_irq(struct pcpu_guest *g, u8 vector)
+{
+	lapic_accept(g->lapic, vector);
+	cpu_inject(g->pcpu->cpu, CPU_EVENT_IRQ, vector, -1);
+	if (vector != g->pmi_vector)
+		return;
+	g->pmi_vector = -1;
+	truth_pmi_delivered(&g->pcpu->truth);
+}

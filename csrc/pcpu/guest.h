@@ -1,0 +1,58 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * guest.h - what a guest reaches of its CPU without an exit: MSRs, counters, TSC, CPUID; and the
+ * interrupts that its local APIC hands to it.
+ *
+ * The bare machine and a vCPU each have one. The local APIC is the physical one natively, and the one
+ * that KVM models under KVM. The guest's TSC is that of the pCPU plus tsc_adjust, which is also what
+ * IA32_TSC_ADJUST reads: the offset of a VM's start is not kept apart.
+ */
+#ifndef PCPU_GUEST_H_
+#define PCPU_GUEST_H_
+
+#include "pcpu/pcpu.h"
+#include "platform/misc_msrs.h"
+#include "pmu/access.h"
+
+struct pcpu_guest {
+	struct pcpu *pcpu;
+	struct lapic *lapic;
+	const struct pp_config *config;
+
+	struct misc_msrs misc;
+	u64 tsc_adjust;
+
+	/* PMIs on their way from the LVTPC to the guest */
+	bool pmi_is_nmi; /* the pending NMI is a PMI */
+	int pmi_vector;	 /* vector a PMI was posted with, -1: none */
+
+	struct access_books access; /* of the PMU */
+};
+
+void pcpu_guest_init(struct pcpu_guest *g, struct pcpu *pcpu, struct lapic *lapic,
+		     const struct pp_config *config, bool has_pmu);
+
+u64 pcpu_guest_tsc(const struct pcpu_guest *g);
+
+/* Direct accesses. 0, or -1 for #GP(0); those to the PMU are booked and told to the truth. */
+int pcpu_guest_rdmsr(struct pcpu_guest *g, u32 msr, u64 *value);
+int pcpu_guest_wrmsr(struct pcpu_guest *g, u32 msr, u64 value);
+int pcpu_guest_rdpmc(struct pcpu_guest *g, u32 ecx, u64 *value);
+
+/* The MSRs that are neither the PMU's nor the APIC's: TSC, start-up, and the CPU's own. */
+int pcpu_guest_rdmsr_plain(struct pcpu_guest *g, u32 msr, u64 *value);
+int pcpu_guest_wrmsr_plain(struct pcpu_guest *g, u32 msr, u64 value);
+
+/*
+ * The configured leaf. One that is behind the last of its range (basic, extended, hypervisor) is the
+ * last basic leaf; any other that is not configured is all zero. regs: EAX, EBX, ECX, EDX.
+ */
+void pcpu_guest_cpuid(const struct pcpu_guest *g, u32 leaf, u32 subleaf, u32 regs[4]);
+
+/* Raise the guest's LVTPC. */
+enum lapic_delivery pcpu_guest_deliver_pmi(struct pcpu_guest *g);
+/* Hand the pending NMI, or @vector, to the CPU, which can take it. */
+void pcpu_guest_inject_nmi(struct pcpu_guest *g);
+void pcpu_guest_inject_irq(struct pcpu_guest *g, u8 vector);
+
+#endif /* PCPU_GUEST_H_ */
