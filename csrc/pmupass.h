@@ -78,6 +78,13 @@ struct pp_pmu {
 	uint64_t perf_capabilities;
 };
 
+/* An erratum of the silicon: what a VM-exit or a VM-entry adds to counters of instructions and of
+ * branches retired that are enabled at the guest's side of it. */
+struct pp_overcount {
+	uint32_t exit_instructions, exit_branches;
+	uint32_t entry_instructions, entry_branches;
+};
+
 /* Subcycles (1/64 cycle) each; see csrc/cpu/cpu.h, struct cpu_timing. */
 struct pp_timing {
 	uint32_t ref_num, ref_den, issue_width;
@@ -166,6 +173,7 @@ struct pp_config {
 	uint32_t host_ipc_q20;	/* host instructions per core cycle, times 2^20 */
 	struct pp_pmu hw, guest;
 	struct pp_timing timing;
+	struct pp_overcount overcount;
 	struct pp_kvm kvm;
 	uint32_t nr_cpuid, nr_event_maps, nr_profiles, nr_host_events, nr_costs;
 	uint32_t one_by_one; /* no iterations at once, as below cpu_config; nothing shows it */

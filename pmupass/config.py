@@ -43,6 +43,16 @@ class Pmu:
 
 
 @dataclass(frozen=True, slots=True)
+class Overcount:
+    """What a VM-exit and a VM-entry add to counters that are enabled on the guest's side of it."""
+
+    exit_instructions: int = 0
+    exit_branches: int = 0
+    entry_instructions: int = 0
+    entry_branches: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class Cpuid:
     """One CPUID leaf; ``regs`` are EAX, EBX, ECX, EDX. A subleaf of None stands for any."""
 
@@ -139,6 +149,7 @@ class MachineConfig:
     cpuid: tuple[Cpuid, ...]
     event_maps: tuple[EventMap, ...]
     costs: tuple[int, ...]
+    overcount: Overcount = field(default_factory=Overcount)
     kvm: Kvm = field(default_factory=Kvm)
     profiles: tuple[Profile, ...] = ()
     host_events: tuple[HostEvent, ...] = ()

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from pmupass import records
-from pmupass.config import MachineConfig, Pmu
+from pmupass.config import MachineConfig, Overcount, Pmu
 from pmupass.errors import InputError, ModelError
 
 try:
@@ -106,6 +106,8 @@ class _Config:
         self._pmu(c.guest, config.guest)
         for name, value in config.timing.items():
             setattr(c.timing, name, value)
+        for name in Overcount.__slots__:
+            setattr(c.overcount, name, getattr(config.overcount, name))
         self._kvm(c.kvm, config)
         self._lists(c, config)
         c.image = self._keep(ffi.from_buffer("uint8_t[]", config.image))

@@ -186,6 +186,7 @@ class Plan:
             hw=self.cpu.pmu,
             guest=guest,
             timing=self.cpu.timing,
+            overcount=self.cpu.overcount,
             cpuid=tuple(guest_cpuid.cpuid_entries(self.cpu, guest, mode)),
             event_maps=self._maps,
             costs=self._costs,

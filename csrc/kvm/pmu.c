@@ -8,6 +8,9 @@
  *  - kvm_pmu_deliver_pmi(): KVM_REQ_PMI.
  *  - kvm_pmu_instruction_retired(), kvm_pmu_branch_retired(): the credit of an emulated instruction.
  *
+ * Errata: what a VM-exit or VM-entry adds to counters is counted with the guest's GLOBAL_CTRL in force,
+ * before an exit loads the host's and after an entry has loaded the guest's, at the guest's CPL.
+ *
  * Departure: the credit looks at the registers as they are after the emulated instruction; KVM looks
  * at bitmaps made before it (docs/model.md).
  *
@@ -239,6 +242,39 @@ void kvm_pmu_explain(struct kvm_vcpu *vcpu)
 		    (pmc_is_globally_enabled(pmc) && pmc_is_locally_enabled(pmc)))
 			truth_set_cause(&vcpu->pcpu->truth, idx, pmu->backend->why(pmc));
 	}
+}
+
+/* Books only: the guest is not told, and KVM does not know. */
+static void overcount(struct kvm_vcpu *vcpu, unsigned int event, u32 n)
+{
+	enum privilege priv = cpu_cpl(vcpu->pcpu->cpu) == 3 ? PRIV_USR : PRIV_OS;
+	struct kvm_pmu *pmu = &vcpu->pmu;
+	unsigned int idx;
+	u64 counters;
+
+	if (!n)
+		return;
+	counters = hwpmu_overcount(&vcpu->pcpu->pmu, event, priv, n);
+	if (!counters)
+		return;
+	for_each_set_bit(idx, pmu->all_valid_pmc_idx) {
+		int hw = pmu->backend->hw_counter(&pmu->pmc[idx]);
+
+		if (hw >= 0 && counters & BIT_ULL(hw))
+			truth_overcounted(&vcpu->pcpu->truth, idx, n);
+	}
+}
+
+void kvm_pmu_overcount_exit(struct kvm_vcpu *vcpu)
+{
+	overcount(vcpu, EVENT_INSTRUCTIONS, vcpu->config->overcount.exit_instructions);
+	overcount(vcpu, EVENT_BRANCHES, vcpu->config->overcount.exit_branches);
+}
+
+void kvm_pmu_overcount_entry(struct kvm_vcpu *vcpu)
+{
+	overcount(vcpu, EVENT_INSTRUCTIONS, vcpu->config->overcount.entry_instructions);
+	overcount(vcpu, EVENT_BRANCHES, vcpu->config->overcount.entry_branches);
 }
 
 u64 kvm_pmu_visible(void *ctx, unsigned int idx)

@@ -89,6 +89,8 @@ struct kvm_pmu_backend {
 	void (*credit)(struct kvm_pmc *pmc);
 	/* The guest has written a GP selector; fixed counters have no more than their reprogramming. */
 	void (*write_eventsel)(struct kvm_pmc *pmc);
+	/* The physical counter behind it, -1 if there is none now. */
+	int (*hw_counter)(struct kvm_pmc *pmc);
 	/* Why the counter, enabled by the guest, does not count now. */
 	enum loss_cause (*why)(struct kvm_pmc *pmc);
 	/* Release what is unused. */
@@ -111,6 +113,9 @@ u64 kvm_pmu_instruction_retired(struct kvm_vcpu *vcpu);
 u64 kvm_pmu_branch_retired(struct kvm_vcpu *vcpu);
 bool kvm_pmu_is_fastpath_emulation_allowed(struct kvm_vcpu *vcpu);
 void kvm_pmu_explain(struct kvm_vcpu *vcpu);
+/* A VM-exit is about to switch GLOBAL_CTRL, a VM-entry has: what silicon counts there by an erratum. */
+void kvm_pmu_overcount_exit(struct kvm_vcpu *vcpu);
+void kvm_pmu_overcount_entry(struct kvm_vcpu *vcpu);
 u64 kvm_pmu_visible(void *vcpu, unsigned int idx);
 
 /* pmu_intel.c: registers */

@@ -230,6 +230,13 @@ static void emulated_write_eventsel(struct kvm_pmc *pmc)
 	(void)pmc;
 }
 
+static int emulated_hw_counter(struct kvm_pmc *pmc)
+{
+	const struct perf_event *event = pmc->perf_event;
+
+	return event && event->state == PERF_EVENT_STATE_ACTIVE ? event->hw.idx : -1;
+}
+
 static enum loss_cause emulated_why(struct kvm_pmc *pmc)
 {
 	if (!pmc_is_event_allowed(pmc))
@@ -268,6 +275,7 @@ const struct kvm_pmu_backend kvm_pmu_emulated = {
 	.reprogram = emulated_reprogram,
 	.credit = emulated_credit,
 	.write_eventsel = emulated_write_eventsel,
+	.hw_counter = emulated_hw_counter,
 	.why = emulated_why,
 	.cleanup = emulated_cleanup,
 };

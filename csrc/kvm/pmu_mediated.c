@@ -289,6 +289,11 @@ static void mediated_reprogram(struct kvm_pmc *pmc)
 		pmc->eventsel_hw |= ARCH_PERFMON_EVENTSEL_ENABLE;
 }
 
+static int mediated_hw_counter(struct kvm_pmc *pmc)
+{
+	return pmc->vcpu->perf->guest_ctx_loaded ? pmc->idx : -1;
+}
+
 static enum loss_cause mediated_why(struct kvm_pmc *pmc)
 {
 	return pmc_is_event_allowed(pmc) ? CAUSE_NONE : CAUSE_FILTERED;
@@ -315,6 +320,7 @@ const struct kvm_pmu_backend kvm_pmu_mediated = {
 	.reprogram = mediated_reprogram,
 	.credit = mediated_credit,
 	.write_eventsel = mediated_write_eventsel,
+	.hw_counter = mediated_hw_counter,
 	.why = mediated_why,
 	.cleanup = mediated_cleanup,
 };

@@ -140,6 +140,7 @@ static void vm_entry(struct kvm_vcpu *vcpu)
 	account_charge(vcpu_books(vcpu), COST_VMENTRY);
 	kvm_pmu_explain(vcpu);
 	vcpu->pmu.backend->vm_entry(vcpu);
+	kvm_pmu_overcount_entry(vcpu);
 	close_exit_books(vcpu);
 	pcpu_trace(vcpu->pcpu, TRACE_KVM_ENTRY, 0, cpu_rip(vcpu->pcpu->cpu), 0, 0);
 	cpu_horizon_changed(vcpu->pcpu->cpu);
@@ -245,6 +246,7 @@ static void vm_exit(struct kvm_vcpu *vcpu, enum exit_reason reason)
 	vcpu->exit_reason = reason;
 	vcpu->exit_start = vcpu_books(vcpu)->host_cycles;
 	vcpu->exits[reason]++;
+	kvm_pmu_overcount_exit(vcpu);
 	vcpu->pmu.backend->vm_exit(vcpu);
 	account_charge(vcpu_books(vcpu), COST_VMEXIT);
 	pcpu_trace(vcpu->pcpu, TRACE_KVM_EXIT, (u32)reason, exit->rip, exit->msr, exit->value);

@@ -65,8 +65,8 @@ u64 hwpmu_counter(struct hwpmu *pmu, unsigned int idx)
 	       hwpmu_value_mask(pmu, idx);
 }
 
-/* Take the events since the last look into the value; true if it wrapped. */
-static bool land_counter(struct hwpmu *pmu, unsigned int idx)
+/* Take @extra and the events since the last look into the value; true if it wrapped. */
+static bool land_counter_with(struct hwpmu *pmu, unsigned int idx, u32 extra)
 {
 	struct hwpmc *pmc = &pmu->pmc[idx];
 	u64 total, value;
@@ -74,7 +74,7 @@ static bool land_counter(struct hwpmu *pmu, unsigned int idx)
 	if (!pmc->running)
 		return false;
 	total = formula_total(pmu, &pmc->formula);
-	value = pmc->value + total - pmc->start;
+	value = pmc->value + total - pmc->start + extra;
 	pmc->value = value & hwpmu_value_mask(pmu, idx);
 	pmc->start = total;
 	if (pmc->value == value)
@@ -83,6 +83,28 @@ static bool land_counter(struct hwpmu *pmu, unsigned int idx)
 	if (pmc->interrupt)
 		pmu->overflow(pmu->overflow_ctx, idx);
 	return true;
+}
+
+static bool land_counter(struct hwpmu *pmu, unsigned int idx)
+{
+	return land_counter_with(pmu, idx, 0);
+}
+
+u64 hwpmu_overcount(struct hwpmu *pmu, unsigned int event, enum privilege priv, u32 n)
+{
+	unsigned int idx;
+	u64 counters = 0;
+
+	for_each_set_bit(idx, pmu->counter_mask) {
+		const struct hwpmc *pmc = &pmu->pmc[idx];
+
+		if (!pmc->running || pmc->formula.event != event ||
+		    !(pmc->formula.privs & BIT_ULL(priv)) || !event_formula_is_plain(&pmc->formula))
+			continue;
+		land_counter_with(pmu, idx, n);
+		counters |= BIT_ULL(idx);
+	}
+	return counters;
 }
 
 void hwpmu_restart_counter(struct hwpmu *pmu, unsigned int idx)

@@ -70,6 +70,10 @@ int rdpmc_ecx_to_idx(u32 ecx, unsigned int nr_gp, unsigned int nr_fixed);
 /* A counter's value now. */
 u64 hwpmu_counter(struct hwpmu *pmu, unsigned int idx);
 
+/* An erratum: add @n to every running counter of stored event @event at @priv, though nothing happened
+ * that it should count. Returns those counters. Counters with a threshold or edge are left alone. */
+u64 hwpmu_overcount(struct hwpmu *pmu, unsigned int event, enum privilege priv, u32 n);
+
 /* Shorten @room to what the armed counters allow at @priv. */
 void hwpmu_room(struct hwpmu *pmu, enum privilege priv, struct cpu_room *room);
 /* Find wrapped counters: set status bits, tell of PMIs. True if any wrapped. */

@@ -32,18 +32,56 @@ struct pp_counter_result *truth_result_of(struct truth *t, u64 config)
 	return r;
 }
 
-/* One instruction too few or too many credited: an episode from the first to the last. */
-static void lose_credit(struct truth *t, struct truth_pmc *pmc, s64 lost)
+static void push_error(struct truth *t, const struct truth_episode *e)
 {
-	pmc->causes[CAUSE_UNCREDITED] += lost;
-	if (!pmc->uncredited.open)
-		pmc->uncredited = (struct truth_episode){
+	if (!e->lost || t->nr_errors == TRUTH_MAX_SILENT_ERRORS)
+		return;
+	t->errors[t->nr_errors++] = (struct pp_silent_error){
+		.config = e->config,
+		.tsc = e->tsc,
+		.until = t->tsc(t->tsc_ctx),
+		.lost = e->lost,
+		.cause = e->cause,
+	};
+}
+
+static void close_episode(struct truth *t, struct truth_episode *e)
+{
+	if (e->open)
+		push_error(t, e);
+	memset(e, 0, sizeof(*e));
+}
+
+/* Add to the episode of a cause that comes in single events: from the first to the last of an event. */
+static void add_to_episode(struct truth *t, const struct truth_pmc *pmc, struct truth_episode *e,
+			   enum loss_cause cause, s64 lost)
+{
+	if (e->open && e->config != pmc->config)
+		close_episode(t, e);
+	if (!e->open)
+		*e = (struct truth_episode){
 			.open = true,
-			.cause = CAUSE_UNCREDITED,
+			.cause = (u8)cause,
 			.config = pmc->config,
 			.tsc = t->tsc(t->tsc_ctx),
 		};
-	pmc->uncredited.lost += lost;
+	e->lost += lost;
+}
+
+/* One instruction too few or too many credited. */
+static void lose_credit(struct truth *t, struct truth_pmc *pmc, s64 lost)
+{
+	pmc->causes[CAUSE_UNCREDITED] += lost;
+	add_to_episode(t, pmc, &pmc->uncredited, CAUSE_UNCREDITED, lost);
+}
+
+void truth_overcounted(struct truth *t, unsigned int idx, u32 n)
+{
+	struct truth_pmc *pmc = &t->pmc[idx];
+
+	truth_settle(t, idx);
+	pmc->causes[CAUSE_ERRATUM] -= n;
+	add_to_episode(t, pmc, &pmc->overcounted, CAUSE_ERRATUM, -(s64)n);
 }
 
 void truth_settle(struct truth *t, unsigned int idx)
@@ -95,35 +133,15 @@ void truth_account_time(struct truth *t, unsigned int idx)
 	pmc->enabled_since = now;
 }
 
-static void push_error(struct truth *t, const struct truth_episode *e)
-{
-	if (!e->lost || t->nr_errors == TRUTH_MAX_SILENT_ERRORS)
-		return;
-	t->errors[t->nr_errors++] = (struct pp_silent_error){
-		.config = e->config,
-		.tsc = e->tsc,
-		.until = t->tsc(t->tsc_ctx),
-		.lost = e->lost,
-		.cause = e->cause,
-	};
-}
-
 void truth_close_episode(struct truth *t, unsigned int idx)
 {
-	struct truth_episode *e = &t->pmc[idx].episode;
-
-	if (e->open)
-		push_error(t, e);
-	memset(e, 0, sizeof(*e));
+	close_episode(t, &t->pmc[idx].episode);
 }
 
-void truth_close_credits(struct truth *t, unsigned int idx)
+void truth_close_single_episodes(struct truth *t, unsigned int idx)
 {
-	struct truth_episode *e = &t->pmc[idx].uncredited;
-
-	if (e->open)
-		push_error(t, e);
-	memset(e, 0, sizeof(*e));
+	close_episode(t, &t->pmc[idx].uncredited);
+	close_episode(t, &t->pmc[idx].overcounted);
 }
 
 static void change_cause(struct truth *t, unsigned int idx, enum loss_cause cause, bool first)

@@ -300,7 +300,7 @@ void truth_finish(struct truth *t, u64 (*visible)(void *ctx, unsigned int idx), 
 		if (pmc->touched)
 			truth_close_interval(t, idx, visible(ctx, idx), true);
 		truth_close_episode(t, idx);
-		truth_close_credits(t, idx);
+		truth_close_single_episodes(t, idx);
 	}
 	t->pmi.latency_p50 = histogram_percentile(&t->latency_cycles, 500);
 	t->pmi.latency_p99 = histogram_percentile(&t->latency_cycles, 990);

@@ -14,7 +14,8 @@
  *    as a rewrite does.
  *  - lost = true - counted, signed, modulo the counter's width. While the arrangement cannot count for
  *    a counter it says why (truth_set_cause()); what the ideal counter counts meanwhile is lost to
- *    that cause. A rest that no cause explains is an erratum. When the event changes, what the guest
+ *    that cause. What an erratum of the silicon adds is lost, negative, to that; so is a rest that no
+ *    cause explains. When the event changes, what the guest
  *    could have read is taken to be the ideal value less what the causes explain.
  *  - An emulated instruction that the ideal counter counts and nobody credits is lost as uncredited.
  *  - A PMI is due when ideal counters overflow with INT set and LVTPC unmasked; those of one
@@ -78,6 +79,7 @@ struct truth_pmc {
 	u64 enabled_since;	      /* TSC; enabled only */
 	struct truth_episode episode; /* of the cause that holds */
 	struct truth_episode uncredited;
+	struct truth_episode overcounted;
 };
 
 struct truth_totals {
@@ -133,6 +135,8 @@ void truth_set_cause(struct truth *t, unsigned int idx, enum loss_cause cause);
 /* The host completed one instruction (after cpu_skip_insn()); @credited: counters it credited;
  * @branch: it was a branch. */
 void truth_insn_skipped(struct truth *t, u64 credited, enum privilege priv, bool branch);
+/* Silicon added @n to the counter behind @idx that were no events. */
+void truth_overcounted(struct truth *t, unsigned int idx, u32 n);
 void truth_pmi_delivered(struct truth *t);
 void truth_pmi_dropped(struct truth *t);
 

@@ -21,9 +21,9 @@ void truth_correct(struct truth *t, unsigned int idx, bool counts, bool got);
 void truth_close_interval(struct truth *t, unsigned int idx, u64 visible, bool last);
 /* Add enabled and running time since the last call or start. Enabled counters only. */
 void truth_account_time(struct truth *t, unsigned int idx);
-/* End the silent error of the cause that holds; of missing credits. */
+/* End the silent error of the cause that holds; those of credits and of what silicon added. */
 void truth_close_episode(struct truth *t, unsigned int idx);
-void truth_close_credits(struct truth *t, unsigned int idx);
+void truth_close_single_episodes(struct truth *t, unsigned int idx);
 struct pp_counter_result *truth_result_of(struct truth *t, u64 config);
 
 #endif /* TRUTH_TRUTH_PRIVATE_H_ */

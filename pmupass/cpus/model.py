@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any, cast
 import msgspec
 from msgspec import Meta, Struct
 
-from pmupass.config import Pmu
+from pmupass.config import Overcount, Pmu
 from pmupass.errors import ModelError, UsageError
 
 if TYPE_CHECKING:
@@ -99,6 +99,31 @@ class Silicon(Struct, frozen=True, forbid_unknown_fields=True):
     rtm: bool = False
 
 
+Extra = Annotated[int, Meta(ge=0, le=1000)]
+
+
+class OvercountErratum(Struct, frozen=True, forbid_unknown_fields=True):
+    """An erratum by which VM-exits and VM-entries count as instructions or branches retired.
+
+    The amounts are what one of them adds; ``confidence`` says how far they are to be trusted. Both
+    are counted with the guest's GLOBAL_CTRL in force, at the guest's privilege.
+    """
+
+    erratum: str = ""
+    source: str = ""
+    confidence: str = ""
+    exit_instructions: Extra = 0
+    exit_branches: Extra = 0
+    entry_instructions: Extra = 0
+    entry_branches: Extra = 0
+
+
+class Errata(Struct, frozen=True, forbid_unknown_fields=True):
+    """Errata of a CPU that change what counters show; each kind has a table of its own."""
+
+    overcount: OvercountErratum = OvercountErratum()
+
+
 class FixedCounter(Struct, frozen=True, forbid_unknown_fields=True):
     """Encodings that perf places on a fixed counter: on it alone, or on any GP counter as well."""
 
@@ -126,6 +151,15 @@ class CpuModel(Struct, frozen=True, forbid_unknown_fields=True):
     fixed: tuple[FixedCounter, ...]
     feeds: dict[str, tuple[Encoding, ...]]
     not_fed: dict[str, str]
+    errata: Errata = Errata()
+
+    @property
+    def overcount(self) -> Overcount:
+        """What VM-exits and VM-entries add to counters, for the core."""
+        e = self.errata.overcount
+        return Overcount(
+            e.exit_instructions, e.exit_branches, e.entry_instructions, e.entry_branches
+        )
 
     @property
     def tsc_khz(self) -> int:
@@ -200,21 +234,29 @@ class CpuModel(Struct, frozen=True, forbid_unknown_fields=True):
         return None
 
 
-# --set cpu.KEY: the key, and the table of the file that it stands in.
-_TABLES = {
-    **dict.fromkeys(("tsc_khz", "core_khz"), "clock"),
-    **dict.fromkeys(("skid_cycles", "exit_save_global_ctrl", "rtm"), "silicon"),
-    **dict.fromkeys(Timing.__struct_fields__, "timing"),
+# --set cpu.KEY: the key, and where in the file it stands: its tables, and its name there.
+_AMOUNTS = ("exit_instructions", "exit_branches", "entry_instructions", "entry_branches")
+_PLACES: dict[str, tuple[tuple[str, ...], str]] = {
+    **{key: (("clock",), key) for key in ("tsc_khz", "core_khz")},
+    **{key: (("silicon",), key) for key in ("skid_cycles", "exit_save_global_ctrl", "rtm")},
+    **{key: (("timing",), key) for key in Timing.__struct_fields__},
+    **{f"overcount_{key}": (("errata", "overcount"), key) for key in _AMOUNTS},
 }
-OVERRIDES = tuple(_TABLES)
+_TYPES = {
+    ("clock",): Clock,
+    ("silicon",): Silicon,
+    ("timing",): Timing,
+    ("errata", "overcount"): OvercountErratum,
+}
+OVERRIDES = tuple(_PLACES)
 _BOOLEANS = {"1": True, "true": True, "yes": True, "0": False, "false": False, "no": False}
 
 
 def _limits(key: str) -> tuple[int, int]:
     """Return the least and the most value of a number, from the type that holds it."""
-    of = {"clock": Clock, "silicon": Silicon, "timing": Timing}[_TABLES[key]]
-    info = cast("StructType", msgspec.inspect.type_info(of))
-    (kind,) = (cast("IntType", field.type) for field in info.fields if field.name == key)
+    tables, name = _PLACES[key]
+    info = cast("StructType", msgspec.inspect.type_info(_TYPES[tables]))
+    (kind,) = (cast("IntType", field.type) for field in info.fields if field.name == name)
     return cast("int", kind.ge), cast("int", kind.le)
 
 
@@ -236,9 +278,13 @@ def _value(key: str, given: int | str) -> int | bool:
 
 def _override(data: dict[str, Any], overrides: Mapping[str, int | str]) -> None:
     for key, given in overrides.items():
-        if key not in _TABLES:
+        if key not in _PLACES:
             raise UsageError(f"no setting cpu.{key}; there is cpu.* with {', '.join(OVERRIDES)}")
-        data[_TABLES[key]][key] = _value(key, given)
+        tables, name = _PLACES[key]
+        table = data
+        for part in tables:
+            table = table.setdefault(part, {})
+        table[name] = _value(key, given)
 
 
 def parse(name: str, text: str, overrides: Mapping[str, int | str]) -> CpuModel:

@@ -256,6 +256,35 @@ TEST(overflow_sets_status_and_asks_for_a_pmi_if_int)
 	bench_free(b);
 }
 
+/* Running counters of the event at the privilege, without a threshold: GP 0 and fixed 0 of these. */
+TEST(an_erratum_adds_to_the_counters_it_names)
+{
+	struct bench *b = bench_new(8, 4);
+	struct hwpmu *pmu = &b->pcpu.pmu;
+
+	wr(b, 0x38f, FIXED(0) | 0x1f);
+	wr(b, 0x186, 0xc0 | OS | EN | INT);
+	wr(b, 0x187, 0xc0 | ARCH_PERFMON_EVENTSEL_USR | EN); /* the other privilege */
+	wr(b, 0x188, 0xc4 | OS | EN);			     /* another event */
+	wr(b, 0x189, 0xc0 | OS | EN | 1ull << 24);	     /* a threshold */
+	wr(b, 0x18a, 0xc0 | OS);			     /* off */
+	wr(b, 0x38d, 1);
+	wr(b, 0x4c1, MASK48 - 9); /* ten to go */
+	bench_count(b, EVENT_INSTRUCTIONS, 4);
+	EXPECT_EQ(FIXED(0) | 1, hwpmu_overcount(pmu, EVENT_INSTRUCTIONS, PRIV_OS, 5));
+	EXPECT_EQ(MASK48, rd(b, 0x4c1)); /* 4 counted and 5 added: one to go */
+	EXPECT_EQ(9, rd(b, 0x309));
+	for (u32 msr = 0x4c2; msr <= 0x4c5; msr++)
+		EXPECT_EQ(0, rd(b, msr));
+	EXPECT_EQ(0, rd(b, 0x38e));
+	EXPECT_EQ(FIXED(0) | 1, hwpmu_overcount(pmu, EVENT_INSTRUCTIONS, PRIV_OS, 3));
+	EXPECT_EQ(2, rd(b, 0x4c1));
+	EXPECT_EQ(1, rd(b, 0x38e));
+	EXPECT_EQ(1, b->overflow_mask);
+	EXPECT_EQ(0, hwpmu_overcount(pmu, EVENT_BRANCHES, PRIV_USR, 3));
+	bench_free(b);
+}
+
 /* Whoever stops or rewrites a counter that has wrapped must not lose the overflow: cycles are also
  * charged where nobody lands (delivery of an event right before an exit, the host's own work). */
 TEST(an_overflow_survives_a_stop_before_the_landing)

@@ -300,6 +300,58 @@ static struct world *one_to_go(void)
 	return w;
 }
 
+/* Silicon adds 3 at 100 and 4 at 200: lost, negative, in one episode that begins at the first. */
+TEST(what_an_erratum_adds_is_lost_to_it)
+{
+	struct world *w = world_new();
+	struct pp_counter_result *r;
+
+	start(w, 0xc0 | OS | EN);
+	go(w, 100);
+	truth_overcounted(&w->t, 0, 3);
+	truth_counter_read(&w->t, 0, 103);
+	go(w, 100);
+	truth_overcounted(&w->t, 0, 4);
+	truth_counter_read(&w->t, 0, 207);
+	r = finish(w, 0xc0 | OS);
+	EXPECT_EQ(200, r->true_count);
+	EXPECT_EQ(207, r->counted);
+	EXPECT_EQ((u64)-7, (u64)r->causes[CAUSE_ERRATUM]);
+	EXPECT_EQ(2, r->wrong_reads);
+	EXPECT_EQ(1, w->t.nr_errors);
+	EXPECT_EQ((u64)-7, (u64)w->t.errors[0].lost);
+	EXPECT_EQ(100, w->t.errors[0].tsc);
+	EXPECT_EQ(CAUSE_ERRATUM, w->t.errors[0].cause);
+	world_free(w);
+}
+
+/* What it added stays with the event that was counted, though nobody read in between. */
+TEST(an_erratum_stays_with_its_event)
+{
+	struct world *w = world_new();
+	struct pp_counter_result *r;
+
+	start(w, 0xc0 | OS | EN);
+	go(w, 10);
+	truth_overcounted(&w->t, 0, 5);
+	truth_control_written(&w->t, SEL0, 0xc4 | OS | EN);
+	truth_overcounted(&w->t, 0, 2);
+	w->seen[0] = 17;
+	r = finish(w, 0xc0 | OS);
+	EXPECT_EQ(10, r->true_count);
+	EXPECT_EQ(15, r->counted);
+	EXPECT_EQ((u64)-5, (u64)r->causes[CAUSE_ERRATUM]);
+	r = finish(w, 0xc4 | OS);
+	EXPECT_EQ(0, r->true_count);
+	EXPECT_EQ((u64)-2, (u64)r->causes[CAUSE_ERRATUM]);
+	EXPECT_EQ(2, w->t.nr_errors);
+	EXPECT_EQ(0xc0 | OS, w->t.errors[0].config);
+	EXPECT_EQ((u64)-5, (u64)w->t.errors[0].lost);
+	EXPECT_EQ(0xc4 | OS, w->t.errors[1].config);
+	EXPECT_EQ((u64)-2, (u64)w->t.errors[1].lost);
+	world_free(w);
+}
+
 TEST(a_pmi_is_due_once_and_timed)
 {
 	struct world *w = one_to_go();

@@ -26,7 +26,8 @@ vPMU is; a tick itself is the exit of the preemption timer. Of the rest, the emu
 intercepts all. The mediated one intercepts selectors and FIXED_CTR_CTRL; counters are direct;
 RDPMC, STATUS, OVF_CTRL and GLOBAL_CTRL are intercepted only where the guest lacks counters of the
 hardware: on Sapphire Rapids with 3 of its 4 fixed counters, but not with kvm.max_fixed_counters=4,
-and not on Skylake-SP. Cascade Lake-SP is as Skylake-SP, the others have Sapphire Rapids' counters.
+and not on Skylake-SP. Cascade Lake-SP is as Skylake-SP and so, in this, is Sierra Forest; the
+others have Sapphire Rapids' counters.
 
 So a PMI with one overflow takes, its own exit included,
 
@@ -66,6 +67,7 @@ MORE_SETUPS = {
     "icelake-sp-4-fixed": ("icelake-sp", ("kvm.max_fixed_counters=4",), True),
     "emerald-rapids": ("emerald-rapids", (), False),
     "granite-rapids": ("granite-rapids", (), False),
+    "sierra-forest": ("sierra-forest", (), True),
 }
 # Events and how many of them go to fixed counters.
 EVENTS = {

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from pmupass import cpus
+from pmupass.config import Overcount
 from pmupass.cpus.model import OVERRIDES, parse
 from pmupass.errors import ModelError, UsageError
 from pmupass.events.table import EventTable
@@ -16,6 +17,7 @@ NAMES = (
     "granite-rapids",
     "icelake-sp",
     "sapphire-rapids",
+    "sierra-forest",
     "skylake-sp",
 )
 
@@ -145,6 +147,33 @@ def test_the_successors_of_sapphire_rapids(name: str, signature: int, ref: tuple
     assert cpu.timing_table == spr.timing_table
     assert (cpu.feeds, cpu.not_fed, cpu.fixed) == (spr.feeds, spr.not_fed, spr.fixed)
     assert (cpu.timing["ref_num"], cpu.timing["ref_den"]) == ref
+
+
+def test_sierra_forest() -> None:
+    """E-cores: 8 GP counters and, with no TOPDOWN.SLOTS, 3 fixed ones; 2.2 over 3.0 GHz."""
+    cpu = cpus.load("sierra-forest")
+    pmu = cpu.pmu
+    assert (pmu.version, pmu.nr_gp, pmu.nr_fixed, pmu.gp_width) == (5, 8, 3, 48)
+    assert cpu.signature.eax == 0xA06F3
+    assert cpu.exit_save_global_ctrl
+    assert (cpu.timing["ref_num"], cpu.timing["ref_den"]) == (11, 15)
+    assert cpu.feed_of(0x013C) == cpu.feed_of(0x0300) == "ref-cycles"
+    assert "slots" not in cpu.feeds
+    assert cpu.counters_of(0x013C) == 1 << 34 | 0xFF
+    assert cpu.errata.overcount.erratum == "SRF7"
+
+
+def test_errata_can_be_overridden() -> None:
+    cpu = cpus.load("sierra-forest", {"overcount_exit_branches": "0"})
+    assert cpu.overcount == Overcount(1, 0, 1, 1)
+    assert cpu.errata.overcount.erratum == "SRF7"
+    # What if: on a CPU that has no such erratum.
+    assert cpus.load("skylake-sp").overcount == Overcount()
+    assert cpus.load("skylake-sp", {"overcount_entry_instructions": 2}).overcount == Overcount(
+        0, 0, 2, 0
+    )
+    with pytest.raises(UsageError, match=r"overcount_exit_branches=-1: a whole number from 0 to"):
+        cpus.load("sierra-forest", {"overcount_exit_branches": -1})
 
 
 def test_event_lists_are_shared_and_none_is_left_over(root: Path) -> None:

@@ -12,6 +12,7 @@ from pmupass.policy.guest_cpuid import cpuid_entries, guest_pmu, offered_perf_ca
 SPR, SKX = cpus.load("sapphire-rapids"), cpus.load("skylake-sp")
 CLX, ICX = cpus.load("cascadelake-sp"), cpus.load("icelake-sp")
 EMR, GNR = cpus.load("emerald-rapids"), cpus.load("granite-rapids")
+SRF = cpus.load("sierra-forest")
 VIRTUAL = (Mode.EMULATED, Mode.MEDIATED)
 FW_WRITE = 1 << 13
 
@@ -70,7 +71,7 @@ def test_perf_capabilities() -> None:
     assert offered_perf_capabilities(EMR, Mode.EMULATED) == FW_WRITE | 0x4C0
     assert offered_perf_capabilities(GNR, Mode.EMULATED) == FW_WRITE | 0x4C0
     # A guest gets what the model has of it.
-    for cpu in (SPR, SKX, CLX, ICX, EMR, GNR):
+    for cpu in (SPR, SKX, CLX, ICX, EMR, GNR, SRF):
         for mode in Mode:
             guest = guest_pmu(cpu, mode=mode)
             assert guest.perf_capabilities == FW_WRITE
@@ -84,7 +85,9 @@ def test_leaf_a() -> None:
     assert leaves(CLX, Mode.NATIVE)[0xA, None] == (0x07300404, 0, 0, 0x0603)
     for cpu in (ICX, EMR, GNR):
         assert leaves(cpu, Mode.NATIVE)[0xA, None] == (0x08300805, 0, 0xF, 0x8604)
+    assert leaves(SRF, Mode.NATIVE)[0xA, None] == (0x07300805, 0, 0x7, 0x8603)
     for mode in VIRTUAL:
+        assert leaves(SRF, mode)[0xA, None] == (0x07300802, 0, 0, 0x8603)
         for cpu in (SPR, ICX, EMR, GNR):
             assert leaves(cpu, mode)[0xA, None] == (0x08300802, 0, 0, 0x8603)
         for cpu in (SKX, CLX):
@@ -171,7 +174,12 @@ def test_the_tsc_can_be_worked_out() -> None:
     assert crystal == 0, "not enumerated on Skylake-SP"
     assert 25_000_000 * numerator // denominator == 2_700_000_000
     assert leaves(SKX, Mode.MEDIATED)[0x16, None][:3] == (2700, 3700, 100)
-    for cpu, hertz in ((ICX, 2_300_000_000), (EMR, 1_900_000_000), (GNR, 2_400_000_000)):
+    for cpu, hertz in (
+        (ICX, 2_300_000_000),
+        (EMR, 1_900_000_000),
+        (GNR, 2_400_000_000),
+        (SRF, 2_200_000_000),
+    ):
         denominator, numerator, crystal, _ = leaves(cpu, Mode.MEDIATED)[0x15, None]
         assert crystal == 25_000_000
         assert crystal * numerator // denominator == hertz

@@ -18,7 +18,8 @@ from pmupass.policy.guest_cpuid import guest_pmu
 SPR, SKX = cpus.load("sapphire-rapids"), cpus.load("skylake-sp")
 CLX, ICX = cpus.load("cascadelake-sp"), cpus.load("icelake-sp")
 EMR, GNR = cpus.load("emerald-rapids"), cpus.load("granite-rapids")
-ALL = [SPR, SKX, CLX, ICX, EMR, GNR]
+SRF = cpus.load("sierra-forest")
+ALL = [SPR, SKX, CLX, ICX, EMR, GNR, SRF]
 COUNTERS = ("IA32_PERFCTRn", "IA32_PMCn", "IA32_FIXED_CTRn")
 SELECTORS = ("IA32_PERFEVTSELn", "IA32_FIXED_CTR_CTRL")
 GLOBALS = ("IA32_PERF_GLOBAL_STATUS", "IA32_PERF_GLOBAL_CTRL", "IA32_PERF_GLOBAL_OVF_CTRL")
@@ -61,6 +62,8 @@ def reason(rows, name: str) -> str:
         pytest.param(mediated(EMR, max_fixed=4), FULL, id="emerald-rapids, 4 fixed"),
         pytest.param(mediated(GNR), set(COUNTERS), id="granite-rapids"),
         pytest.param(mediated(GNR, max_fixed=4), FULL, id="granite-rapids, 4 fixed"),
+        # 8 of 8 GP and 3 of 3 fixed counters.
+        pytest.param(mediated(SRF), FULL, id="sierra-forest"),
         # Fewer counters than the hardware's, whoever hides them.
         pytest.param(mediated(SKX, gp_counters=2), set(COUNTERS), id="2 of 4 GP"),
         pytest.param(mediated(SKX, fixed_counters=2), set(COUNTERS), id="2 of 3 fixed"),
