@@ -7,10 +7,20 @@ for x86-64, and objcopy makes ELF32 of it.
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import guest_asm as asm
 import pytest
 
+from pmupass.errors import UsageError
+from pmupass.options import Options
+from pmupass.plan import Plan
 from pmupass.records import Stop
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+CPU = "sapphire-rapids"
 
 # Leaves EAX, EBX's information, goes to long mode, counts there, comes back, counts there.
 TOUR = (
@@ -176,6 +186,49 @@ def test_a_multiboot_image_goes_through_the_modes(mode: str, elf32: bool) -> Non
     raw = ran.machine.physical(asm.RESULTS + 0x100, 64)
     assert raw.split(b"\0")[0].split()[0] == b"guest"
     assert ran.machine.serial() == "three modes\n"
+
+
+# mods_count, the size of the module, its text and the byte behind it; the string.
+MODULE = (
+    asm.MULTIBOOT
+    + r"""
+	movl	20(%ebx), %eax
+	movl	%eax, RESULTS
+	movl	24(%ebx), %edx
+	movl	(%edx), %esi
+	movl	4(%edx), %ecx
+	subl	%esi, %ecx
+	movl	%ecx, RESULTS + 4
+	incl	%ecx
+	movl	$RESULTS + 16, %edi
+	rep movsb
+	movl	8(%edx), %esi
+	movl	(%esi), %eax
+	movl	%eax, RESULTS + 8
+	xorl	%eax, %eax
+	outl	%eax, $0xf4
+"""
+)
+
+
+@pytest.mark.parametrize("mode", asm.MODES)
+def test_the_environment_file_is_the_module(mode: str, tmp_path: Path) -> None:
+    text = b"A=1\nNAME=value with spaces\n"
+    (tmp_path / "env").write_bytes(text)
+    image = asm.multiboot_image(MODULE)
+    ran = asm.run_image(image, mode=mode, cpu=CPU, settings=(f"guest.env_file={tmp_path / 'env'}",))
+    assert ran.stop is Stop.EXIT
+    raw = ran.machine.physical(asm.RESULTS, 16 + len(text) + 1)
+    assert raw[:8] == (1).to_bytes(4, "little") + len(text).to_bytes(4, "little")
+    assert raw[8:12] == b"env\0"
+    assert raw[16:] == text + b"\0"
+
+
+def test_built_in_guests_take_no_environment_file(tmp_path: Path) -> None:
+    (tmp_path / "env").write_bytes(b"A=1")
+    options = Options("perf-stat", settings=(f"guest.env_file={tmp_path / 'env'}",))
+    with pytest.raises(UsageError, match="for images of your own; perf-stat takes its settings"):
+        Plan(options)
 
 
 @pytest.mark.parametrize("mode", asm.MODES)
