@@ -65,11 +65,13 @@ def _cpus(_cpu: str) -> tuple[tuple[str, ...], Rows]:
         cpu = cpus.load(name)
         pmu = cpu.pmu
         note = " (default)" if name == DEFAULT_CPU else ""
+        erratum = cpu.errata.overcount.erratum
         rows.append(
             (
                 name + note,
                 cpu.brand,
-                f"version {pmu.version}, {pmu.nr_gp} GP + {pmu.nr_fixed} fixed",
+                f"version {pmu.version}, {pmu.nr_gp} GP + {pmu.nr_fixed} fixed"
+                + (f"; erratum {erratum}" if erratum else ""),
                 f"{cpu.tsc_khz / 1e6:g} GHz TSC, {cpu.core_khz / 1e6:g} GHz core",
             )
         )

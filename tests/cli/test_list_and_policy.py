@@ -22,6 +22,8 @@ def test_lists_name_what_the_issue_asks_for(pmupass: Callable) -> None:
     assert "skylake-sp" in pmupass("list", "cpus").out
     for cpu in ("cascadelake-sp", "icelake-sp", "emerald-rapids", "granite-rapids"):
         assert cpu in pmupass("list", "cpus").out
+    assert "sierra-forest" in pmupass("list", "cpus").out
+    assert "SRF7" in pmupass("list", "cpus").out
     for workload in ("perf-stat", "perf-record", "self-monitor", "exit-storm"):
         assert workload in pmupass("list", "workloads").out
     for profile in ("spec-int", "memory-bound", "kernel-mix"):
@@ -117,3 +119,15 @@ def test_interception_none_has_a_column(pmupass: Callable) -> None:
 def test_the_other_modes(pmupass: Callable, mode: str, decision: str) -> None:
     outcome = pmupass("policy", "--mode", mode)
     assert row(outcome.out, "RDPMC").split()[1] == decision
+
+
+def test_other_msrs_stand_in_a_table_of_their_own(pmupass: Callable) -> None:
+    """TSC: reads see the offset, writes change it. Without APICv all of the x2APIC exits."""
+    outcome = pmupass("policy")
+    assert row(outcome.out, "IA32_TSC ").split()[1:4] == ["0x010", "write", "exits"]
+    assert row(outcome.out, "IA32_EFER").split()[2] == "exits"
+    assert row(outcome.out, "x2APIC TPR").split()[3] == "direct"
+    outcome = pmupass("policy", "--set", "kvm.apicv=0")
+    assert row(outcome.out, "x2APIC").split()[:3] == ["x2APIC", "0x800-0x83f", "exits"]
+    outcome = pmupass("policy", "--mode", "native")
+    assert row(outcome.out, "IA32_EFER").split()[2] == "direct"
