@@ -531,4 +531,33 @@ TEST(landing_on_each_instruction)
 	guest_free(plain);
 }
 
+/* The handler counts, keeps EIP and EFLAGS of the last #DB, and lets a breakpoint pass by RF. */
+CODE(count_db, ".code32\n"
+	       "incl 0x3f000\n pushl %eax\n movl 4(%esp), %eax\n movl %eax, 0x3f004\n"
+	       "movl 12(%esp), %eax\n movl %eax, 0x3f008\n"
+	       "orl $0x10000, 12(%esp)\n popl %eax\n iretl\n .code64");
+CODE(step32, ".code32\n"
+	     "pushfl\n orl $0x100, (%esp)\n popfl\n"
+	     "nop\n into\n pushfl\n andl $~0x100, (%esp)\n popfl\n"
+	     "movl $0x11000, %eax\n movl %eax, %dr0\n movl $1, %eax\n movl %eax, %dr7\n"
+	     "ljmp $0x50, $0x9000\n .code64"); /* a code segment with a base of 8000 */
+CODE(broken32, ".code32\n"
+	       "movl %dr6, %edx\n hlt\n .code64");
+TEST(single_step_and_breakpoints_in_32_bit_code)
+{
+	struct guest *g = protected_new();
+
+	guest_code(g, CODE_AT, step32);
+	guest_code(g, LONG_AT, broken32);
+	guest_code(g, HANDLER_AT, count_db);
+	gate32(g, 1, HANDLER_AT, 0x8e);
+	EXPECT_EQ(CPU_STOP_HALT, guest_run(g));
+	/* nop, INTO without OF, PUSHF, AND, POPF; then the breakpoint by its linear address. */
+	EXPECT_EQ(6, result(g, 0));
+	EXPECT_EQ(LONG_AT - 0x8000, result(g, 1));
+	EXPECT_EQ(0, result(g, 2) & 0x10100);
+	EXPECT_REG(0xffff4ff1, RDX); /* BS stays, B0 is the last one's */
+	guest_free(g);
+}
+
 TEST_MAIN()

@@ -420,4 +420,24 @@ TEST(landing_on_each_instruction)
 	guest_free(plain);
 }
 
+CODE(step16, ".code16\n"
+	     "pushfw\n movw %sp, %bp\n orw $0x100, (%bp)\n popfw\n"
+	     "nop\n incw %dx\n pushfw\n andw $~0x100, (%bp)\n popfw\n hlt\n .code64");
+CODE(count16, ".code16\n incw %cx\n iretw\n .code64");
+
+/* Five traps: nop, INC, PUSHF, AND, POPF. */
+TEST(single_step_in_real_mode)
+{
+	struct guest *g = real_new();
+
+	guest_code(g, CODE_AT, step16);
+	guest_code(g, CODE_AT + 0x100, count16);
+	vector(g, 1, 0x100);
+	EXPECT_EQ(CPU_STOP_HALT, guest_run(g));
+	EXPECT_REG(5, RCX);
+	EXPECT_REG(1, RDX);
+	EXPECT_EQ(10 + 5 * 2, guest_total(g, PRIV_OS, EVENT_INSTRUCTIONS));
+	guest_free(g);
+}
+
 TEST_MAIN()

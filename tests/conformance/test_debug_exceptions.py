@@ -330,3 +330,41 @@ on_ac:	popq	%r12
     assert ran.results(2) == [4, 1]  # mov, mov, movb, syscall
     check_books(ran)
     assert ran.exits().get("EXCEPTION_NMI", 0) == (0 if mode == "native" else 1)
+
+
+def charged(ran: asm.Ran, *functions: str) -> list[int]:
+    """Return how often functions of the host were charged, over all call stacks."""
+    costs = ran.machine.costs()
+    return [
+        sum(c.count for c in costs if c.stack.rsplit(";", 1)[-1] == function)
+        for function in functions
+    ]
+
+
+@each_vpmu
+def test_the_host_is_charged_by_what_it_does(mode: str) -> None:
+    """Two MOV DR with an exit between them, two #UD, one of them a prefix, one #DB."""
+    source = f"""
+	{asm.PRELUDE}
+_start:	kernel_setup
+	gate	1, skip
+	gate	6, on_ud
+	movq	%dr6, %rbx		/* hands the registers over */
+	movq	%dr7, %rbx
+	cpuid				/* takes them back */
+	movq	%dr6, %rbx
+	cpuid
+	.byte	0x0f, 0x0b, 0x6b, 0x76, 0x6d
+	nop
+	ud2
+	.byte	0xf1
+	finish
+on_ud:	addq	$2, (%rsp)
+skip:	iretq
+"""
+    ran = asm.run(source, mode=mode, cpu="skylake-sp", settings=ON)
+    assert ran.exits()["DR_ACCESS"] == 2
+    assert ran.exits()["EXCEPTION_NMI"] == 3
+    # An entry with the registers handed over loads DR0 to DR3, DR6 and DR7; no breakpoint is on.
+    assert charged(ran, "handle_dr", "vmx_sync_dirty_debug_regs", "set_debugreg") == [2, 2, 12]
+    assert charged(ran, "handle_exception_nmi", "x86_emulate_instruction") == [3, 2]

@@ -5,8 +5,8 @@
  *	judge_cuts [PROGRAMS [SEED]]
  *
  * Random programs in kernel and user mode: arithmetic, loads and stores, branches, calls, counted
- * loops, rep strings, faults, system calls, code that changes itself, a device, `work`. The reference
- * run lands wherever any counter moves. Runs with random goals and random budgets must land exactly
+ * loops, rep strings, faults, system calls, code that changes itself, a device, `work`, single steps and
+ * breakpoints. The reference run lands wherever any counter moves. Runs with random goals and random budgets must land exactly
  * where the reference says that a goal is due, with the same totals, and end with the same
  * registers, memory and totals.
  */
@@ -32,6 +32,8 @@
 struct program {
 	u64 seed, buffer_seed;
 	bool user;
+	bool debugged;
+	u64 dr[8];
 	u32 length;
 	u8 bytes[PROGRAM_MAX + 256];
 	struct cpu_profile profiles[NR_PROFILES];
@@ -248,9 +250,38 @@ static void guarded(struct program *p)
 	memcpy(p->bytes + at, &(u32){p->length - (at + 4)}, 4);
 }
 
+/* pushfq; or or and dword [rsp], TF; popfq */
+static void change_trap_flag(struct program *p)
+{
+	if (below(p, 2))
+		EMIT(p, "\x9c\x81\x0c\x24\x00\x01\x00\x00\x9d");
+	else
+		EMIT(p, "\x9c\x81\x24\x24\xff\xfe\xff\xff\x9d");
+}
+
+/* On code, on the buffer's data; of all lengths and kinds but I/O. */
+static void set_breakpoints(struct program *p)
+{
+	static const u8 kinds[] = {0, 1, 3};
+
+	for (unsigned int n = 0; n < 4; n++) {
+		unsigned int kind = kinds[below(p, sizeof(kinds))];
+
+		if (kind)
+			p->dr[n] = BUFFER_AT + displacement(p);
+		else
+			p->dr[n] = PROGRAM_AT + below(p, p->length);
+		if (below(p, 2))
+			p->dr[7] |= 1ull << 2 * n;
+		p->dr[7] |= (u64)kind << (16 + 4 * n);
+		if (kind)
+			p->dr[7] |= (u64)below(p, 4) << (18 + 4 * n);
+	}
+}
+
 static void snippet(struct program *p)
 {
-	switch (below(p, 20)) {
+	switch (below(p, p->debugged ? 22 : 20)) {
 	case 0: branch_over(p); break;
 	case 1: counted_loop(p); break;
 	case 2: repeated_string(p); break;
@@ -265,6 +296,8 @@ static void snippet(struct program *p)
 	case 11: EMIT(p, "\x0f\x31"); break;				 /* rdtsc */
 	case 12: EMIT(p, "\xf3\x90"); break;				 /* pause */
 	case 13: EMIT(p, "\x48\x87\x03"); break;			 /* xchg [rbx], rax */
+	case 20:
+	case 21: change_trap_flag(p); break;
 	default: simple(p); break;
 	}
 }
@@ -281,9 +314,12 @@ static void generate(struct program *p)
 		p->profiles[n].rate[EVENT_CYCLES] = 1 + below(p, 1u << 21);
 	}
 	p->user = below(p, 2);
+	p->debugged = below(p, 3) == 0;
 	while (snippets-- && p->length < PROGRAM_MAX)
 		snippet(p);
 	EMIT(p, "\xcd\x80"); /* int END_VECTOR */
+	if (p->debugged && below(p, 2))
+		set_breakpoints(p);
 }
 
 /* ---- runs ---- */
@@ -326,6 +362,9 @@ static struct guest *guest_for(struct program *p, bool one_by_one)
 		}
 		memcpy(code, "\x4c\x89\x3c\x24\x48\xcf", 6); /* mov [rsp], r15; iretq */
 	}
+	/* #DB: or dword [rsp + 16], RF; iretq */
+	memcpy(g->ram + FAULT_HANDLERS_AT + VECTOR_DB * 32,
+	       "\x81\x4c\x24\x10\x00\x00\x01\x00\x48\xcf", 10);
 	guest_gate(g, END_VECTOR, END_AT, 0, 3);
 	g->ram[END_AT] = 0xf4;
 	/* User: add rax, [rbx + 0x100]; sysretq. Kernel: jmp rcx. */
@@ -342,6 +381,9 @@ static struct guest *guest_for(struct program *p, bool one_by_one)
 	cpu_start(g->cpu, &g->start);
 	cpu_set_reg(g->cpu, CPU_RBX, BUFFER_AT);
 	cpu_set_reg(g->cpu, CPU_R12, COLD_AT);
+	memcpy(g->cpu->dr, p->dr, sizeof(p->dr));
+	g->cpu->dr[7] |= 0x400;
+	update_breakpoints(g->cpu);
 	g->cpu->star = (u64)0x13 << 48 | (u64)KERNEL_CS << 32;
 	g->cpu->lstar = SYSCALL_AT;
 	g->cpu->tr = (struct descriptor_table){TSS_AT, 0x67, TSS_SELECTOR};
