@@ -39,6 +39,7 @@ ARRANGEMENTS: tuple[dict[str, object], ...] = (
     {"settings": ("kvm.apicv=0",)},
     {"settings": ("guest.gp_counters=2", "guest.fixed_counters=1")},
     {"filter": FILTER},
+    {"settings": ("kvm.force_emulation_prefix=3", "cpu.rtm=1")},
 )
 CONTENTION: tuple[dict[str, object], ...] = (
     {"host_perf": ("cycles:D", "instructions:D", "branches:D", "branches:D")},

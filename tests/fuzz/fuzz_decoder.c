@@ -83,7 +83,7 @@ static void check_insn(const struct cpu *c, const struct decoded *d, u32 availab
 	for (u32 k = 0; k < d->n; k++)
 		REQUIRE(d->out[k].fn && d->out[k].base < NR_REGS && d->out[k].index < NR_REGS);
 	/* A direct branch out of the canonical addresses must not be taken as it stands. */
-	if (d->end == DECODE_BRANCH && i->disp && i->fn != op_branch_out)
+	if (d->end == DECODE_BRANCH && i->disp && !(i->flags & INSN_MEM) && i->fn != op_branch_out)
 		REQUIRE(is_canonical(i->imm) && (!c->legacy || i->imm <= ~0u));
 }
 

@@ -188,7 +188,7 @@ static void again(struct program *p, struct input *in, u32 start)
 
 static void fault(struct program *p, u8 which)
 {
-	switch (which & 7) {
+	switch (which & 15) {
 	case 0: EMIT(p, "\x0f\x0b"); break;		      /* ud2 */
 	case 1: EMIT(p, "\x31\xd2\xf7\xf2"); break;	      /* div edx, 0 */
 	case 2: EMIT(p, "\xcc"); break;			      /* int3 */
@@ -196,7 +196,22 @@ static void fault(struct program *p, u8 which)
 	case 4: EMIT(p, "\x48\xa1\0\0\0\0\0\x40\0\0"); break; /* page fault */
 	case 5: EMIT(p, "\x48\xa1\0\0\0\0\0\0\0\x40"); break; /* not canonical */
 	case 6: EMIT(p, "\x0f\x0b\x6b\x76\x6d\x0f\xa2"); break;
-	default: EMIT(p, "\xf3\xa4"); break; /* rep movs of RCX bytes */
+	case 7:
+		EMIT(p, "\xf3\xa4");
+		break; /* rep movs of RCX bytes */
+	/* Forced emulation: RDPMC, WRMSR, an ADD to memory, a branch. */
+	case 8: EMIT(p, "\x0f\x0b\x6b\x76\x6d\x0f\x33"); break;
+	case 9: EMIT(p, "\x0f\x0b\x6b\x76\x6d\x0f\x30"); break;
+	case 10: EMIT(p, "\x0f\x0b\x6b\x76\x6d\x48\x01\x03"); break;
+	case 11: EMIT(p, "\x0f\x0b\x6b\x76\x6d\xeb\x00"); break;
+	/* pushfq; or dword [rsp], TF; popfq */
+	case 12: EMIT(p, "\x9c\x81\x0c\x24\x00\x01\x00\x00\x9d"); break;
+	case 13:
+		byte(p, 0xf1);
+		break; /* int1 */
+	/* mov rax, rbx; mov dr1, rax; mov eax, accesses of DR1, 4 bytes; mov dr7, rax */
+	case 14: EMIT(p, "\x48\x89\xd8\x0f\x23\xc8\xb8\x04\x04\xf0\x00\x0f\x23\xf8"); break;
+	default: EMIT(p, "\xc7\xf8\x00\x00\x00\x00"); break; /* xbegin */
 	}
 }
 

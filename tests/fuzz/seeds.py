@@ -206,7 +206,7 @@ BODIES: dict[str, tuple[int, int, bytes]] = {
     "halt-for-ever": (0, 0, bytes([CLI, CODE, 1, 0xF4])),
     "user-mode": (LIMIT_200K, ALL, bytes([TO_USER, LOOP, 10, RDPMC, 0, TO_KERNEL])),
     "work": (LIMIT_2M, 0, bytes([PMU_ON, 1, 0xC4, 0, 0, WORK, 1, 0, 255, RDPMC, 1])),
-    "faults": (LIMIT_200K, 0, b"".join(bytes([FAULT, n]) for n in range(7))),
+    "faults": (LIMIT_200K, 0, b"".join(bytes([FAULT, n]) for n in range(16))),
     "copies-for-ever": (LIMIT_2M, 0, bytes([CODE, 10]) + bytes.fromhex("48c7c1ffffffff31ffff")),
     "ports": (0, 0, b"".join(bytes([OUT, n, 65, IN, n]) for n in range(14))),
     "exits": (LIMIT_200K, 0, bytes([CPUID, 10, VMCALL, CPUID, 0, RDMSR, 200, OUT, 0, 65])),
