@@ -81,10 +81,10 @@ static bool is_known_mode(struct cpu *c)
 		return false;
 	if (paging && !active && (c->cr4 & CR4_PAE) && !read_pdptes(c, c->cr3, c->pdpte))
 		return false;
-	return !(c->flags & FLAG_VM) && (c->cpl == 0 || c->cpl == 3);
+	return c->cpl == 0 || c->cpl == 3;
 }
 
-void cpu_start(struct cpu *c, const struct cpu_start *start)
+void load_start_state(struct cpu *c, const struct cpu_start *start)
 {
 	memset(c->regs, 0, sizeof(c->regs));
 	c->rip = start->rip;
@@ -110,9 +110,6 @@ void cpu_start(struct cpu *c, const struct cpu_start *start)
 	c->idt = (struct descriptor_table){.base = start->idt_base, .limit = start->idt_limit};
 	c->ldt = (struct descriptor_table){0};
 	c->tr = (struct descriptor_table){0};
-	c->sysenter_cs = c->sysenter_esp = c->sysenter_eip = 0;
-	c->star = c->lstar = c->cstar = c->sfmask = c->kernel_gs_base = 0;
-	c->tsc_aux = 0;
 	c->halted = c->shutdown = c->nmi_blocked = false;
 	c->waits_for_sipi = false;
 	c->shadow = 0;
@@ -127,7 +124,16 @@ void cpu_start(struct cpu *c, const struct cpu_start *start)
 	tlb_flush(c);
 	c->unimplemented = false;
 	update_code_mode(c);
-	c->wrong_mode = !is_known_mode(c);
+	c->wrong_mode = (start->rflags & FLAG_VM) || !is_known_mode(c);
+}
+
+/* All that INIT leaves alone, too. */
+void cpu_start(struct cpu *c, const struct cpu_start *start)
+{
+	c->sysenter_cs = c->sysenter_esp = c->sysenter_eip = 0;
+	c->star = c->lstar = c->cstar = c->sfmask = c->kernel_gs_base = 0;
+	c->tsc_aux = 0;
+	load_start_state(c, start);
 }
 
 const struct event_totals *cpu_totals(const struct cpu *c)

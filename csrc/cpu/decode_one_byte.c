@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * decode_one_byte.c - opcodes without the 0f escape, in 64-bit mode; where 32-bit code
+ * decode_one_byte.c - opcodes without the 0f escape, in 64-bit mode; where legacy code
  * differs, decode_legacy.c comes first.
  */
 #include "cpu/decode.h"

@@ -8,7 +8,7 @@
  *    succeeds.
  *
  * Not modelled
- *  - 16-bit TSSs (LTR refuses them), task gates, nested tasks (NT), CPL 1 and 2, returns to virtual-8086 mode: they
+ *  - 16-bit TSSs (LTR stops at them), task gates, nested tasks (NT), CPL 1 and 2, returns to virtual-8086 mode: they
  *    stop as unimplemented.
  */
 #include "cpu/block.h"

@@ -25,43 +25,9 @@
 #define ATTR_RESET_CODE (ATTR_RESET_DATA | ATTR_CODE)
 #define SIPI_SHIFT 12
 
-/* What INIT keeps of the registers that cpu_start() sets. */
-struct kept_msrs {
-	u64 star, lstar, cstar, sfmask, kernel_gs_base;
-	u64 sysenter_cs, sysenter_esp, sysenter_eip;
-	u32 tsc_aux;
-};
-
-static struct kept_msrs keep_msrs(const struct cpu *c)
-{
-	return (struct kept_msrs){.star = c->star,
-				  .lstar = c->lstar,
-				  .cstar = c->cstar,
-				  .sfmask = c->sfmask,
-				  .kernel_gs_base = c->kernel_gs_base,
-				  .sysenter_cs = c->sysenter_cs,
-				  .sysenter_esp = c->sysenter_esp,
-				  .sysenter_eip = c->sysenter_eip,
-				  .tsc_aux = c->tsc_aux};
-}
-
-static void restore_msrs(struct cpu *c, const struct kept_msrs *kept)
-{
-	c->star = kept->star;
-	c->lstar = kept->lstar;
-	c->cstar = kept->cstar;
-	c->sfmask = kept->sfmask;
-	c->kernel_gs_base = kept->kernel_gs_base;
-	c->sysenter_cs = kept->sysenter_cs;
-	c->sysenter_esp = kept->sysenter_esp;
-	c->sysenter_eip = kept->sysenter_eip;
-	c->tsc_aux = kept->tsc_aux;
-}
-
 void cpu_init_reset(struct cpu *c, u32 signature)
 {
 	const struct cpu_segment data = {.limit = REAL_LIMIT, .attr = ATTR_RESET_DATA};
-	const struct kept_msrs kept = keep_msrs(c);
 	const struct cpu_start start = {
 		.rip = RESET_RIP,
 		.rflags = FLAG_FIXED,
@@ -76,8 +42,7 @@ void cpu_init_reset(struct cpu *c, u32 signature)
 		.idt_limit = REAL_LIMIT,
 	};
 
-	cpu_start(c, &start);
-	restore_msrs(c, &kept);
+	load_start_state(c, &start);
 	c->ldt.limit = REAL_LIMIT;
 	c->tr.limit = REAL_LIMIT;
 	c->regs[CPU_RDX] = signature;

@@ -7,7 +7,8 @@
  *  - Descriptor reads and accessed bits charge nothing.
  *
  * Not modelled
- *  - call gates and task gates: they stop as unimplemented. Far transfers change no privilege.
+ *  - call gates, task gates and 16-bit TSSs: they stop as unimplemented. Far transfers change no
+ *    privilege.
  *  - segment limits, but for the offsets of far transfers.
  */
 #include "cpu/block.h"
@@ -21,6 +22,7 @@
 #define SELECTOR_INDEX 0xfff8u
 #define IS_NULL(selector) (((selector) & ~SELECTOR_RPL) == 0)
 
+#define SYSTEM_TSS16 1u
 #define SYSTEM_LDT 2u
 #define SYSTEM_TSS 9u
 #define SYSTEM_TSS_BUSY 11u
@@ -248,6 +250,8 @@ static struct descriptor_table read_system_segment(struct cpu *c, const struct i
 	if (c->legacy)
 		high = 0;
 	seg = segment_from_descriptor(selector, low);
+	if (type == SYSTEM_TSS && (seg.attr & 0x1f) == SYSTEM_TSS16 && !(c->efer & EFER_LMA))
+		stop_unimplemented(c, i);
 	if ((seg.attr & 0x1f) != type)
 		raise_fault(c, i, VECTOR_GP, error);
 	if (!(seg.attr & ATTR_PRESENT))

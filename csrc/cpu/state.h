@@ -394,6 +394,8 @@ bool cpu_limit_reached(const struct cpu *c);
 
 /* ---- cpu.c ---- */
 void set_cpl(struct cpu *c, unsigned int cpl);
+/* As cpu_start(), but for what INIT leaves alone: MSRs other than EFER, x87 and SSE registers. */
+void load_start_state(struct cpu *c, const struct cpu_start *start);
 
 /* ---- legacy.c ---- */
 /* CS, EFER.LMA have changed: 16-, 32- or 64-bit code from here on. */

@@ -490,7 +490,34 @@ TEST(sysenter_without_a_segment_is_a_fault)
 
 /* ---- what is absent ---- */
 
+CODE(tss16, ".code32\n movw $0x28, %ax\n ltr %ax\n .code64");
 CODE(vex, ".code32\n nop\n vzeroupper\n hlt\n .code64");
+
+TEST(a_tss_of_16_bits_stops)
+{
+	struct guest *g = protected_new();
+
+	guest_set(g, GDT_AT + TSS_SELECTOR, 0x000081000000002bull | TSS_AT << 16);
+	guest_code(g, CODE_AT, tss16);
+	EXPECT_EQ(CPU_STOP_UNIMPLEMENTED, guest_run(g));
+	EXPECT_EQ(CODE_AT + 4, cpu_rip(g->cpu));
+	guest_free(g);
+}
+
+TEST(virtual_8086_mode_and_inner_levels_stop)
+{
+	struct guest *g = protected_new();
+
+	g->start.rflags |= 1 << 17;
+	cpu_start(g->cpu, &g->start);
+	EXPECT_EQ(CPU_STOP_UNIMPLEMENTED, guest_run(g));
+	g->start.rflags = 2;
+	g->start.cs.selector = CODE32_CS | 1;
+	cpu_start(g->cpu, &g->start);
+	EXPECT_EQ(CPU_STOP_UNIMPLEMENTED, guest_run(g));
+	EXPECT_EQ(0, guest_total(g, PRIV_OS, EVENT_INSTRUCTIONS));
+	guest_free(g);
+}
 
 static void expect_stop(const u8 *from, const u8 *end, u64 offset)
 {

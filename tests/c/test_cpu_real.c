@@ -209,6 +209,38 @@ TEST(strings_of_16_bit_addresses)
 	guest_free(g);
 }
 
+/* Over the end of the segment and on at its start, in both directions. */
+CODE(long_strings,
+     ".code16\n cld\n movl $0x12348000, %ecx\n movl $0x5678c000, %edi\n movb $0x5a, %al\n"
+     "rep stosb\n std\n movw $0x3000, %cx\n movw $0x1ffe, %si\n movw $0x7000, %di\n"
+     "rep movsw\n hlt\n .code64");
+TEST(long_strings_wrap_at_64_kilobytes)
+{
+	struct guest *g = real_new();
+
+	for (u32 n = 0; n < 0x10000; n++)
+		g->ram[DATA_BASE + n] = (u8)(n * 7 >> 3);
+	guest_code(g, CODE_AT, long_strings);
+	EXPECT_EQ(CPU_STOP_HALT, guest_run(g));
+	/* STOSB has left 5a in c000..ffff and 0..3fff; MOVSW reads 1ffe..0 and fffe..c000, all 5a, and
+	 * writes 7000..1002. */
+	for (u32 n = 0; n < 0x10000; n++) {
+		bool filled = n >= 0xc000 || n < 0x7002;
+
+		if (g->ram[DATA_BASE + n] != (filled ? 0x5a : (u8)(n * 7 >> 3))) {
+			EXPECT_EQ(filled ? 0x5a : (u8)(n * 7 >> 3), g->ram[DATA_BASE + n]);
+			break;
+		}
+	}
+	EXPECT_REG(0x12340000, RCX);
+	EXPECT_REG(0x1ffe - 2 * 0x3000 + 0x10000, RSI);
+	EXPECT_REG(0x56781000, RDI);
+	EXPECT_EQ(0x8000 + 0x3000, guest_total(g, PRIV_OS, EVENT_STORES));
+	EXPECT_EQ(0x3000, guest_total(g, PRIV_OS, EVENT_LOADS));
+	EXPECT_EQ(11, guest_total(g, PRIV_OS, EVENT_INSTRUCTIONS));
+	guest_free(g);
+}
+
 CODE(bits, ".code16\n movw $-1, %ax\n movw $8, %bx\n btsw %ax, 2(%bx)\n movl $0x1fffff, %ecx\n"
 	   "btsl %ecx, (%bx)\n movw $0x2000, %cx\n addr32 btsw %cx, 0x10\n hlt\n .code64");
 TEST(bit_numbers_are_a_part_of_the_address)
