@@ -96,6 +96,11 @@ CODE(bad_cr4, "mov $0x200020, %eax\nmov %rax, %cr4\nhlt");
 CODE(bad_cr0, "mov $0x80000000, %eax\nmov %rax, %cr0\nhlt");
 CODE(non_canonical, "mov $0x800000000000, %rbx\nmov (%rbx), %eax\nhlt");
 CODE(non_canonical_stack, "mov $0x800000000000, %rbp\nmov (%rbp), %eax\nhlt");
+/* Nothing is mapped at the end of the lower half: that would be a page fault, which comes later. */
+CODE(over_the_half, "mov $0x7ffffffffffc, %rbx\nmov (%rbx), %rax\nhlt");
+CODE(over_the_half_store, "mov $0x7ffffffffffd, %rbx\nmovl $1, (%rbx)\nhlt");
+CODE(over_the_half_stack, "mov $0x7fffffffffff, %rbp\nmov (%rbp), %ax\nhlt");
+CODE(up_to_the_half, "mov $0x7ffffffffff8, %rbx\nmov (%rbx), %rax\nhlt");
 CODE(non_canonical_jump, "mov $0x800000000000, %rbx\njmp *%rbx\nhlt");
 CODE(bad_selector, "mov $0x78, %eax\nmov %eax, %ds\nhlt");
 CODE(not_present_gate, "nop\nint $0x21\nhlt");
@@ -127,6 +132,26 @@ TEST(faults_with_their_codes)
 	FAULT(bad_selector, 0x78, 5, 1);
 	FAULT(not_present_gate, 0x21 * 8 + 2, 1, 1);
 	FAULT(misaligned, 0, 5, 1);
+}
+
+/* CR2 tells a page fault from the others. */
+static void expect_cr2(const u8 *from, const u8 *end, u64 cr2)
+{
+	struct guest *g = run_fault(from, end);
+
+	EXPECT_EQ(0, saw(g, SAW_ERROR));
+	EXPECT_EQ(CODE_AT + 10, saw(g, SAW_RIP));
+	EXPECT_EQ(cr2, saw(g, SAW_CR2));
+	guest_free(g);
+}
+#define CR2(name, cr2) expect_cr2(code_##name, code_##name##_end, (cr2))
+
+TEST(an_operand_over_the_end_of_the_lower_half_is_no_page_fault)
+{
+	CR2(over_the_half, 0);
+	CR2(over_the_half_store, 0);
+	CR2(over_the_half_stack, 0);
+	CR2(up_to_the_half, 0x7ffffffffff8);
 }
 
 TEST(instruction_of_sixteen_bytes)
