@@ -40,6 +40,7 @@ ACCEPTED = [
     Accepted("theirs", "0f0d|0f1[89a-f]", set(), "hinted NOPs, whatever follows"),
     Accepted("theirs", "0fae", set(), "fences, whatever ModRM.rm says"),
     Accepted("theirs", "0fb[8cd]|90", set(), "prefixes that the processor ignores"),
+    Accepted("theirs", "0f..", {0x67}, "Capstone forgets opcodes behind F2 or F3 and then 67"),
     Accepted(
         "memory", "0f01|0f0d|0f1[89a-f]|0fae", set(), "INVLPG flushes all, the others nothing"
     ),
