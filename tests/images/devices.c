@@ -90,7 +90,7 @@ static void check_nobody(void)
 	expect(inb(0x80), 0xff, "a port nobody answers, 8 bits");
 	__asm__ volatile("inw %1, %0" : "=a"(value16) : "Nd"((u16)0x2f8));
 	expect(value16, 0xffff, "16 bits");
-	__asm__ volatile("inl %1, %0" : "=a"(value32) : "Nd"((u16)0xcfc));
+	__asm__ volatile("inl %1, %0" : "=a"(value32) : "Nd"((u16)0x2e8));
 	expect(value32, 0xffffffff, "32 bits");
 	outb(0, 0x80);
 	outl(0x80000000, 0xcf8);

@@ -85,8 +85,8 @@ __asm__("	.text\n"
 	"	ud2\n"
 	"	xorl	%ecx, %ecx\n"
 	"	divl	%ecx\n"
-	"	movl	$0x7c, %eax\n"
-	"	movl	%eax, %es\n" /* behind the GDT, in its local half: error 0x7c */
+	"	movl	$0x78, %eax\n"
+	"	movl	%eax, %es\n" /* behind the GDT */
 	"	movl	%esp, %eax\n"
 	"	pushal\n"
 	"	subl	%esp, %eax\n"
@@ -238,7 +238,7 @@ void image_main(void)
 		expect(left.nr_ud, round, "protected mode: #UD");
 		expect(left.nr_de, round, "protected mode: #DE");
 		expect(left.nr_gp, round, "protected mode: #GP");
-		expect(left.gp_error, 0x7c, "with the selector as its error code");
+		expect(left.gp_error, 0x78, "with the selector as its error code");
 		expect(left.nr_ipis, round, "protected mode: an interrupt of the APIC");
 		expect(left.ipi_flags & RFLAGS_IF, RFLAGS_IF, "with interrupts on");
 		expect(left.pusha, 32, "protected mode: PUSHA is 8 registers");

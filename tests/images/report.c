@@ -86,6 +86,7 @@ static void put_list(const char *format, va_list args)
 		case 's': put_string(va_arg(args, const char *)); break;
 		case 'u': put_number(va_arg(args, u64), 10); break;
 		case 'd': put_signed(va_arg(args, u64)); break;
+		case 'c': put_char((char)va_arg(args, u64)); break;
 		case 'x':
 			put_string("0x");
 			put_number(va_arg(args, u64), 16);

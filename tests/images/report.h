@@ -8,7 +8,7 @@
  *	# words of explanation
  *	1..4
  *
- * Formats know %u and %d (decimal), %x (hexadecimal) and %s; the numbers are u64. The name of a
+ * Formats know %u and %d (decimal), %x (hexadecimal), %c and %s; the numbers are u64. The name of a
  * check is a format, too.
  */
 #ifndef IMAGES_REPORT_H_

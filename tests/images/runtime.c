@@ -15,6 +15,9 @@ void runtime_main(u32 magic, u32 info)
 {
 	boot_magic = magic;
 	boot_info = (const struct boot_info *)(uintptr_t)info;
+	/* The interrupt controllers of old stay out of it. */
+	outb(0xff, 0x21);
+	outb(0xff, 0xa1);
 	console_init();
 	tables_init();
 	image_main();
