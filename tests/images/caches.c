@@ -95,6 +95,8 @@ static void check_faults(void)
 void image_main(void)
 {
 	pmu_init();
+	if (!pmu.global || pmu.nr_gp < 2)
+		give_up("two GP counters and GLOBAL_CTRL are needed");
 	check_flush();
 	check_crossing();
 	check_first_touch();

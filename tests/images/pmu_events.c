@@ -196,8 +196,10 @@ static void check_ratio_of_clocks(void)
 {
 	u64 core[2], ref[2], slack;
 
-	if (pmu.nr_fixed < 3)
+	if (pmu.nr_fixed < 3) {
+		print("# no fixed counters of both clocks: their ratio is not looked at\n");
 		return;
+	}
 	for (u32 i = 0; i < 2; i++) {
 		pmu_clear();
 		select_all_fixed();
@@ -229,8 +231,10 @@ void image_main(void)
 	for (u32 i = 0; i < nr; i++)
 		check_each_gp_counter(list[i]);
 	check_each_fixed_counter();
-	if (!pmu.global)
+	if (!pmu.global) {
+		print("# without GLOBAL_CTRL counters do not start at once\n");
 		return;
+	}
 	check_all_at_once(list, nr);
 	check_ratio_of_clocks();
 }

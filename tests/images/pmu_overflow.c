@@ -108,8 +108,10 @@ static void check_times(void)
 {
 	const enum arch_event event = EVENT_CYCLES;
 
-	if (pmu.nr_fixed < 2)
+	if (pmu.nr_fixed < 2) {
+		print("# no fixed counter of cycles: time is not compared\n");
 		return;
+	}
 	for (u32 i = 0; i < pmu.nr_gp; i++)
 		check_time(i, FIXED_INDEX + 1, event);
 	check_time(FIXED_INDEX + 1, 0, event);

@@ -105,8 +105,10 @@ static void check_time(void)
 {
 	u64 os, usr, both;
 
-	if (pmu.nr_gp < 3)
+	if (pmu.nr_gp < 3) {
+		print("# fewer than three GP counters: time is not compared\n");
 		return;
+	}
 	pmu_clear();
 	set_counter(0, arch_events[EVENT_CYCLES].encoding | SEL_OS);
 	set_counter(1, arch_events[EVENT_CYCLES].encoding | SEL_USR);

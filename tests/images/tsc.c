@@ -72,8 +72,6 @@ static void check_reference_cycles(void)
 {
 	u64 tsc[2], ref[2];
 
-	if (pmu.nr_fixed < 3)
-		return;
 	time_loop(1000, &tsc[0], &ref[0]);
 	time_loop(201000, &tsc[1], &ref[1]);
 	/* 200000 rounds more, in both: four reads, each off by less than 1. */
@@ -87,8 +85,6 @@ static void check_host_time(void)
 {
 	u64 begin, tsc, ref;
 
-	if (pmu.nr_fixed < 3)
-		return;
 	pmu_clear();
 	set_counter(FIXED_INDEX + 2, SEL_OS);
 	begin = fenced();
@@ -104,7 +100,6 @@ static void check_host_time(void)
 		expect_true(tsc < ref + 5000, "without exits they are all of it");
 }
 
-/* HLT: no cycles pass, the TSC does. In timer.c it is what ends HLT. */
 static void check_rate(void)
 {
 	struct cpuid_regs r = cpuid(0x15);
@@ -116,7 +111,11 @@ void image_main(void)
 {
 	pmu_init();
 	check_monotonic();
-	check_reference_cycles();
-	check_host_time();
+	if (pmu.nr_fixed > 2) {
+		check_reference_cycles();
+		check_host_time();
+	} else {
+		print("# no fixed counter of reference cycles: they are not compared\n");
+	}
 	check_rate();
 }
