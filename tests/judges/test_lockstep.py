@@ -1,0 +1,80 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Unicorn judges the interpreter in kernel mode: random kernels, both in lock step."""
+
+import importlib.util
+import os
+import re
+import subprocess
+from pathlib import Path
+
+import pytest
+
+SUMMARY = re.compile(
+    r"^# (\d+) instructions, .* (\d+) at CPL 3, (\d+) in 32-bit code$", re.MULTILINE
+)
+VECTOR = re.compile(r"^# vector (\d+): (\d+)$", re.MULTILINE)
+CORRECTION = re.compile(r"^# corrected (\d+) times: (.*)$", re.MULTILINE)
+
+
+def library() -> Path:
+    """Return Unicorn's shared library, which the judge loads itself."""
+    found = importlib.util.find_spec("unicorn")
+    if found is None or found.origin is None:
+        pytest.skip("unicorn is a development dependency")
+    return Path(found.origin).parent / "lib" / "libunicorn.so.2"
+
+
+def judge(program: Path, *, programs: int, seed: int, stride: int = 1) -> str:
+    """Run the judge and return what it printed, which has the seed of what differed."""
+    done = subprocess.run(
+        [program, library(), str(programs), str(seed), str(stride)],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        check=False,
+        env={k: v for k, v in os.environ.items() if k != "LD_PRELOAD"},
+    )
+    if done.stdout.startswith("1..0 # SKIP "):
+        pytest.skip(done.stdout.partition("SKIP ")[2].strip())
+    if done.returncode != 0:
+        pytest.fail(f"status {done.returncode}\n{done.stdout}", pytrace=False)
+    print(done.stdout)
+    return done.stdout
+
+
+def judged(text: str) -> tuple[int, int, int]:
+    """Return how many instructions there were, in all, at CPL 3 and in 32-bit code."""
+    found = SUMMARY.search(text)
+    assert found is not None, text
+    return int(found[1]), int(found[2]), int(found[3])
+
+
+def test_kernels_as_in_unicorn(judge_build: Path) -> None:
+    """Thirty kernels, compared after each instruction."""
+    total, user, narrow = judged(judge(judge_build / "judge_lockstep", programs=30, seed=1))
+    assert total > 50_000
+    assert user > 2_000
+    assert narrow > 500
+
+
+def test_blocks_as_in_unicorn(judge_build: Path) -> None:
+    """Twenty other kernels; the interpreter runs in blocks and lands where they are compared."""
+    text = judge(judge_build / "judge_lockstep", programs=20, seed=1001, stride=60)
+    assert judged(text)[0] > 30_000
+
+
+@pytest.mark.slow
+def test_many_kernels_as_in_unicorn(judge_build: Path) -> None:
+    """Some millions of instructions; each exception, and each correction of Unicorn, comes up."""
+    text = judge(judge_build / "judge_lockstep", programs=1500, seed=2001)
+    assert judged(text)[0] > 3_000_000
+    assert {0, 6, 8, 11, 13, 14} <= {int(vector) for vector, _ in VECTOR.findall(text)}
+    assert [reason for times, reason in CORRECTION.findall(text) if times == "0"] == []
+
+
+@pytest.mark.slow
+def test_blocks_of_many_kernels_as_in_unicorn(judge_build: Path) -> None:
+    """As many in blocks."""
+    text = judge(judge_build / "judge_lockstep", programs=1500, seed=5001, stride=60)
+    assert judged(text)[0] > 3_000_000
