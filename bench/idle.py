@@ -25,19 +25,19 @@ LIMIT_SECONDS = 15.0
 LEAST = 3_000_000  # instructions a round
 
 
-def run(image: bytes, mode: Mode, *, one_by_one: bool = False) -> tuple[float, int]:
-    """Return the seconds and instructions of a run."""
+def run(image: bytes, mode: Mode, *, one_by_one: bool = False) -> tuple[float, float, int]:
+    """Return the seconds of a run, those of CPU time, and its instructions."""
     plan = Plan(Options("bench", host=False), Workload("bench", "", data=image))
     machine = Machine(dataclasses.replace(plan.config(mode), one_by_one=one_by_one))
-    started = time.perf_counter()
+    started, cpu = time.perf_counter(), time.process_time()
     while (stop := machine.run(1 << 30)) is Stop.BUDGET:
         pass
-    seconds = time.perf_counter() - started
+    seconds, cpu = time.perf_counter() - started, time.process_time() - cpu
     if stop is not Stop.EXIT:
         raise SystemExit(f"stopped at {machine.guest().rip:#x}: {stop.name.lower()}")
     instructions = machine.guest().instructions
     machine.close()
-    return seconds, instructions
+    return seconds, cpu, instructions
 
 
 def main() -> int:
@@ -53,11 +53,12 @@ def main() -> int:
     arguments = parser.parse_args()
     image, status, executed = IDLE_MIX.image(arguments.rounds), 0, set()
     for mode in Mode:
-        seconds, instructions = run(image, mode, one_by_one=arguments.one_by_one)
+        seconds, cpu, instructions = run(image, mode, one_by_one=arguments.one_by_one)
         executed.add(instructions)
         slow = seconds > arguments.limit
         print(
-            f"{mode.name.lower():10}{instructions:>16,} instructions{seconds:8.2f} s"
+            f"{mode.name.lower():10}{instructions:>16,} instructions"
+            f"{seconds:8.2f} s, CPU {cpu:.2f} s"
             f"{'  TOO LONG' if slow else ''}",
             flush=True,
         )
