@@ -45,7 +45,7 @@ enum pp_stop {
 	PP_STOP_BUDGET,	       /* more to do */
 	PP_STOP_EXIT,	       /* the guest wrote the exit port */
 	PP_STOP_HALTED,	       /* HLT with nothing that could wake it */
-	PP_STOP_TIME,	       /* config.time_limit reached */
+	PP_STOP_TIME,	       /* config.time_limit or the end of the clock reached */
 	PP_STOP_SHUTDOWN,      /* triple fault */
 	PP_STOP_UNIMPLEMENTED, /* an instruction the guest CPU does not have */
 	PP_STOP_INVARIANT      /* the model is broken: a bug */
