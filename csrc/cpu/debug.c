@@ -4,33 +4,34 @@
  *
  * Interface
  *  - update_breakpoints() after a change of DR0-DR3, DR7 or CR4.DE.
- *  - watch_access() and watch_port() note in c->hits what an instruction that is executed alone has met;
- *    elsewhere they make it so. Pages with a data breakpoint have no fast path (mmu.c), so that
- *    breakpoints cost nothing where there are none.
+ *  - watch_access() and watch_port() note in c->hits what an instruction that is executed alone
+ *    has met; elsewhere they make it so. Pages with a data breakpoint have no fast path (mmu.c), so
+ *    that breakpoints cost nothing where there are none.
  *  - code_breakpoints_hit(): before an instruction, behind all that comes at the boundary.
  *
  * Order at the boundary behind an instruction, as the Intel manual ranks it: #DB traps of that
- * instruction (single step, data and I/O breakpoints, one exception for all of them), NMI, interrupt,
- * code breakpoint of the next instruction, its other faults. An NMI or a PMI that falls due with a trap
- * finds RIP at the first instruction of the #DB handler.
+ * instruction (single step, data and I/O breakpoints, one exception for all of them), NMI,
+ * interrupt, code breakpoint of the next instruction, its other faults. An NMI or a PMI that falls
+ * due with a trap finds RIP at the first instruction of the #DB handler.
  *
- * RFLAGS.TF as it was when an instruction began decides whether a single-step trap follows it. INT n,
- * INT3, INTO and INT1 clear it on their way and have none; after SYSCALL and SYSRET it is the new TF
- * that decides. MOV SS and POP SS hold traps back to behind the next instruction, and its code
- * breakpoint off; their own single-step trap is lost.
+ * RFLAGS.TF as it was when an instruction began decides whether a single-step trap follows it.
+ * INT n, INT3, INTO and INT1 clear it on their way and have none; after SYSCALL and SYSRET it is
+ * the new TF that decides. MOV SS and POP SS hold traps back to behind the next instruction, and
+ * its code breakpoint off; their own single-step trap is lost.
  *
- * RFLAGS.RF: an instruction begins with it cleared, so that IRET can set it for the next one; faults,
- * except a code breakpoint, and what arrives between two iterations of a rep string or of `work` push
- * it set.
+ * RFLAGS.RF: an instruction begins with it cleared, so that IRET can set it for the next one;
+ * faults, except a code breakpoint, and what arrives between two iterations of a rep string or of
+ * `work` push it set.
  *
- * DR6: B0-B3 are those of the last #DB that had any condition, BS and BD stay until they are cleared by
- * software. Breakpoints that are not enabled set nothing. Entry to #DB clears DR7.GD.
+ * DR6: B0-B3 are those of the last #DB that had any condition, BS and BD stay until they are
+ * cleared by software. Breakpoints that are not enabled set nothing. Entry to #DB clears DR7.GD.
  *
- * Where the manual leaves it open: a breakpoint on I/O without CR4.DE is none; LEN of a code breakpoint
- * is not looked at.
+ * Where the manual leaves it open: a breakpoint on I/O without CR4.DE is none; LEN of a code
+ * breakpoint is not looked at.
  *
  * Not modelled
- *  - data breakpoints on accesses of the processor itself (descriptors, gates, stacks of deliveries).
+ *  - data breakpoints on accesses of the processor itself (descriptors, gates, stacks of
+ *    deliveries).
  *  - the T bit of a TSS, DR6.RTM and DR7.RTM, bus-lock debug exceptions, IA32_DEBUGCTL.BTF.
  *  - data breakpoints met by an instruction that faults later are forgotten.
  */

@@ -1,28 +1,29 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
- * exception.c - exits of the guest's exceptions and of its debug registers, and the instruction emulator.
+ * exception.c - exits of the guest's exceptions and debug registers, and the instruction emulator.
  *
  * Interface
- *  - kvm_queue_exception(): the exception that the next entry injects; _p: with what #DB puts into DR6.
- *  - kvm_handle_exception_nmi(): an exception that exited. #DB and #AC go back to the guest; #UD goes
- *    through the emulator, which has nothing for it and queues #UD, unless forced emulation finds its
- *    prefix.
- *  - kvm_handle_dr(): the first MOV DR since the last exit hands the debug registers to the guest, which
- *    executes it anew; the next exit that leaves the inner run loop takes them back.
+ *  - kvm_queue_exception(): the exception that the next entry injects; _p: with what #DB puts into
+ *    DR6.
+ *  - kvm_handle_exception_nmi(): an exception that exited. #DB and #AC go back to the guest; #UD
+ *    goes through the emulator, which has nothing for it and queues #UD, unless forced emulation
+ *    finds its prefix.
+ *  - kvm_handle_dr(): the first MOV DR since the last exit hands the debug registers to the guest,
+ *    which executes it anew; the next exit that leaves the inner run loop takes them back.
  *
- * Forced emulation (kvm.force_emulation_prefix): RIP moves over the prefix first, so that a fault of
- * the emulated instruction is pushed with that instruction's own address. An instruction that is done
- * is credited as every emulated one is: an instruction, and a branch if it is one, by the registers and
- * the CPL after it. What it leaves to KVM (MSRs, CPUID, ports, HLT) is charged as the exit of that
- * instruction would be. The #UD of the prefix has set RFLAGS.RF, which holds off a code breakpoint
- * at the instruction; bit 1 of the parameter clears it.
+ * Forced emulation (kvm.force_emulation_prefix): RIP moves over the prefix first, so that a fault
+ * of the emulated instruction is pushed with that instruction's own address. An instruction that is
+ * done is credited as every emulated one is: an instruction, and a branch if it is one, by the
+ * registers and the CPL after it. What it leaves to KVM (MSRs, CPUID, ports, HLT) is charged as the
+ * exit of that instruction would be. The #UD of the prefix has set RFLAGS.RF, which holds off a
+ * code breakpoint at the instruction; bit 1 of the parameter clears it.
  *
- * INT1 exits before it is executed. KVM steps over it without a credit: one instruction, a branch, is
- * lost to the counters that count it (`uncredited`).
+ * INT1 exits before it is executed. KVM steps over it without a credit: one instruction, a branch,
+ * is lost to the counters that count it (`uncredited`).
  *
- * Not modelled: the emulation of single instructions on a plain #UD (SYSENTER, MOVBE, RSM and others
- * that the silicon here has or lacks as the guest's CPUID says), guest debugging by the VMM, #MC; data
- * and I/O breakpoints of instructions that KVM completes (KVM looks at code breakpoints only).
+ * Not modelled: the emulation of single instructions on a plain #UD (MOVBE, RSM and others that the
+ * silicon here has or lacks as the guest's CPUID says), guest debugging by the VMM, #MC; data and
+ * I/O breakpoints of instructions that KVM completes (KVM looks at code breakpoints only).
  */
 #include "kvm/vcpu.h"
 

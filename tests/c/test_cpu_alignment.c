@@ -21,6 +21,8 @@ CODE(word, "mov (%rbx), %ax\nint $0x40");
 CODE(dword, "mov %eax, (%rbx)\nint $0x40");
 CODE(qword, "addq $1, (%rbx)\nint $0x40");
 CODE(string, "mov %rbx, %rdi\nmov $3, %ecx\nrep stosl\nint $0x40");
+CODE(warm_string, "mov %rbx, %rdi\nmov $64, %ecx\nrep stosb\nlea 2(%rbx), %rdi\nmov $20, %ecx\n"
+		  "rep stosl\nint $0x40");
 CODE(push, "push %rax\nint $0x40");
 CODE(pop, "pop %rax\nint $0x40");
 CODE(byte, "mov (%rbx), %al\nint $0x40");
@@ -31,7 +33,7 @@ struct user {
 };
 
 /* 0 if the code came to its end, or what the handler of #AC saw. */
-static u64 run_user(const u8 *from, const u8 *end, const struct user *user, bool *faulted)
+static u64 run_user(const u8 *from, const u8 *end, const struct user *user, bool *faulted, u64 *rcx)
 {
 	struct guest *g = guest_new();
 	u64 instructions;
@@ -51,6 +53,7 @@ static u64 run_user(const u8 *from, const u8 *end, const struct user *user, bool
 	EXPECT_EQ(CPU_STOP_HALT, guest_run(g));
 	instructions = guest_total(g, PRIV_USR, EVENT_INSTRUCTIONS);
 	*faulted = cpu_rip(g->cpu) == HANDLER_AT + 1;
+	*rcx = cpu_reg(g->cpu, CPU_RCX);
 	if (*faulted) {
 		EXPECT_EQ(0, guest_get(g, SAW_ERROR));
 		EXPECT_TRUE(guest_get(g, SAW_RIP) >= USER_AT);
@@ -63,8 +66,9 @@ static u64 run_user(const u8 *from, const u8 *end, const struct user *user, bool
 static void expect_run(const u8 *from, const u8 *end, struct user user, bool fault, u64 retired)
 {
 	bool faulted;
+	u64 rcx;
 
-	EXPECT_EQ(retired, run_user(from, end, &user, &faulted));
+	EXPECT_EQ(retired, run_user(from, end, &user, &faulted, &rcx));
 	EXPECT_EQ(fault, faulted);
 }
 #define USER(name, flags, rbx, rsp, mask, fault, retired)                                          \
@@ -89,6 +93,18 @@ TEST(what_is_not_aligned_faults)
 	/* The first iteration faults; what came before has retired. */
 	USER(string, 2 | AC, DATA_AT + 2, STACK, true, true, 2);
 	USER(string, 2 | AC, DATA_AT + 4, STACK, true, false, 4);
+}
+
+/* So it does where page and lines are known already, and many iterations could be done at once. */
+TEST(the_first_iteration_faults)
+{
+	const struct user user = {2 | AC, DATA_AT, STACK, true};
+	bool faulted;
+	u64 rcx;
+
+	EXPECT_EQ(5, run_user(code_warm_string, code_warm_string_end, &user, &faulted, &rcx));
+	EXPECT_TRUE(faulted);
+	EXPECT_EQ(20, rcx);
 }
 
 TEST(only_with_am_and_ac)
