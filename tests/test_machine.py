@@ -133,8 +133,8 @@ def test_an_interrupted_diff_keeps_what_it_has() -> None:
 
 def test_an_unimplemented_instruction_has_its_bytes_and_address() -> None:
     entry = images.BASE + 64 + 56
-    with pytest.raises(ModelError, match=rf"unimplemented instruction at {entry:#x}: 0f 28 c1"):
-        user(images.elf(b"\x0f\x28\xc1" + images.EXIT_ZERO)).run("native")  # movaps
+    with pytest.raises(ModelError, match=rf"unimplemented instruction at {entry:#x}: c5 f8 28 c1"):
+        user(images.elf(b"\xc5\xf8\x28\xc1" + images.EXIT_ZERO)).run("native")  # vmovaps
 
 
 def test_a_triple_fault_is_a_failure_of_the_guest() -> None:

@@ -4,7 +4,7 @@
  *
  * Not modelled
  *  - CR4 features that are absent (#GP on setting them): PCID, SMAP, PKE, LA57, UMIP, VMXE, OSXSAVE, CET.
- *  - CR0.TS, EM, MP, CD, NW, NE are kept and have no effect.
+ *  - CR0.CD and NW are kept and have no effect.
  */
 #include <string.h>
 

@@ -14,6 +14,7 @@
 #include "cpu/flags.h"
 #include "cpu/memory.h"
 #include "cpu/predict.h"
+#include "cpu/x87.h"
 
 #define DR6_RESET 0xffff0ff0ull
 #define DR7_RESET 0x400ull
@@ -133,6 +134,7 @@ void cpu_start(struct cpu *c, const struct cpu_start *start)
 	c->sysenter_cs = c->sysenter_esp = c->sysenter_eip = 0;
 	c->star = c->lstar = c->cstar = c->sfmask = c->kernel_gs_base = 0;
 	c->tsc_aux = 0;
+	fpu_reset(c);
 	load_start_state(c, start);
 }
 

@@ -25,9 +25,13 @@
  *	ENTER	1 store, and with a nesting level as many more and one load less than these; the probe
  *		of the new stack is none
  *	MOVS	1 load, 1 store; CMPS 2 loads; INS 1 store; OUTS 1 load; each iteration
+ *	SSE or x87 with memory source, LDMXCSR, FLDCW, FLDENV, FRSTOR, FXRSTOR	1 load
+ *	SSE to memory (MASKMOVDQU whatever the mask says), STMXCSR, FXSAVE	1 store
+ *	x87 to memory, FNSTCW, FNSTSW, FNSTENV, FNSAVE	1 store
  *	LEA, NOP, PREFETCH, CLFLUSH, INT n	none
  *
- * However wide and however aligned, an operand is one load or one store (SGDT's ten bytes, too).
+ * However wide and however aligned, an operand is one load or one store (SGDT's ten
+ * bytes and FXSAVE's 512, too).
  */
 #ifndef CPU_DECODE_H_
 #define CPU_DECODE_H_
@@ -98,6 +102,14 @@ void decode_relative(struct decoder *d, insn_fn *fn, unsigned int size);
 /* ---- decode_legacy.c ---- */
 bool decode_legacy(struct decoder *d); /* false: as in 64-bit code */
 void decode_address16(struct decoder *d, unsigned int mod, unsigned int rm);
+
+/* ---- decode_simd.c ---- */
+bool decode_is_simd(u8 opcode);	     /* behind 0f */
+void decode_simd(struct decoder *d); /* behind 0f, ModRM not yet read */
+void decode_fpu_state(struct decoder *d);
+
+/* ---- decode_x87.c ---- */
+void decode_x87(struct decoder *d);
 
 /* ---- decode_control.c ---- */
 void decode_indirect(struct decoder *d, bool call);

@@ -441,7 +441,7 @@ static bool decode_row(struct decoder *d)
 	case 0x90: decode_exchange_rax(d); return true;
 	case 0xb0:
 	case 0xb8: decode_move_immediate(d); return true;
-	case 0xd8: decode_unimplemented(d); return true; /* x87 */
+	case 0xd8: decode_x87(d); return true;
 	default: return false;
 	}
 }
@@ -498,6 +498,7 @@ void decode_one_byte(struct decoder *d)
 	case 0x8f: decode_pop_group(d); break;
 	case 0x98: decode_sign(d, op_sign_extend_rax); break;
 	case 0x99: decode_sign(d, op_sign_into_rdx); break;
+	case 0x9b: d->out->fn = op_fwait; break;
 	case 0x9c:
 		decode_push(d, op_pushf);
 		d->out->fn = op_pushf;
@@ -589,7 +590,6 @@ void decode_one_byte(struct decoder *d)
 	case 0xfe:
 	case 0xff: decode_group_ff(d); break;
 	case 0x62: /* EVEX */
-	case 0x9b: /* FWAIT */
 	case 0xc4: /* VEX */
 	case 0xc5: decode_unimplemented(d); break;
 	default: decode_invalid(d); break;

@@ -227,6 +227,8 @@ static void decode_group_ae(struct decoder *d)
 		decode_alone(d, op_fsgsbase, d->c->timing.simple);
 	} else if (!d->memory && op >= 5 && !d->rep && !d->repne && !d->operand16) {
 		decode_fence(d);
+	} else if (d->memory && op < 4 && !d->rep && !d->repne && !d->operand16) {
+		decode_fpu_state(d);
 	} else if (d->memory && op == 7 && !d->rep && !d->repne) {
 		d->out->fn = op_clflush;
 	} else if (d->memory && op == 6 && d->operand16) {
@@ -396,13 +398,6 @@ static void decode_move_nontemporal(struct decoder *d)
 	d->out->stores = 1;
 }
 
-static bool is_simd(u8 op)
-{
-	return decode_one_of(op, 0x10, 0x17) || decode_one_of(op, 0x28, 0x2f) ||
-	       decode_one_of(op, 0x50, 0x77) || decode_one_of(op, 0x7c, 0x7f) || op == 0xc2 ||
-	       decode_one_of(op, 0xc4, 0xc6) || decode_one_of(op, 0xd0, 0xfe);
-}
-
 static bool decode_row(struct decoder *d)
 {
 	switch (d->opcode & 0xf0) {
@@ -472,8 +467,8 @@ void decode_two_byte(struct decoder *d)
 		decode_special_register(d);
 		return;
 	}
-	if (is_simd(d->opcode)) {
-		decode_unimplemented(d);
+	if (decode_is_simd(d->opcode)) {
+		decode_simd(d);
 		return;
 	}
 	if (has_modrm(d->opcode))

@@ -13,6 +13,7 @@
  */
 #include "cpu/block.h"
 #include "cpu/handlers.h"
+#include "cpu/x87.h"
 
 /* Iterations: a string instruction must not keep the host for longer than anybody waits. */
 #define REP_MAX (1u << 24)
@@ -139,6 +140,7 @@ enum cpu_emulated cpu_emulate_insn(struct cpu *c, bool *branch, bool *step)
 		break;
 	default: result = CPU_EMULATED_UNIMPLEMENTED; break;
 	}
+	fpu_release(c);
 	resume_counting(c, &kept);
 	if (result == CPU_EMULATED_DONE)
 		complete(c, kept.priv, branches);

@@ -149,6 +149,36 @@ insn_fn op_sysenter, op_sysexit;
 /* ---- transaction.c ---- */
 insn_fn op_xbegin, op_xend, op_xtest;
 
+/* ---- simd_move.c, simd_int.c, simd_float.c ---- */
+enum simd_shift {
+	SIMD_NO_SHIFT,
+	SIMD_PSRLW,
+	SIMD_PSRAW,
+	SIMD_PSLLW,
+	SIMD_PSRLD,
+	SIMD_PSRAD,
+	SIMD_PSLLD,
+	SIMD_PSRLQ,
+	SIMD_PSLLQ,
+	SIMD_PSRLDQ,
+	SIMD_PSLLDQ
+};
+#define SIMD_PLAIN(prefix, opcode, name, cost) insn_fn simd_##name;
+#define SIMD_FLOAT(prefix, opcode, name, bytes, cost) insn_fn simd_##name;
+#define SIMD_COMPARE(prefix, opcode, name, bytes) insn_fn simd_##name;
+#define SIMD_OTHER(prefix, opcode, handler, operands, cost) insn_fn handler;
+#include "cpu/simd.def"
+#undef SIMD_PLAIN
+#undef SIMD_FLOAT
+#undef SIMD_COMPARE
+#undef SIMD_OTHER
+
+/* ---- fpu_state.c ---- */
+insn_fn op_ldmxcsr, op_stmxcsr, op_fxsave, op_fxrstor;
+
+/* ---- x87.c ---- */
+insn_fn op_x87, op_x87_control, op_x87_load_state, op_x87_store_state, op_fwait;
+
 /* ---- work.c ---- */
 insn_fn op_work;
 

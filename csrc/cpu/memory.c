@@ -5,7 +5,7 @@
  *
  * Interface
  *  - load_slow(), load_for_update(), store_slow() do everything that the inline fast paths of
- *    memory.h do not. Both parts of an access that crosses a page are translated before either
+ *    memory.h do not; load_bytes() and store_bytes() are their like for wide operands. Both parts of an access that crosses a page are translated before either
  *    is touched, so that an access happens entirely or not at all.
  *  - An access to a device, and one whose cold line could reach a limit, abandons the block before
  *    this instruction (ESCAPE_ALONE) unless it is already executed alone: then totals are exact
@@ -259,11 +259,81 @@ __attribute__((noinline)) void store_slow(struct cpu *c, const struct insn *i, u
 	store_pieces(c, piece, n, value);
 }
 
+/* Devices see eight bytes at a time, and what is left over by itself. */
+static unsigned int device_part(unsigned int left)
+{
+	return left < 8 ? left : 8;
+}
+
+void load_bytes(struct cpu *c, const struct insn *i, u64 va, void *to, unsigned int bytes)
+{
+	struct piece piece[2];
+	unsigned int n = split_data(c, i, va, bytes, ACCESS_READ, piece);
+	u8 *at = to;
+
+	if (unlikely(c->data_breakpoints))
+		watch_access(c, i, va, bytes, false);
+	prepare(c, i, piece, n);
+	for (unsigned int k = 0; k < n; k++) {
+		u64 pa = piece[k].pa;
+
+		if (is_ram(c, pa)) {
+			memcpy(at, c->ram.base + pa, piece[k].bytes);
+		} else {
+			for (unsigned int done = 0; done < piece[k].bytes; done += 8) {
+				unsigned int part = device_part(piece[k].bytes - done);
+				u64 v = device_read(c, pa + done, part);
+
+				memcpy(at + done, &v, part);
+			}
+		}
+		at += piece[k].bytes;
+	}
+}
+
+void store_bytes(struct cpu *c, const struct insn *i, u64 va, const void *from, unsigned int bytes)
+{
+	struct piece piece[2];
+	unsigned int n = split_data(c, i, va, bytes, ACCESS_WRITE, piece);
+	const u8 *at = from;
+
+	if (unlikely(c->data_breakpoints))
+		watch_access(c, i, va, bytes, true);
+	prepare(c, i, piece, n);
+	for (unsigned int k = 0; k < n; k++) {
+		u64 pa = piece[k].pa;
+
+		if (is_ram(c, pa)) {
+			memcpy(c->ram.base + pa, at, piece[k].bytes);
+			if (unlikely(c->code_lines[pa / PAGE_BYTES] >> (pa >> LINE_SHIFT & 63) & 1))
+				block_written(c, pa, piece[k].bytes);
+		} else {
+			for (unsigned int done = 0; done < piece[k].bytes; done += 8) {
+				unsigned int part = device_part(piece[k].bytes - done);
+				u64 v = 0;
+
+				memcpy(&v, at + done, part);
+				device_write(c, pa + done, part, v);
+			}
+		}
+		at += piece[k].bytes;
+	}
+}
+
 void probe_write(struct cpu *c, const struct insn *i, u64 va, unsigned int bytes)
 {
 	struct piece piece[2];
 
 	split_data(c, i, va, bytes, ACCESS_WRITE, piece);
+}
+
+void probe_area(struct cpu *c, const struct insn *i, u64 va, unsigned int bytes, unsigned int unit)
+{
+	u64 last = va + bytes - 1;
+
+	probe_write(c, i, va, unit);
+	if ((va ^ last) & PAGE_MASK)
+		probe_write(c, i, last & PAGE_MASK, 1);
 }
 
 u64 system_read(struct cpu *c, const struct insn *i, u64 va, unsigned int bytes)

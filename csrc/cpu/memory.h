@@ -40,8 +40,13 @@ void tlb_forbid_writes(struct cpu *c, u64 pa);
 u64 load_slow(struct cpu *c, const struct insn *i, u64 va, unsigned int bytes);
 u64 load_for_update(struct cpu *c, const struct insn *i, u64 va, unsigned int bytes);
 void store_slow(struct cpu *c, const struct insn *i, u64 va, unsigned int bytes, u64 value);
+/* Of at most a line's length, as bytes: 80-bit and 128-bit operands. */
+void load_bytes(struct cpu *c, const struct insn *i, u64 va, void *to, unsigned int bytes);
+void store_bytes(struct cpu *c, const struct insn *i, u64 va, const void *from, unsigned int bytes);
 /* Fault now if a store would; otherwise nothing is touched and nothing counted. */
 void probe_write(struct cpu *c, const struct insn *i, u64 va, unsigned int bytes);
+/* The same for an area of less than a page that is stored in pieces of @unit. */
+void probe_area(struct cpu *c, const struct insn *i, u64 va, unsigned int bytes, unsigned int unit);
 u64 system_read(struct cpu *c, const struct insn *i, u64 va, unsigned int bytes);
 /* Write @n words of @bytes downwards from the top of a stack at the privilege @user; all or none. */
 struct pushed {
@@ -97,6 +102,35 @@ DEFINE_ACCESS(u8)
 DEFINE_ACCESS(u16)
 DEFINE_ACCESS(u32)
 DEFINE_ACCESS(u64)
+
+/* At any address within a line the tag needs no alignment bits, but for alignment checks. */
+static __always_inline bool is_plain_u128(const struct cpu *c, u64 va)
+{
+	return (va & (LINE_BYTES - 1)) <= LINE_BYTES - sizeof(xmm_t) &&
+	       (!(va & (sizeof(xmm_t) - 1)) || !(c->flags & FLAG_AC));
+}
+
+static __always_inline xmm_t load_u128(struct cpu *c, const struct insn *i, u64 va)
+{
+	const struct tlb_entry *e = tlb_entry(c, va);
+	xmm_t value;
+
+	if (likely(is_plain_u128(c, va) && e->read_tag == (va & PAGE_MASK) && line_is_warm(e, va)))
+		__builtin_memcpy(&value, (const void *)(uintptr_t)(va + e->addend), sizeof(value));
+	else
+		load_bytes(c, i, va, &value, sizeof(value));
+	return value;
+}
+
+static __always_inline void store_u128(struct cpu *c, const struct insn *i, u64 va, xmm_t value)
+{
+	const struct tlb_entry *e = tlb_entry(c, va);
+
+	if (likely(is_plain_u128(c, va) && e->write_tag == (va & PAGE_MASK) && line_is_warm(e, va)))
+		__builtin_memcpy((void *)(uintptr_t)(va + e->addend), &value, sizeof(value));
+	else
+		store_bytes(c, i, va, &value, sizeof(value));
+}
 
 /* By log2 of the size, for handlers that are not worth one copy per size. */
 static inline u64 load_sized(struct cpu *c, const struct insn *i, u64 va, unsigned int size)

@@ -24,6 +24,7 @@
 #include "cpu/handlers.h"
 #include "cpu/idle.h"
 #include "cpu/memory.h"
+#include "cpu/x87.h"
 
 /* 16-bit packed counts: no block has more than 64 of anything. */
 #define STRETCH_MAX_BLOCKS 1023u
@@ -487,6 +488,7 @@ enum cpu_stop cpu_run(struct cpu *c, u64 *budget)
 	}
 	c->stop = run_until_stop(c);
 out:
+	fpu_release(c);
 	*budget = c->budget;
 	c->escape = NULL;
 	return c->stop;

@@ -17,6 +17,7 @@
 #include <stdatomic.h>
 
 #include "cpu/cpu.h"
+#include "cpu/fpu.h"
 
 #define PAGE_BYTES 4096ull
 #define PAGE_MASK (~(PAGE_BYTES - 1))
@@ -60,6 +61,8 @@
 #define CR4_PAE BIT_ULL(5)
 #define CR4_PGE BIT_ULL(7)
 #define CR4_PCE BIT_ULL(8)
+#define CR4_OSFXSR BIT_ULL(9)
+#define CR4_OSXMMEXCPT BIT_ULL(10)
 #define CR4_FSGSBASE BIT_ULL(16)
 #define CR4_SMEP BIT_ULL(20)
 
@@ -87,7 +90,9 @@ enum vector {
 	VECTOR_SS = 12,
 	VECTOR_GP = 13,
 	VECTOR_PF = 14,
+	VECTOR_MF = 16,
 	VECTOR_AC = 17,
+	VECTOR_XM = 19,
 };
 #define NO_ERROR_CODE (-1)
 
@@ -337,6 +342,7 @@ struct cpu {
 	u64 efer, star, lstar, cstar, sfmask, kernel_gs_base;
 	u64 sysenter_cs, sysenter_esp, sysenter_eip;
 	u32 tsc_aux;
+	struct fpu fpu;
 
 	/* The world. */
 	struct guest_ram ram;

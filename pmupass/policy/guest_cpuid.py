@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """What a guest is told by CPUID: its PMU as KVM clamps it, and the leaves.
 
-Announced is what the guest CPU implements, no more. One exception: FPU, FXSR, SSE and SSE2 are part
-of the architecture of long mode, so their bits are set although the interpreter stops at such an
-instruction. Caches are not described (leaves 2 and 4 are absent).
+Announced is what the guest CPU implements, no more: of SIMD that is SSE and SSE2 on XMM registers,
+not MMX. FPU is announced although the interpreter stops at x87's transcendental functions, SSE
+although it stops at RCPPS and RSQRTPS. Caches are not described (leaves 2 and 4 are absent).
 
 Register rules are those of KVM_GET_SUPPORTED_CPUID in Linux 7.0 (version at most 2, at most 8 GP
 and 3 fixed counters, AnyThread deprecated) with the VMM passing on all that KVM supports.

@@ -250,19 +250,19 @@ TEST(intercepts)
 
 /* ---- what is not implemented ---- */
 
-CODE(sse, "nop\npxor %xmm0, %xmm1\nhlt");
+CODE(avx, "nop\nvpxor %xmm0, %xmm1, %xmm2\nhlt");
 
 TEST(unimplemented_stops_and_changes_nothing)
 {
 	struct guest *g = guest_new();
 
-	guest_code(g, CODE_AT, sse);
+	guest_code(g, CODE_AT, avx);
 	for (unsigned int n = 0; n < 2; n++) {
 		EXPECT_EQ(CPU_STOP_UNIMPLEMENTED, guest_run(g));
 		EXPECT_EQ(CODE_AT + 1, cpu_rip(g->cpu));
 		EXPECT_EQ(1, guest_total(g, PRIV_OS, EVENT_INSTRUCTIONS));
 		EXPECT_EQ(15, cpu_exit_info(g->cpu)->nr_bytes);
-		EXPECT_EQ(0x66, cpu_exit_info(g->cpu)->bytes[0]);
+		EXPECT_EQ(0xc5, cpu_exit_info(g->cpu)->bytes[0]);
 		EXPECT_EQ(0xef, cpu_exit_info(g->cpu)->bytes[2]);
 	}
 	guest_free(g);

@@ -208,9 +208,9 @@ def test_a_denied_event_is_said_and_no_error(pmupass: Callable, tmp_path: Path) 
 
 
 def test_an_unimplemented_instruction_is_status_4(pmupass: Callable, image: Callable) -> None:
-    outcome = pmupass("run", image(images.elf(b"\x0f\x28\xc1")))
+    outcome = pmupass("run", image(images.elf(b"\xc5\xf8\x28\xc1")))
     assert outcome.status == 4
-    assert "unimplemented instruction at 0x100078: 0f 28 c1" in outcome.err
+    assert "unimplemented instruction at 0x100078: c5 f8 28 c1" in outcome.err
     assert "Stopped, so far: The guest counted nothing." in outcome.out
 
 
@@ -219,7 +219,7 @@ def test_what_ran_before_an_unimplemented_instruction_is_not_lost(
     pmupass: Callable, image: Callable, tmp_path: Path, command: str
 ) -> None:
     """``"complete": false`` on stdout or in the file, then status 4."""
-    guest = image(images.elf(b"\x31\xc0" * 5 + b"\x0f\x28\xc1"))  # xor eax, eax; movaps
+    guest = image(images.elf(b"\x31\xc0" * 5 + b"\xc5\xf8\x28\xc1"))  # xor eax, eax; vmovaps
     outcome = pmupass(command, guest, "--json")
     assert outcome.status == 4
     assert "unimplemented instruction" in outcome.err

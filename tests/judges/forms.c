@@ -42,10 +42,26 @@ bool form_has_modrm(const struct form *f)
 	return f->map == 2 || two_byte_has_modrm(f->opcode);
 }
 
+bool form_is_x87(const struct form *f)
+{
+	return f->map == 0 && one_of(f->opcode, 0xd8, 0xdf);
+}
+
+bool form_is_simd(const struct form *f)
+{
+	u8 op = f->opcode;
+
+	return f->map == 1 &&
+	       (one_of(op, 0x10, 0x17) || one_of(op, 0x28, 0x2f) || one_of(op, 0x50, 0x7f) ||
+		op == 0xc2 || one_of(op, 0xc4, 0xc6) || one_of(op, 0xd0, 0xfe));
+}
+
 bool form_is_group(const struct form *f)
 {
 	u8 op = f->opcode;
 
+	if (form_is_x87(f) || (f->map == 1 && one_of(op, 0x71, 0x73)))
+		return true;
 	if (f->map == 0)
 		return one_of(op, 0x80, 0x83) || op == 0x8f || op == 0xc0 || op == 0xc1 ||
 		       op == 0xc6 || op == 0xc7 || one_of(op, 0xd0, 0xd3) || op == 0xf6 ||
@@ -91,8 +107,6 @@ struct exclusion {
 };
 
 static const struct exclusion exclusions[] = {
-	{0, 0x9b, 0x9b, ANY, ANY, ANY, ANY, "x87 is judged apart"},
-	{0, 0xd8, 0xdf, ANY, ANY, ANY, ANY, "x87 is judged apart"},
 	{0, 0x62, 0x62, ANY, ANY, ANY, ANY, "EVEX: another instruction set"},
 	{0, 0xc4, 0xc5, ANY, ANY, ANY, ANY, "VEX: another instruction set"},
 	{0, 0x8f, 0x8f, (u8)~DIGIT(0), ANY, ANY, ANY, "XOP on AMD"},
@@ -124,38 +138,34 @@ static const struct exclusion exclusions[] = {
 	{1, 0x0b, 0x0b, ANY, ANY, ANY, ANY, "UD2: kernels may take it for their own"},
 	{1, 0x0d, 0x0d, ANY, ANY, ANY, ANY, "3DNow!: vendors differ"},
 	{1, 0x0e, 0x0f, ANY, ANY, ANY, ANY, "3DNow!: vendors differ"},
-	{1, 0x10, 0x17, ANY, ANY, ANY, ANY, "SSE is judged apart"},
 	{1, 0x18, 0x1e, ANY, ANY, ANY, ANY, "hinted NOPs: newer CPUs give them meanings"},
 	{1, 0x20, 0x23, ANY, ANY, 1u << PREFIX_LOCK, ANY, "LOCK MOV CR0: CR8 on AMD"},
-	{1, 0x24, 0x2f, ANY, ANY, ANY, ANY, "SSE is judged apart"},
+	{1, 0x24, 0x27, ANY, ANY, ANY, ANY, "newer extensions"},
 	{1, 0x31, 0x31, ANY, ANY, ANY, ANY, "RDTSC: the host's clock"},
 	{1, 0x33, 0x37, ANY, ANY, ANY, ANY, "RDPMC, SYSENTER, GETSEC: the host's settings"},
-	{1, 0x50, 0x7f, ANY, ANY, ANY, ANY, "SSE is judged apart"},
+	{1, 0x78, 0x7b, ANY, ANY, ANY, ANY, "SSE4A, of AMD"},
 	{1, 0xa1, 0xa1, ANY, ANY, ANY, ANY, "loads the host's segment registers"},
 	{1, 0xa9, 0xa9, ANY, ANY, ANY, ANY, "loads the host's segment registers"},
 	{1, 0xa2, 0xa2, ANY, ANY, ANY, ANY, "CPUID: the host's"},
 	{1, 0xa6, 0xa7, ANY, ANY, ANY, ANY, "vendors differ"},
 	{1, 0xaa, 0xaa, ANY, ANY, ANY, ANY, "RSM: vendors differ"},
-	{1, 0xae, 0xae, DIGIT(0) | DIGIT(1) | DIGIT(2) | DIGIT(3) | DIGIT(4), ANY,
-	 1u << PREFIX_NONE | 1u << PREFIX_REPNE | 1u << PREFIX_LOCK, ANY, "FXSAVE.. and others"},
+	{1, 0xae, 0xae, DIGIT(4), ANY, ANY, ANY, "newer extensions"},
 	{1, 0xae, 0xae, ANY, ANY, 1u << PREFIX_REPNE | 1u << PREFIX_LOCK, ANY, "newer extensions"},
 	{1, 0xae, 0xae, DIGIT(4) | DIGIT(5) | DIGIT(6) | DIGIT(7), ANY, REPS, ANY,
 	 "newer extensions"},
-	{1, 0xae, 0xae, ANY, ANY, ANY, MEMORY, "state of the host's FPU, cache lines"},
+	{1, 0xae, 0xae, DIGIT(5) | DIGIT(6) | DIGIT(7), ANY, ANY, MEMORY, "XSAVE, cache lines"},
 	{1, 0xae, 0xae, ANY, SIZE16, ANY, ANY, "newer extensions"},
 	{1, 0xb2, 0xb2, ANY, ANY, ANY, ANY, "loads the host's segment registers"},
 	{1, 0xb4, 0xb5, ANY, ANY, ANY, ANY, "loads the host's segment registers"},
 	{1, 0xb8, 0xb8, ANY, ANY, 1u << PREFIX_NONE | 1u << PREFIX_REPNE | 1u << PREFIX_LOCK, ANY,
 	 "JMPE: undefined"},
 	{1, 0xb9, 0xb9, ANY, ANY, ANY, ANY, "UD1: the kernel may take it for its own"},
-	{1, 0xc2, 0xc2, ANY, ANY, ANY, ANY, "SSE is judged apart"},
 	{1, 0xc3, 0xc3, ANY, ANY, REPS, ANY, "MOVNTI with F2, F3: vendors differ"},
-	{1, 0xc4, 0xc6, ANY, ANY, ANY, ANY, "SSE is judged apart"},
 	{1, 0xc7, 0xc7, ANY, ANY, ANY, REGISTER, "RDRAND, RDSEED, RDPID"},
 	{1, 0xc8, 0xcf, ANY, SIZE16, ANY, ANY, "BSWAP of 16 bits: undefined"},
-	{1, 0xd0, 0xff, ANY, ANY, ANY, ANY, "SSE is judged apart"},
-	{1, 0x3a, 0x3a, ANY, ANY, ANY, ANY, "SSE is judged apart"},
-	{2, 0x00, 0xef, ANY, ANY, ANY, ANY, "SSE is judged apart"},
+	{1, 0xff, 0xff, ANY, ANY, ANY, ANY, "UD0: whether it has a ModRM differs"},
+	{1, 0x3a, 0x3a, ANY, ANY, ANY, ANY, "newer extensions"},
+	{2, 0x00, 0xef, ANY, ANY, ANY, ANY, "newer extensions"},
 	{2, 0xf0, 0xf1, ANY, ANY, REPS, ANY, "CRC32"},
 	{2, 0xf2, 0xff, ANY, ANY, ANY, ANY, "newer extensions"},
 };
@@ -229,7 +239,11 @@ struct encoding form_of(const u8 *bytes, unsigned int n)
 	e.form.memory = e.has_modrm && e.modrm < 0xc0;
 	if (form_is_group(&e.form))
 		e.form.digit = e.modrm >> 3 & 7;
+	if (form_is_x87(&e.form) && !e.form.memory)
+		e.form.rm = e.modrm & 7;
 	e.form.size = p.rex & 8 ? 2 : p.operand16 ? 0 : 1;
+	if (e.form.size == 2 && p.operand16 && form_is_simd(&e.form))
+		e.form.size = 3;
 	e.form.prefix = p.lock ? PREFIX_LOCK : p.rep;
 	return e;
 }
@@ -327,4 +341,10 @@ u64 form_defined_flags(const struct form *f, u8 imm, u8 cl, bool *undefined)
 	case 0xbd: return f->prefix == PREFIX_REP ? F_CF | F_ZF : F_ZF;
 	default: return FORM_FLAGS;
 	}
+}
+
+u16 form_defined_status(const struct form *f)
+{
+	(void)f;
+	return 0xffff;
 }

@@ -20,6 +20,8 @@
 #define FLAG_FIXED 0x202u /* IF and the bit that is always set */
 #define FLAG_TF 0x100u
 #define STACK_SIZE 65536u
+#define XSAVE_HEADER 512u /* behind the area of FXSAVE; first: which components are not initial */
+#define XSAVE_X87_SSE 3ull
 #define HWCAP2_USER_FSGSBASE 2u /* AT_HWCAP2: user mode may use RDFSBASE.. */
 
 enum phase { PHASE_IDLE, PHASE_ENTER, PHASE_STEP };
@@ -27,6 +29,8 @@ enum phase { PHASE_IDLE, PHASE_ENTER, PHASE_STEP };
 static volatile enum phase phase;
 static struct host_state step;
 static greg_t interrupted[NGREG];
+static struct fpu_area interrupted_fpu;
+static u64 interrupted_features;
 static u64 own_fs, own_gs;
 
 static const int frame_register[16] = {REG_RAX, REG_RCX, REG_RDX, REG_RBX, REG_RSP, REG_RBP,
@@ -69,7 +73,10 @@ __attribute__((no_stack_protector, no_sanitize("address", "undefined"),
 	       optimize("no-tree-loop-distribute-patterns"))) static void
 handler(int signal_number, siginfo_t *info, void *context)
 {
-	greg_t *frame = ((ucontext_t *)context)->uc_mcontext.gregs;
+	mcontext_t *machine = &((ucontext_t *)context)->uc_mcontext;
+	struct fpu_area *fpu = (struct fpu_area *)machine->fpregs;
+	u64 *features = (u64 *)((char *)fpu + XSAVE_HEADER);
+	greg_t *frame = machine->gregs;
 
 	(void)info;
 	/* The kernel leaves AC as the instruction had it. */
@@ -81,6 +88,10 @@ handler(int signal_number, siginfo_t *info, void *context)
 	if (phase == PHASE_ENTER) {
 		for (int n = 0; n < NGREG; n++)
 			interrupted[n] = frame[n];
+		interrupted_fpu = *fpu;
+		interrupted_features = *features;
+		*fpu = step.fpu;
+		*features |= XSAVE_X87_SSE;
 		for (int n = 0; n < 16; n++)
 			frame[frame_register[n]] = (greg_t)step.regs[n];
 		frame[REG_RIP] = (greg_t)step.rip;
@@ -114,6 +125,9 @@ handler(int signal_number, siginfo_t *info, void *context)
 	step.trap = (int)frame[REG_TRAPNO];
 	step.error = (u64)frame[REG_ERR];
 	step.linear = (u64)frame[REG_CR2];
+	step.fpu = *fpu;
+	*fpu = interrupted_fpu;
+	*features = interrupted_features;
 	for (int n = 0; n < NGREG; n++) {
 		if (n != REG_CSGSFS || step.cs)
 			frame[n] = interrupted[n];
@@ -136,6 +150,8 @@ static const char *missing_feature(void)
 	unsigned int a, b, c, d;
 
 	__cpuid(1, a, b, c, d);
+	if (!(c & bit_OSXSAVE))
+		return "signal frames have no XSAVE area";
 	if (!(c & bit_MOVBE) || !(c & bit_POPCNT) || !(c & bit_CMPXCHG16B))
 		return "the processor has no MOVBE, POPCNT or CMPXCHG16B";
 	if (!__get_cpuid_count(7, 0, &a, &b, &c, &d) || !(b & bit_BMI))

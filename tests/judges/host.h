@@ -2,14 +2,14 @@
 /*
  * host.h - one instruction on the processor that the program runs on.
  *
- * host_step() loads all sixteen registers, the arithmetic flags and the FS and GS bases, executes one
- * instruction with TF set and returns what it left behind, be it a single step or a fault. It makes
+ * host_step() loads all registers, XMM and x87 among them, the arithmetic flags and the FS and GS bases,
+ * executes one instruction with TF set and returns what it left behind, be it a single step or a fault. It makes
  * no system call but sigreturn, so that a seccomp-strict child can use it.
  */
 #ifndef TESTS_JUDGES_HOST_H_
 #define TESTS_JUDGES_HOST_H_
 
-#include "base/types.h"
+#include "fpu.h"
 
 #define TRAP_STEP 1 /* vector of #DB: the instruction has retired */
 
@@ -18,9 +18,10 @@ struct host_state {
 	u64 rip, flags;
 	u64 fs_base, gs_base;
 	u16 cs, ss, data; /* legacy code: selectors, data for DS to GS; cs 0: 64-bit code */
-	int trap;	  /* after: vector */
-	u64 error;	  /* after: error code, 0 if the vector has none */
-	u64 linear;	  /* after: CR2, of page faults */
+	struct fpu_area fpu;
+	int trap;   /* after: vector */
+	u64 error;  /* after: error code, 0 if the vector has none */
+	u64 linear; /* after: CR2, of page faults */
 };
 
 /* NULL, or why this host cannot do it. Installs the handlers. */

@@ -173,6 +173,7 @@ ACCEPTED = [
     Accepted("ours", "8f", set(), "XOP, of AMD: #UD"),
     Accepted("ours", "0fa[67]", set(), "of VIA's CPUs: #UD"),
     Accepted("ours", "8e|8c", set(), "MOV to CS, and of segment registers 6 and 7: #UD"),
+    Accepted("ours", "0f1[26]", {0x66}, "MOVLPD, MOVHPD between registers: #UD, with REX.W, too"),
     Accepted("ours", "c[67]", set(), "XABORT, XBEGIN: there is no RTM"),
     Accepted("theirs", "0f0d|0f1[89a-f]", set(), "hinted NOPs, whatever follows"),
     Accepted("theirs", "0fae", set(), "fences, whatever ModRM.rm says"),
@@ -184,6 +185,7 @@ ACCEPTED = [
     Accepted(
         "memory", "0f01|0f0d|0f1[89a-f]|0fae", set(), "INVLPG flushes all, the others nothing"
     ),
+    Accepted("memory", "0ff7", set(), "MASKMOVDQU: Capstone does not list what RDI points to"),
     Accepted("memory", "8f", set(), "POP adds 8 to RSP before it is a base"),
 ]
 

@@ -44,7 +44,13 @@ ACCEPTED = [
     Accepted(
         "memory", "0f01|0f0d|0f1[89a-f]|0fae", set(), "INVLPG flushes all, the others nothing"
     ),
+    Accepted("memory", "0ff7", set(), "MASKMOVDQU: Capstone does not list what EDI points to"),
     Accepted("memory", "8f", set(), "POP adds its size to ESP before it is a base"),
+]
+# In 16-bit code Capstone takes 66 for the operand size alone, and not for a part of the opcode.
+MANDATORY = [
+    Accepted("ours", "0f1[26]", {0x66}, "MOVLPD, MOVHPD between registers: #UD"),
+    Accepted("theirs", "0f6[cd]|0f73|0fd6|0fe6", {0x66}, "instructions that MMX has not"),
 ]
 # A near branch with a distance of four bytes, where addresses have 16 bits.
 CUT = {
@@ -60,7 +66,7 @@ def test_decoder_of_legacy_code_as_capstone(judge_build: Path, bits: int) -> Non
     kinds, differences = compare(judge_build / "judge_decoder", codes, bits)
     print(kinds)
     assert kinds["same"] > 30_000
-    assert not unexplained(differences, [*ACCEPTED, CUT[bits]])[:20]
+    assert not unexplained(differences, [*ACCEPTED, *MANDATORY, CUT[bits]])[:20]
 
 
 @pytest.mark.slow
@@ -70,4 +76,4 @@ def test_decoder_of_legacy_code_with_all_prefixes(judge_build: Path, bits: int) 
     codes = [*systematic(PREFIXES, MODRM), *at_random(500_000, 2)]
     kinds, differences = compare(judge_build / "judge_decoder", codes, bits)
     print(kinds)
-    assert not unexplained(differences, [*ACCEPTED, CUT[bits]])[:20]
+    assert not unexplained(differences, [*ACCEPTED, *MANDATORY, CUT[bits]])[:20]
