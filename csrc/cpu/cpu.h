@@ -125,11 +125,11 @@ struct cpu_ops {
 /* Timing model: costs in subcycles unless named otherwise. All from the CPU's TOML. */
 struct cpu_timing {
 	struct core_clock clock;
-	u32 simple; /* move, ALU, LEA, taken-as-predicted branch */
-	u32 load;   /* added by a load */
-	u32 store;  /* added by a store */
-	u32 multiply;
-	u32 divide;
+	u32 simple;	      /* move, ALU, LEA, taken-as-predicted branch */
+	u32 load;	      /* added by a load */
+	u32 store;	      /* added by a store */
+	u32 multiply;	      /* and SSE and x87 arithmetic, conversions, comparisons */
+	u32 divide;	      /* and their divisions, square roots, remainders */
 	u32 locked;	      /* added by LOCK, XCHG with memory */
 	u32 string_iteration; /* each iteration of a string instruction */
 	u32 serialize;	      /* CPUID, fences that drain, IRET, far transfers, WRCR */

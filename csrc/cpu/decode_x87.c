@@ -95,7 +95,7 @@ static void decode_x87_memory(struct decoder *d)
 	const struct x87_memory *form = &memory_forms[d->opcode & 7][d->reg & 7];
 
 	d->out->op = form->op;
-	d->out->size = form->bytes;
+	d->out->size = x87_size_of(form->bytes);
 	d->out->stores = form->op == X87_STORE || form->op == X87_FNSTENV ||
 			 form->op == X87_FNSTCW || form->op == X87_FNSAVE || form->op == X87_FNSTSW;
 	d->out->loads = !d->out->stores;
@@ -196,8 +196,7 @@ static void decode_x87_register(struct decoder *d)
 void decode_x87(struct decoder *d)
 {
 	d->out->imm = x87_find_stub(d->opcode, d->modrm);
-	d->out->reg = d->opcode & 7;
-	d->out->rm = d->modrm;
+	x87_set_opcode(d->out, d->opcode, d->modrm);
 	if (d->memory)
 		decode_x87_memory(d);
 	else

@@ -15,8 +15,8 @@
  * Not modelled
  *  - whether PE comes with an unmasked overflow or underflow. It depends on a result with an exponent
  *    without bounds; here PE is that of the masked response. The #XM itself is right.
- *  - the selectors of the last x87 instruction and operand: zero, as Intel's processors since
- *    Haswell store them. The operand's address is the linear one.
+ *  - the selectors of the last x87 instruction and operand: zero. The operand's address is the
+ *    linear one.
  *  - FXSAVE without CR4.OSFXSR stores and loads XMM registers all the same.
  */
 #include <string.h>

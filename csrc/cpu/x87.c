@@ -118,7 +118,7 @@ static void note_instruction(struct cpu *c, const struct insn *i)
 	if (i->flags & INSN_MEM)
 		f->operand = effective_address(c, i);
 	if (f->x87.status & STATUS_SUMMARY)
-		f->opcode = (u16)(i->reg << 8 | i->rm) & X87_OPCODE_BITS;
+		f->opcode = x87_opcode(i);
 }
 
 void op_x87(struct cpu *c, const struct insn *i)
@@ -130,12 +130,12 @@ void op_x87(struct cpu *c, const struct insn *i)
 	require_x87(c, i);
 	raise_pending(c, i);
 	if (i->op == X87_LOAD)
-		load_bytes(c, i, effective_address(c, i), operand, i->size);
+		load_bytes(c, i, effective_address(c, i), operand, x87_bytes(i));
 	x87_execute(c, &image, (x87_stub *)(uintptr_t)i->imm, &call);
 	if (i->op == X87_STORE && has_pending(&image, NO_STORE_EXCEPTIONS))
-		probe_write(c, i, effective_address(c, i), i->size);
+		probe_write(c, i, effective_address(c, i), x87_bytes(i));
 	else if (i->op == X87_STORE)
-		store_bytes(c, i, effective_address(c, i), operand, i->size);
+		store_bytes(c, i, effective_address(c, i), operand, x87_bytes(i));
 	c->fpu.x87 = image;
 	note_instruction(c, i);
 	if (i->op == X87_FLAGS)

@@ -24,7 +24,7 @@ struct x87_call {
 #define X87_CONTROL_START 0x37fu
 #define X87_TAGS_EMPTY 0xffffu
 
-/* .op of struct insn; .imm is the stub, .size the bytes of the memory operand. */
+/* .op of struct insn; .imm is the stub, .size the memory operand's: log2 of bytes, 0 for ten of them. */
 enum x87_op {
 	X87_NONE,   /* #UD */
 	X87_ABSENT, /* not implemented */
@@ -42,6 +42,28 @@ enum x87_op {
 	X87_FRSTOR,
 	X87_FNSAVE
 };
+
+static inline u8 x87_size_of(unsigned int bytes)
+{
+	return bytes == 2 ? 1 : bytes == 4 ? 2 : bytes == 8 ? 3 : 0;
+}
+
+static inline unsigned int x87_bytes(const struct insn *i)
+{
+	return i->size ? 1u << i->size : 10;
+}
+
+/* What FOP holds, eleven bits, in .reg and .rm: these name registers elsewhere and stay below. */
+static inline void x87_set_opcode(struct insn *i, u8 opcode, u8 modrm)
+{
+	i->reg = modrm & 0x7f;
+	i->rm = (u8)((opcode & 7) << 1 | modrm >> 7);
+}
+
+static inline u16 x87_opcode(const struct insn *i)
+{
+	return (u16)(i->rm << 7 | i->reg);
+}
 
 /* ---- x87.c ---- */
 /* Address of the stub, for any of d8..df; without effect on the stub, ModRM.rm and mod of a memory operand. */

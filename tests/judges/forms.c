@@ -342,9 +342,3 @@ u64 form_defined_flags(const struct form *f, u8 imm, u8 cl, bool *undefined)
 	default: return FORM_FLAGS;
 	}
 }
-
-u16 form_defined_status(const struct form *f)
-{
-	(void)f;
-	return 0xffff;
-}

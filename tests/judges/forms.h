@@ -72,7 +72,4 @@ struct encoding form_of(const u8 *bytes, unsigned int n);
  * *undefined if the result itself is not. */
 u64 form_defined_flags(const struct form *f, u8 imm, u8 cl, bool *undefined);
 
-/* Bits of the x87 status word that are defined behind it. */
-u16 form_defined_status(const struct form *f);
-
 #endif /* TESTS_JUDGES_FORMS_H_ */

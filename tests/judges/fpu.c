@@ -20,6 +20,9 @@
 #define X87_CONTROL_FIXED 0x40u
 #define MXCSR_ALL_MASKED 0x1f80u
 #define MXCSR_BITS 0xffffu
+#define MXCSR_OVERFLOW 0x08u
+#define MXCSR_UNDERFLOW 0x10u
+#define MXCSR_PRECISION 0x20u
 
 static u32 below(fpu_random *random, void *ctx, u32 n)
 {
@@ -181,7 +184,7 @@ void fpu_from_guest(const struct cpu *c, struct fpu_area *area)
 	area->mxcsr = f->mxcsr;
 }
 
-const char *fpu_difference(const struct fpu_area *a, const struct fpu_area *b, u16 status)
+const char *fpu_difference(const struct fpu_area *a, const struct fpu_area *b)
 {
 	if (memcmp(a->xmm, b->xmm, sizeof(a->xmm)))
 		return "XMM register";
@@ -189,7 +192,7 @@ const char *fpu_difference(const struct fpu_area *a, const struct fpu_area *b, u
 		return "MXCSR";
 	if (a->control != b->control)
 		return "x87 control word";
-	if ((a->status ^ b->status) & status)
+	if (a->status != b->status)
 		return "x87 status word";
 	if (a->tags != b->tags)
 		return "x87 tags";
@@ -198,4 +201,13 @@ const char *fpu_difference(const struct fpu_area *a, const struct fpu_area *b, u
 			return "x87 register";
 	}
 	return NULL;
+}
+
+bool fpu_is_precision_flag(const struct fpu_area *host, const struct fpu_area *guest)
+{
+	u32 unmasked = ~(host->mxcsr >> 7) & host->mxcsr & (MXCSR_OVERFLOW | MXCSR_UNDERFLOW);
+	struct fpu_area same = *guest;
+
+	same.mxcsr ^= MXCSR_PRECISION;
+	return unmasked && !fpu_difference(host, &same);
 }

@@ -32,7 +32,12 @@ u64 fpu_interesting(fpu_random *random, void *ctx);
 void fpu_fill(struct fpu_area *area, fpu_random *random, void *ctx);
 void fpu_to_guest(struct cpu *c, const struct fpu_area *area);
 void fpu_from_guest(const struct cpu *c, struct fpu_area *area);
-/* What differs, or NULL. @status: bits of the x87 status word that are defined. */
-const char *fpu_difference(const struct fpu_area *a, const struct fpu_area *b, u16 status);
+/* What differs, or NULL. */
+const char *fpu_difference(const struct fpu_area *a, const struct fpu_area *b);
+/*
+ * A reviewed difference: PE alone, beside an unmasked overflow or underflow of SSE. The processor sets it
+ * if the result is inexact with an exponent without bounds, the interpreter by the masked response.
+ */
+bool fpu_is_precision_flag(const struct fpu_area *host, const struct fpu_area *guest);
 
 #endif /* TESTS_JUDGES_FPU_H_ */

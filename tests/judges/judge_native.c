@@ -524,7 +524,7 @@ static bool in_window(u64 va)
  * the area than the interpreter, which names the first one that is not there. It may also look at the
  * last byte's address before it looks at the alignment, and at ten bytes of x87 as eight and two.
  *
- * PE with an unmasked overflow or underflow: see fpu_state.c.
+ * PE with an unmasked overflow or underflow: fpu.h.
  */
 static bool is_access_fault(int trap)
 {
@@ -557,14 +557,10 @@ static bool is_x87_area(const struct form *f)
 static bool is_precision_flag(const struct judge *j)
 {
 	const struct host_state *h = &j->host, *g = &j->guest_state;
-	u32 unmasked = ~(h->fpu.mxcsr >> 7) & (h->fpu.mxcsr & 0x18);
-	struct fpu_area same = g->fpu;
 
-	same.mxcsr = h->fpu.mxcsr;
-	return h->trap == VECTOR_XM && g->trap == VECTOR_XM && unmasked &&
-	       (h->fpu.mxcsr ^ g->fpu.mxcsr) == 0x20 && h->rip == g->rip &&
+	return h->trap == VECTOR_XM && g->trap == VECTOR_XM && h->rip == g->rip &&
+	       fpu_is_precision_flag(&h->fpu, &g->fpu) &&
 	       !memcmp(h->regs, g->regs, sizeof(h->regs)) && !j->retired &&
-	       !fpu_difference(&h->fpu, &same, 0xffff) &&
 	       !memcmp(j->data, j->guest->ram + DATA_PA, DATA_BYTES);
 }
 
@@ -579,9 +575,8 @@ static bool is_fault_of_area(const struct judge *j)
 	if (h->trap == VECTOR_PF && g->trap == VECTOR_PF && h->linear - g->linear >= 512)
 		return false;
 	return is_access_fault(h->trap) && is_access_fault(g->trap) && h->rip == g->rip &&
-	       !memcmp(h->regs, g->regs, sizeof(h->regs)) &&
-	       !fpu_difference(&h->fpu, &g->fpu, 0xffff) && !j->retired &&
-	       !memcmp(j->data, j->guest->ram + DATA_PA, DATA_BYTES);
+	       !memcmp(h->regs, g->regs, sizeof(h->regs)) && !fpu_difference(&h->fpu, &g->fpu) &&
+	       !j->retired && !memcmp(j->data, j->guest->ram + DATA_PA, DATA_BYTES);
 }
 
 static bool accepted(const struct judge *j)
@@ -647,7 +642,7 @@ static const char *difference(const struct judge *j, const struct form *f, u8 im
 		return NULL;
 	if (memcmp(h->regs, g->regs, sizeof(h->regs)))
 		return "register";
-	what = fpu_difference(&h->fpu, &g->fpu, form_defined_status(f));
+	what = fpu_difference(&h->fpu, &g->fpu);
 	if (what)
 		return what;
 	if (memcmp(j->data, j->guest->ram + DATA_PA, DATA_BYTES))
