@@ -300,7 +300,7 @@ class Plan:
         if self.workload.builtin or options.time_ns is not None:
             out["time_ns"] = options.time_ns or DEFAULT_TIME_NS
         if options.filter is not None:
-            out["filter"] = str(options.filter)
+            out["filter"] = workloads.shown(options.filter)
         out["host_perf"] = list(options.host_perf)
         out["switch"] = options.switch
         return dict(sorted(out.items()))

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass, field
 from importlib import resources
 from pathlib import Path
@@ -87,12 +88,17 @@ def find(name: str) -> Workload:
         return BUILT_IN[name]
     path = Path(name)
     if "/" in name or path.exists():
-        return Workload(name, "an image of the user's", path=path)
+        return Workload(shown(name), "an image of the user's", path=path)
     raise UsageError(
         f"no workload {name!r}{near(name, BUILT_IN)}"
         f"\nBuilt in: {', '.join(BUILT_IN)}. A path to an image needs a slash (./{name}) or an "
         "existing file."
     )
+
+
+def shown(path: str | Path) -> str:
+    """Return a path as documents can hold it: bytes that are no UTF-8 as escapes."""
+    return os.fsencode(path).decode("utf-8", "backslashreplace")
 
 
 def _builtin_image(name: str) -> bytes:
