@@ -8,6 +8,7 @@
  *			long mode, real mode, protected with 4 MB pages, protected with PAE
  *			bit 3: faults are not skipped
  *			bits 5:4: what is intercepted, see intercepts[]; bit 6: and then emulated
+ *			bit 7: the second run takes no iterations at once
  *	u8 slice	blocks of a slice in the second run
  *	u16 step	subcycles, in units of 64, between the stops at which interrupts come
  *	u8 injections	at each stop: bits 1:0 nothing, interrupt, NMI, other; 4 stops, then again
@@ -402,6 +403,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 
 	if (run(whole, &p, RUN_BLOCKS, 0)) {
 		sliced = guest_for(&p);
+		sliced->cpu->one_by_one = p.mode >> 7;
 		if (run(sliced, &p, MAX_SLICED, p.slice + 1u))
 			compare(whole, sliced);
 		guest_free(sliced);

@@ -6,7 +6,7 @@
  *
  *	u8 machine	of configs.py
  *	u8 how		bit 0: the program starts again at its end; bits 2:1: time limit; bit 3: trace;
- *			bit 4: no skid; bits 7:5: more, see on_interrupt
+ *			bit 4: no skid; bit 5: the second run takes no iterations at once
  *	u8 slice	blocks of a slice in the second run
  *	u8 on_interrupt	what the guest does in an interrupt, see guest.S
  *	then the program, see program.h
@@ -188,6 +188,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	pp_machine_free(m);
 	if (stop == PP_STOP_BUDGET)
 		return 0;
+	config.one_by_one = how >> 5 & 1;
 	m = machine_for(&config);
 	/* Slices use budget up faster: the last block of each may be a part of one. */
 	if (run(m, 4 * RUN_BLOCKS, slice + 1u) == stop) {
