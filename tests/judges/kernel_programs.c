@@ -377,10 +377,11 @@ static void frame_instructions(struct program *p)
 	u32 back = guard(p);
 
 	switch (below(p, 4)) {
-	case 0: /* enter n, 0; leave */
+	case 0: /* enter n, level; leave */
+		load_register(p, CPU_RBP, BUFFER_AT + 64 + below(p, 0x20000));
 		byte(p, 0xc8);
 		word16(p, below(p, 200));
-		byte(p, 0);
+		byte(p, below(p, 4));
 		EMIT(p, "\xc9");
 		break;
 	case 1: EMIT(p, "\x66\x50\x66\x59"); break;
