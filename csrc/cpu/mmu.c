@@ -173,18 +173,25 @@ static bool access_allowed(const struct cpu *c, const struct walk *w, enum acces
 	return true;
 }
 
-static void set_accessed_dirty(struct cpu *c, const struct walk *w, bool write)
+/*
+ * An instruction that is abandoned behind this, to be executed alone, would find the bits set when it
+ * reads its operands anew, and they may be the entries: abandon it before.
+ */
+static void set_accessed_dirty(struct cpu *c, const struct insn *i, const struct walk *w,
+			       bool write)
 {
 	for (unsigned int k = 0; k < w->used; k++) {
 		u64 set = PTE_ACCESSED;
+		u64 entry;
 
 		if (write && k == w->used - 1)
 			set |= PTE_DIRTY;
-		if ((w->entry[k] & set) != set) {
-			u64 entry = w->entry[k] | set;
-
-			memcpy(c->ram.base + w->entry_pa[k], &entry, w->entry_bytes);
-		}
+		entry = w->entry[k] | set;
+		if (likely(entry == w->entry[k]))
+			continue;
+		if (i && !c->alone)
+			cpu_escape(c, i, ESCAPE_ALONE);
+		memcpy(c->ram.base + w->entry_pa[k], &entry, w->entry_bytes);
 	}
 }
 
@@ -223,7 +230,7 @@ static u64 walk_or_fault(struct cpu *c, const struct insn *i, u64 va, enum acces
 	walk_tables(c, va, &w);
 	if (!w.present || !access_allowed(c, &w, access, user))
 		raise_page_fault(c, i, va, page_fault_error(c, &w, access, user));
-	set_accessed_dirty(c, &w, access == ACCESS_WRITE);
+	set_accessed_dirty(c, i, &w, access == ACCESS_WRITE);
 	return w.pa;
 }
 
