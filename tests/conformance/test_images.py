@@ -68,6 +68,15 @@ def test_an_image_passes(image_build: Path, name: str, mode: str, cpu: str) -> N
 
 
 @pytest.mark.parametrize("mode", asm.MODES)
+def test_a_module(image_build: Path, tmp_path: Path, mode: str) -> None:
+    """A file with KEY=value lines stands in memory as the image's module."""
+    file = tmp_path / "env"
+    file.write_text("NR=7\nWHAT=a b\n", encoding="utf-8")
+    serial = check(image_build, "boot", mode, "skylake-sp", (f"guest.env_file={file}",))
+    assert "# module: NR=7; WHAT=a b\n" in serial
+
+
+@pytest.mark.parametrize("mode", asm.MODES)
 @pytest.mark.parametrize("on", [False, True])
 def test_forced_emulation_as_it_is_set(image_build: Path, mode: str, on: bool) -> None:
     """The image finds it where the setting is on, and where there is a KVM."""
