@@ -55,6 +55,7 @@ enum vector {
 	VECTOR_SS = 12,
 	VECTOR_GP = 13,
 	VECTOR_PF = 14,
+	VECTOR_XM = 19,
 	NO_VECTOR = 256, /* of an attempt: nothing happened */
 };
 
