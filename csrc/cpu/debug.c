@@ -150,8 +150,7 @@ u64 code_breakpoints_hit(const struct cpu *c)
 
 void cpu_debug_exception(struct cpu *c, u64 dr6)
 {
-	if (dr6)
-		c->dr[6] = (c->dr[6] & ~DR6_BREAKPOINTS) | dr6;
+	c->dr[6] = (c->dr[6] & ~DR6_BREAKPOINTS) | dr6;
 	c->dr[7] &= ~DR7_GD;
 }
 
@@ -182,7 +181,7 @@ void op_int1(struct cpu *c, const struct insn *i)
 		return;
 	}
 	enter_gate(c, i, &event, next_rip(c, i));
-	cpu_debug_exception(c, 0);
+	c->dr[7] &= ~DR7_GD;
 	c->stepping = false;
 }
 
@@ -210,7 +209,8 @@ static unsigned int debug_register(struct cpu *c, const struct insn *i)
 			(struct fault){.vector = VECTOR_DB, .error = NO_ERROR_CODE, .dr6 = DR6_BD};
 		cpu_escape(c, i, ESCAPE_FAULT);
 	}
-	return i->op == 4 || i->op == 5 ? i->op + 2u : i->op;
+	/* No other is decoded than 0 to 7: the mask is for the reader, and for the compiler. */
+	return (i->op == 4 || i->op == 5 ? i->op + 2u : i->op) & (ARRAY_SIZE(c->dr) - 1);
 }
 
 /* The exit comes before all that debug_register() looks at. */

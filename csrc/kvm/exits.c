@@ -6,12 +6,15 @@
  *  - kvm_handle_exit_fastpath(): inside the inner run loop, with the guest's PMU loaded.
  *  - kvm_handle_exit(): everything else, after put.
  *
- * Not modelled: the emulation of instructions with memory-mapped I/O (they complete in hardware and exit
+ * Not modelled: hypercalls that do something (kicks, IPIs, yields, clock pairing: they are unknown
+ * here), and the narrower registers that a VMCALL of 16- and 32-bit code has; the emulation of instructions with memory-mapped I/O (they complete in hardware and exit
  * afterwards), exits of a guest's page faults.
  */
 #include "kvm/vcpu.h"
 
+#define KVM_EPERM 1
 #define KVM_ENOSYS 1000
+#define KVM_HC_VAPIC_POLL_IRQ 1
 
 static void set_edx_eax(struct kvm_vcpu *vcpu, u64 value)
 {
@@ -141,11 +144,20 @@ static void emulate_io(struct kvm_vcpu *vcpu, const struct cpu_exit *exit)
 	account_leave(vcpu_books(vcpu));
 }
 
+/* KVM asks no CPUID bit before it knows VAPIC_POLL_IRQ, which does nothing. */
+static u64 hypercall(const struct cpu *cpu)
+{
+	if (cpu_cpl(cpu))
+		return (u64)-KVM_EPERM;
+	return cpu_reg(cpu, CPU_RAX) == KVM_HC_VAPIC_POLL_IRQ ? 0 : (u64)-KVM_ENOSYS;
+}
+
 static void emulate_hypercall(struct kvm_vcpu *vcpu)
 {
+	struct cpu *cpu = vcpu->pcpu->cpu;
+
 	account_enter(vcpu_books(vcpu), COST_EMULATE_HYPERCALL);
-	/* No hypercall is offered. */
-	cpu_set_reg(vcpu->pcpu->cpu, CPU_RAX, (u64)-KVM_ENOSYS);
+	cpu_set_reg(cpu, CPU_RAX, hypercall(cpu));
 	kvm_skip_emulated_instruction(vcpu);
 	account_leave(vcpu_books(vcpu));
 }

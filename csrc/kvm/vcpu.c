@@ -99,17 +99,19 @@ static void close_exit_books(struct kvm_vcpu *vcpu)
 	vcpu->exit_access = ACCESS_NONE;
 }
 
-/* Hand over the highest pending interrupt if the guest can take it; else ask for the window. */
+/*
+ * Hand over the highest pending interrupt if the guest can take it; ask for the windows of the rest.
+ * The exit of an NMI's window goes before the interrupt.
+ */
 static void inject_irq(struct kvm_vcpu *vcpu)
 {
 	int vector = lapic_pending_vector(&vcpu->lapic);
-	bool irq = vector >= 0;
+	struct cpu *cpu = vcpu->pcpu->cpu;
+	bool nmi_first = vcpu->lapic.nmi_pending && cpu_can_take_nmi(cpu);
 
-	if (!irq || !cpu_can_take_irq(vcpu->pcpu->cpu)) {
-		cpu_want_window(vcpu->pcpu->cpu, irq, vcpu->lapic.nmi_pending);
-		return;
-	}
-	pcpu_guest_inject_irq(&vcpu->guest, (u8)vector);
+	if (vector >= 0 && !nmi_first && cpu_can_take_irq(cpu))
+		pcpu_guest_inject_irq(&vcpu->guest, (u8)vector);
+	cpu_want_window(cpu, lapic_pending_vector(&vcpu->lapic) >= 0, vcpu->lapic.nmi_pending);
 }
 
 static void inject_exception(struct kvm_vcpu *vcpu)

@@ -3,6 +3,9 @@
  * test_cpu_reset.c - INIT, the wait for SIPI, and the start-up code that a further CPU runs on its way
  * from real mode to long mode.
  */
+#include <string.h>
+
+#include "cpu/state.h"
 #include "test_cpu_guest.h"
 
 #define SIGNATURE 0x806f8u
@@ -109,6 +112,40 @@ TEST(state_after_init_is_the_manuals)
 	/* Totals go on: 12 in long mode; 5, 4 pairs for selectors, 4 for control registers, 2 tables,
 	 * 2 pairs for debug registers, 2 MSRs by 3, HLT. */
 	EXPECT_EQ(12 + 5 + 8 + 8 + 2 + 4 + 6 + 1, guest_total(g, PRIV_OS, EVENT_INSTRUCTIONS));
+	guest_free(g);
+}
+
+/* INIT leaves x87 and SSE registers alone, which a start from power-up does not. */
+CODE(numbers, "mov %cr4, %rax\n or $0x600, %eax\n mov %rax, %cr4\n"
+	      "mov $0x12345678, %eax\n movq %rax, %xmm5\n"
+	      "movl $0x3f80, (%rsi)\n ldmxcsr (%rsi)\n"
+	      "movw $0x77f, (%rsi)\n fldcw (%rsi)\n fld1\n hlt");
+TEST(init_leaves_x87_and_sse_alone)
+{
+	struct guest *g = guest_new();
+	const u64 one[] = {0x8000000000000000, 0x3fff}; /* 1.0 in 80 bits */
+	struct fpu before;
+
+	guest_code(g, CODE_AT, numbers);
+	cpu_set_reg(g->cpu, CPU_RSI, DATA_AT);
+	EXPECT_EQ(CPU_STOP_HALT, guest_run(g));
+	before = g->cpu->fpu;
+	EXPECT_EQ(0x12345678, before.xmm[5][0]);
+	EXPECT_EQ(0x3f80, before.mxcsr);
+	EXPECT_EQ(0x77f, before.x87.control & 0xffff);
+	EXPECT_TRUE(!memcmp(before.x87.st[0], one, sizeof(before.x87.st[0])));
+
+	cpu_init_reset(g->cpu, SIGNATURE);
+	cpu_start_at_vector(g->cpu, VECTOR);
+	EXPECT_TRUE(!memcmp(&before.xmm, &g->cpu->fpu.xmm, sizeof(before.xmm)));
+	EXPECT_EQ(0x3f80, g->cpu->fpu.mxcsr);
+	EXPECT_TRUE(!memcmp(&before.x87, &g->cpu->fpu.x87, sizeof(before.x87)));
+
+	cpu_start(g->cpu, &g->start);
+	EXPECT_EQ(0, g->cpu->fpu.xmm[5][0]);
+	EXPECT_EQ(0x1f80, g->cpu->fpu.mxcsr);
+	EXPECT_EQ(0x37f, g->cpu->fpu.x87.control & 0xffff);
+	EXPECT_EQ(0xffff, g->cpu->fpu.x87.tags & 0xffff);
 	guest_free(g);
 }
 

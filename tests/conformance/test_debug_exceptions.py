@@ -243,6 +243,25 @@ behind:	nop
         assert counter.causes == ({"uncredited": 1} if lost else {})
 
 
+@each_mode
+def test_what_int1_leaves_of_dr6(mode: str) -> None:
+    """In hardware everything; the payload that KVM injects takes the place of B0 to B3."""
+    source = f"""
+	{asm.PRELUDE}
+_start:	kernel_setup 1
+	{SETUP}
+	movq	${DR6_CLEAR | BS | 3:#x}, %rax
+	movq	%rax, %dr6
+	.byte	0xf1
+behind:	movq	%dr6, %rbx
+	jmp	syscall_entry
+	{finish("behind", keep="keep 3, %rbx")}
+"""
+    ran = asm.run(source, mode=mode, cpu="skylake-sp")
+    assert logged(ran) == [(ran.result(4), 0)]
+    assert ran.result(3) == DR6_CLEAR | BS | (3 if mode == "native" else 0)
+
+
 @each_vpmu
 @pytest.mark.parametrize(("settings", "hits"), [(ON, 0), (CLEAR_RF, 1)])
 def test_a_code_breakpoint_at_an_emulated_instruction(
