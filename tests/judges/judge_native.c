@@ -515,7 +515,7 @@ static bool in_window(u64 va)
  * the interpreter's guest has nothing.
  *
  * A large GS base that takes an offset into the kernel's half: AMD may say #GP already, the manual
- * forms the linear address first.
+ * forms the linear address first, which is then not there (#PF) or, with AC set, not aligned (#AC).
  *
  * CMPS with two bad operands: which one faults is the processor's choice (Zen 4 looks at RDI first,
  * Zen 5 as the interpreter at RSI). Registers and memory must be the same all the same.
@@ -594,9 +594,11 @@ static bool accepted(const struct judge *j)
 	if (g->trap == VECTOR_PF && h->trap != VECTOR_PF && g->linear < BIT_ULL(47) &&
 	    g->linear >= HOST_MAPPINGS && !in_window(g->linear))
 		return true;
-	if (g->trap != VECTOR_PF || (h->trap != VECTOR_GP && h->trap != VECTOR_SS))
+	if (h->trap != VECTOR_GP && h->trap != VECTOR_SS)
 		return false;
-	return g->linear >= KERNEL_HALF && j->before.gs_base == LARGE_BASE;
+	if (g->trap == VECTOR_AC)
+		return j->before.gs_base == LARGE_BASE;
+	return g->trap == VECTOR_PF && g->linear >= KERNEL_HALF && j->before.gs_base == LARGE_BASE;
 }
 
 static bool same_error(const struct host_state *h, const struct host_state *g)
