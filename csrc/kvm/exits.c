@@ -199,7 +199,8 @@ void kvm_emulate_exit(struct kvm_vcpu *vcpu)
 		account_enter(vcpu_books(vcpu), COST_EMULATE_HALT);
 		kvm_skip_emulated_instruction(vcpu);
 		account_leave(vcpu_books(vcpu));
-		vcpu->halted = true;
+		/* The thread goes to sleep only if there is nothing to wake it. */
+		vcpu->halted = !kvm_vcpu_has_events(vcpu);
 		break;
 	default: emulate_io(vcpu, &exit); break;
 	}

@@ -165,7 +165,7 @@ static void serve_requests(struct kvm_vcpu *vcpu)
 	}
 }
 
-static bool vcpu_runnable(struct kvm_vcpu *vcpu)
+bool kvm_vcpu_has_events(struct kvm_vcpu *vcpu)
 {
 	bool irqs_on = cpu_rflags(vcpu->pcpu->cpu) & RFLAGS_IF;
 
@@ -192,7 +192,7 @@ static enum pp_stop vcpu_block(struct kvm_vcpu *vcpu, u64 *budget)
 	struct pcpu *pcpu = vcpu->pcpu;
 	u64 next = min_u64(lapic_deadline(&vcpu->lapic), pcpu->time_limit);
 
-	if (vcpu_runnable(vcpu)) {
+	if (kvm_vcpu_has_events(vcpu)) {
 		wake_up(vcpu);
 		return PP_STOP_BUDGET;
 	}

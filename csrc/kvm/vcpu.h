@@ -89,6 +89,8 @@ int kvm_vcpu_init(struct kvm_vcpu *vcpu, struct pcpu *pcpu, struct perf_cpu *per
 /* Run until the budget is used up or the guest is done. enum pp_stop. */
 enum pp_stop kvm_vcpu_run(struct kvm_vcpu *vcpu, u64 *budget);
 void kvm_vcpu_destroy(struct kvm_vcpu *vcpu);
+/* Something that wakes a halted guest is pending. */
+bool kvm_vcpu_has_events(struct kvm_vcpu *vcpu);
 
 static inline void kvm_make_request(u64 request, struct kvm_vcpu *vcpu)
 {
