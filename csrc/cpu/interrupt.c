@@ -302,6 +302,7 @@ void op_iret(struct cpu *c, const struct insn *i)
 	unsigned int cpl;
 	u64 frame[5];
 
+	c->nmi_blocked = false; /* even if it faults */
 	if (c->flags & FLAG_NT)
 		raise_fault(c, i, VECTOR_GP, 0);
 	for (unsigned int k = 0; k < ARRAY_SIZE(frame); k++)
@@ -325,7 +326,6 @@ void op_iret(struct cpu *c, const struct insn *i)
 		drop_privileged_segments(c, cpl);
 	set_cpl(c, cpl);
 	load_code_segment(c, &cs, frame[0]);
-	c->nmi_blocked = false;
 }
 
 void op_syscall(struct cpu *c, const struct insn *i)

@@ -4,12 +4,12 @@
  *
  * Interface
  *  - enter_gate32() is enter_gate() outside long mode: 8-byte gates, a frame of 4-byte words (of
- *    2-byte words for a 16-bit gate), the stack of a more privileged level from the 32-bit TSS. It changes nothing unless all of it
- *    succeeds.
+ *    2-byte words for a 16-bit gate), the stack of a more privileged level from the 32-bit TSS. It
+ *    changes nothing unless all of it succeeds.
  *
  * Not modelled
- *  - 16-bit TSSs (LTR stops at them), task gates, nested tasks (NT), CPL 1 and 2, returns to virtual-8086 mode: they
- *    stop as unimplemented.
+ *  - 16-bit TSSs (LTR stops at them), task gates, nested tasks (NT), CPL 1 and 2, returns to
+ *    virtual-8086 mode: they stop as unimplemented.
  */
 #include "cpu/block.h"
 #include "cpu/flags.h"
@@ -139,6 +139,7 @@ void op_iret32(struct cpu *c, const struct insn *i)
 	unsigned int cpl;
 	u16 selector;
 
+	c->nmi_blocked = false; /* even if it faults */
 	if (real_mode(c)) {
 		iret_real(c, i);
 		return;
@@ -173,5 +174,4 @@ void op_iret32(struct cpu *c, const struct insn *i)
 	}
 	set_cpl(c, cpl);
 	load_code_segment(c, &cs, rip);
-	c->nmi_blocked = false;
 }

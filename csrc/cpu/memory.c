@@ -5,8 +5,9 @@
  *
  * Interface
  *  - load_slow(), load_for_update(), store_slow() do everything that the inline fast paths of
- *    memory.h do not; load_bytes() and store_bytes() are their like for wide operands. Both parts of an access that crosses a page are translated before either
- *    is touched, so that an access happens entirely or not at all.
+ *    memory.h do not; load_bytes() and store_bytes() are their like for wide operands. Both parts of
+ *    an access that crosses a page are translated before either is touched, so that an access happens
+ *    entirely or not at all.
  *  - An access to a device, and one whose cold line could reach a limit, abandons the block before
  *    this instruction (ESCAPE_ALONE) unless it is already executed alone: then totals are exact
  *    for the device, and the CPU can stop right behind this instruction. So does one that hits a

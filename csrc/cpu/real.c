@@ -79,5 +79,4 @@ void iret_real(struct cpu *c, const struct insn *i)
 	set_rflags(c, (get_rflags(c) & ~mask) | (flags & mask));
 	set_rsp(c, c->regs[CPU_RSP] + ((u64)FRAME_WORDS << i->size));
 	load_code_segment(c, &cs, rip);
-	c->nmi_blocked = false;
 }

@@ -4,7 +4,8 @@
  *
  * Interface
  *  - kvm_setup_intercepts(): the table that Python computed, as MSR bitmaps and controls; an MSR
- *    that is not in it exits. And the exceptions that vmx_update_exception_bitmap() asks for with EPT and no debugger on the host.
+ *    that is not in it exits. And the exceptions that vmx_update_exception_bitmap() asks for with EPT
+ *    and no debugger on the host.
  *  - kvm_update_msr_bitmap_x2apic(): the x2APIC's part of the table holds in x2APIC mode only.
  *  - kvm_cpu_ops: direct accesses; the guest has the physical PMU under its hands here.
  *

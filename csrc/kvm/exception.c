@@ -23,9 +23,10 @@
  * DR6.B0-B3, as every one that KVM injects does; in hardware INT1 leaves DR6 as it is.
  *
  * Not modelled: the emulation of single instructions on a plain #UD (MOVBE, RSM and others that the
- * silicon here has or lacks as the guest's CPUID says); the return to the guest in the middle of a long
- * rep string under forced emulation, whose rest silicon then executes; guest debugging by the VMM, #MC; data and
- * I/O breakpoints of instructions that KVM completes (KVM looks at code breakpoints only).
+ * silicon here has or lacks as the guest's CPUID says); the return to the guest in the middle of a
+ * long rep string under forced emulation, whose rest silicon then executes; guest debugging by the
+ * VMM, #MC; data and I/O breakpoints of instructions that KVM completes (KVM looks at code breakpoints
+ * only).
  */
 #include "kvm/vcpu.h"
 

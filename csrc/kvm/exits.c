@@ -7,8 +7,9 @@
  *  - kvm_handle_exit(): everything else, after put.
  *
  * Not modelled: hypercalls that do something (kicks, IPIs, yields, clock pairing: they are unknown
- * here), and the narrower registers that a VMCALL of 16- and 32-bit code has; the emulation of instructions with memory-mapped I/O (they complete in hardware and exit
- * afterwards), exits of a guest's page faults.
+ * here), and the narrower registers that a VMCALL of 16- and 32-bit code has; the emulation of
+ * instructions with memory-mapped I/O (they complete in hardware and exit afterwards), exits of a
+ * guest's page faults.
  */
 #include "kvm/vcpu.h"
 

@@ -451,6 +451,25 @@ TEST(nmi_is_blocked_until_iret)
 	guest_free(g);
 }
 
+/* IRET with a null CS is #GP; the manual lets even an IRET that faults end the blocking. */
+CODE(bad_iret, "movq $0, 8(%rsp)\niretq");
+
+TEST(a_faulting_iret_unblocks_nmis)
+{
+	struct guest *g = guest_with_handlers();
+
+	guest_code(g, CODE_AT, after_nmi);
+	guest_code(g, USER_AT, bad_iret);
+	guest_gate(g, 2, USER_AT, 0, 0);
+	guest_gate(g, 13, HANDLER_AT, 0, 0);
+	cpu_inject(g->cpu, CPU_EVENT_NMI, 2, -1);
+	cpu_want_window(g->cpu, false, true);
+	EXPECT_EQ(CPU_STOP_WINDOW, guest_run(g));
+	EXPECT_EQ(HANDLER_AT, cpu_rip(g->cpu)); /* before the handler's first instruction */
+	EXPECT_EQ(1, guest_total(g, PRIV_OS, EVENT_INSTRUCTIONS));
+	guest_free(g);
+}
+
 TEST(injected_exception)
 {
 	struct guest *g = guest_with_handlers();
