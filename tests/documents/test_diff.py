@@ -4,6 +4,7 @@
 from collections.abc import Callable
 
 import msgspec
+import pytest
 
 from pmupass import diff, results
 
@@ -54,6 +55,52 @@ def test_what_the_filter_denies_is_expected_everywhere(
     denied = [make_counter("cycles", 100, 0, filtered=100)]
     document = diff.compare("x", {"native": make("native"), "mediated": make(counters=denied)})
     assert found(document)["cycles: counts lost"].expected
+
+
+@pytest.mark.parametrize(
+    ("cpu", "settings", "event", "lost", "expected"),
+    [
+        # SRF7 is in the CPU model: it adds to instructions, so the loss is negative, and no cycles.
+        ("sierra-forest", {}, "instructions", -8, True),
+        ("sierra-forest", {}, "instructions", 8, False),
+        ("sierra-forest", {}, "cycles", -8, False),
+        # With both of its amounts 0 nothing explains the loss; with one set, any CPU has it.
+        (
+            "sierra-forest",
+            {"cpu.overcount_exit_instructions": "0", "cpu.overcount_entry_instructions": "0"},
+            "instructions",
+            -8,
+            False,
+        ),
+        ("skylake-sp", {}, "instructions", -8, False),
+        ("skylake-sp", {"cpu.overcount_exit_instructions": "2"}, "instructions", -8, True),
+        ("skylake-sp", {"cpu.overcount_exit_branches": "2"}, "instructions", -8, False),
+    ],
+)
+def test_an_erratum_is_expected_where_the_cpu_model_has_it(
+    make: Make,
+    make_counter: Callable[..., results.Counter],
+    cpu: str,
+    settings: dict[str, results.Value],
+    event: str,
+    lost: int,
+    expected: bool,
+) -> None:
+    changes = {
+        "cpu": cpu,
+        "settings": settings,
+        "counters": [make_counter(event, 100, 100 - lost, erratum=lost)],
+        "silent_errors": [results.SilentError(event, 1, 2, lost, "erratum")],
+    }
+    clean = make("native", cpu=cpu, settings=settings, counters=[make_counter(event, 100, 100)])
+    for mode in ("emulated", "mediated"):
+        document = diff.compare("x", {"native": clean, mode: make(mode, **changes)})
+        assert found(document)[f"{event}: counts lost"].expected is expected
+        assert found(document)["silent errors"].expected is expected
+    # There are no VM-exits natively.
+    mediated = msgspec.structs.replace(clean, mode="mediated")
+    document = diff.compare("x", {"native": make("native", **changes), "mediated": mediated})
+    assert not found(document)[f"{event}: counts lost"].expected
 
 
 def test_host_visibility_leaves_native_out(make: Make) -> None:
