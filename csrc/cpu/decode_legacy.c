@@ -211,7 +211,10 @@ bool decode_legacy(struct decoder *d)
 	case 0x07:
 	case 0x17:
 	case 0x1f: decode_segment32(d, d->opcode >> 3, true); break;
-	case 0x60: decode_push32(d, op_pusha, 8); break;
+	case 0x60:
+		decode_push32(d, op_pusha, 8);
+		decode_alone(d, op_pusha, d->cost); /* no half of it happens twice */
+		break;
 	case 0x61: decode_pop32(d, op_popa, 7); break;
 	case 0x68:
 	case 0x6a: decode_push_immediate(d); break;

@@ -75,6 +75,7 @@ static void decode_masked_move(struct decoder *d)
 	d->out->flags |= INSN_MEM;
 	d->out->base = CPU_RDI;
 	d->out->stores = 1;
+	decode_alone(d, d->out->fn, d->cost); /* its bytes are stored one by one, and once */
 }
 
 static bool operands_exist(struct decoder *d, unsigned int operands)

@@ -142,8 +142,8 @@ static void decode_group_01(struct decoder *d)
 	switch (op) {
 	case 0:
 	case 1:
-		d->out->fn = op_store_table;
 		d->out->stores = 1;
+		decode_alone(d, op_store_table, d->cost); /* two stores, and neither twice */
 		break;
 	case 2:
 	case 3:

@@ -94,6 +94,32 @@ TEST(stack_and_registers)
 	guest_free(g);
 }
 
+/*
+ * PUSHA over itself: EAX, ECX and EDX behind it, EBX over it, and four more in the page before, which is
+ * not dirty yet, other than its own. It is executed once as what it was: the stack has eight words more, and the next byte
+ * is the second one of EBX, HLT. Executed again from the page before on, its first byte would be HLT.
+ */
+CODE(over_itself, ".code32\n movl $0x11010, %esp\n movl $0xf4f4f4f4, %ebx\n"
+		  "movl $0x11000, %eax\n movl %eax, 0x20(%eax)\n jmpl *%eax\n .code64");
+TEST(pusha_over_itself_is_executed_once)
+{
+	struct guest *g = protected_new();
+
+	guest_set(g, PDPT_AT, PD_AT | 1); /* PAE: the other bits are reserved */
+	g->start.cr0 |= 0x80000000;
+	g->start.cr4 = 0x20;
+	g->start.cr3 = PDPT_AT;
+	cpu_start(g->cpu, &g->start);
+	guest_code(g, CODE_AT, over_itself);
+	g->ram[0x11000] = 0x60; /* PUSHA */
+	EXPECT_EQ(CPU_STOP_HALT, guest_run(g));
+	EXPECT_REG(0x10ff0, RSP);
+	EXPECT_EQ(0x11002, cpu_rip(g->cpu));
+	EXPECT_EQ(7, guest_total(g, PRIV_OS, EVENT_INSTRUCTIONS));
+	EXPECT_EQ(1 + 8, guest_total(g, PRIV_OS, EVENT_STORES));
+	guest_free(g);
+}
+
 CODE(indirect, ".code32\n"
 	       "movl $0x10000 + 2f - 1f, %eax\n call *%eax\n movl $0x3f020, %ebx\n"
 	       "movl $0x10000 + 3f - 1f, (%ebx)\n jmp *(%ebx)\n hlt\n"
