@@ -18,7 +18,8 @@
  *	then the code
  *
  * What must hold: cpu_run() keeps to its budget and gets on with each block of it; totals only
- * grow; a run in small slices ends like one in one piece: registers, memory, totals.
+ * grow; a run in small slices ends like one in one piece: registers (those of SSE, x87 and debugging
+ * too), memory, totals.
  */
 #include "fuzz.h"
 
@@ -46,6 +47,7 @@
 #define MODE_EMULATE 0x40u
 #define RUN_BLOCKS 1500u
 #define MAX_STOPS 24u
+#define CR4_FPU (CR4_OSFXSR | CR4_OSXMMEXCPT)
 #define MAX_SLICED 6000u /* blocks; alone, an instruction uses one */
 
 static const struct cpu_intercept intercepts[4] = {
@@ -233,6 +235,7 @@ static struct guest *guest_for(const struct plan *p)
 	if (mode != MODE_REAL)
 		fault_handlers(g, p, is_protected(mode));
 	start_mode(g, p);
+	g->start.cr4 |= CR4_FPU;
 	cpu_start(g->cpu, &g->start);
 	g->cpu->star = (u64)0x13 << 48 | (u64)KERNEL_CS << 32;
 	g->cpu->lstar = CODE_AT;
@@ -379,8 +382,20 @@ static bool run(struct guest *g, const struct plan *p, u64 budget, u64 slice)
 	return true;
 }
 
+static void compare_fpu(const struct fpu *a, const struct fpu *b)
+{
+	REQUIRE(!memcmp(a->xmm, b->xmm, sizeof(a->xmm)));
+	/* Between two runs nothing is loaded, and the flags have come back. */
+	REQUIRE(!a->mxcsr_loaded && !b->mxcsr_loaded && a->mxcsr == b->mxcsr);
+	REQUIRE(!memcmp(&a->x87, &b->x87, sizeof(a->x87)));
+	REQUIRE(a->instruction == b->instruction && a->operand == b->operand &&
+		a->opcode == b->opcode);
+}
+
 static void compare(const struct guest *a, const struct guest *b)
 {
+	compare_fpu(&a->cpu->fpu, &b->cpu->fpu);
+	REQUIRE(!memcmp(a->cpu->dr, b->cpu->dr, sizeof(a->cpu->dr)));
 	REQUIRE(a->cpu->rip == b->cpu->rip);
 	REQUIRE(!memcmp(a->cpu->regs, b->cpu->regs, 16 * sizeof(u64)));
 	REQUIRE(cpu_rflags(a->cpu) == cpu_rflags(b->cpu));

@@ -16,7 +16,7 @@
 
 #define MAX_BYTES 15u
 #define BUFFER 32u
-#define MOST_ACCESSES 8 /* PUSHA */
+#define MOST_ACCESSES 32 /* ENTER with 31 levels: its (E)BP, 30 frames, the new one */
 
 static const u64 places[] = {
 	0x1000,	    0,		0x7ffffffffff8, 0xffff800000000000, 0xfffffffffffffff0,

@@ -6,7 +6,8 @@
  *
  *	u8 machine	of configs.py
  *	u8 how		bit 0: the program starts again at its end; bits 2:1: time limit; bit 3: trace;
- *			bit 4: no skid; bit 5: the second run takes no iterations at once
+ *			bit 4: no skid; bit 5: the second run takes no iterations at once;
+ *			bit 6: and is asked for a pause before every other slice
  *	u8 slice	blocks of a slice in the second run
  *	u8 on_interrupt	what the guest does in an interrupt, see guest.S
  *	then the program, see program.h
@@ -55,15 +56,20 @@ static struct pp_machine *machine_for(const struct pp_config *config)
 	return m;
 }
 
-static int run(struct pp_machine *m, u64 blocks, u64 slice)
+static int run(struct pp_machine *m, u64 blocks, u64 slice, bool pauses)
 {
+	bool pause = false;
 	int stop = PP_STOP_BUDGET;
 
 	while (blocks && stop == PP_STOP_BUDGET) {
 		u64 n = slice < blocks ? slice : blocks;
 
+		pause = pauses && !pause;
+		if (pause)
+			pp_machine_pause(m);
 		stop = pp_machine_run(m, n);
-		blocks -= n;
+		if (!pause)
+			blocks -= n;
 	}
 	if (stop == PP_STOP_INVARIANT)
 		fprintf(stderr, "%s\n", pp_invariant_text(m));
@@ -182,7 +188,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	if (how & 16)
 		config.skid_cycles = 0;
 	m = machine_for(&config);
-	stop = run(m, RUN_BLOCKS, RUN_BLOCKS);
+	stop = run(m, RUN_BLOCKS, RUN_BLOCKS, false);
 	read_out(m, &whole);
 	check_counters(&whole, native);
 	pp_machine_free(m);
@@ -191,7 +197,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	config.one_by_one = how >> 5 & 1;
 	m = machine_for(&config);
 	/* Slices use budget up faster: the last block of each may be a part of one. */
-	if (run(m, 4 * RUN_BLOCKS, slice + 1u) == stop) {
+	if (run(m, 4 * RUN_BLOCKS, slice + 1u, how & 64) == stop) {
 		read_out(m, &sliced);
 		compare(&whole, &sliced);
 	}

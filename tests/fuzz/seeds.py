@@ -169,6 +169,22 @@ def cpu() -> dict[str, bytes]:
         "emulated": run("0f0b 0fa2 0f32 0f21f8 ecf1 f4", INTERCEPT_MOST | EMULATE),
         "starts-again-in-real-mode": run("ebfe", injections=FAULTS, other=2),
         "debug-exceptions-injected": run("ebfe", injections=FAULTS, other=1),
+        "sse": run("660f6e03 0f28c8 0f58c8 660fefd2 0f5eca 0f2e0b 0f114b20 0fae5b40 ebe8"),
+        "sse-exceptions": run("c74304000000000fae5304 0f57c0 f30f5ec0 f20f2c0b f4"),
+        "sse-in-32-bit-code": run("0f100f 660fd4c8 f30f7f4f11 0f2bcf 660fe70f eb", PROTECTED),
+        "masked-move": run("8d7b3c 660f76c0 660ff7c8 57 660ff7c1 ebf5"),
+        "x87": run("d9e8 d9eb dec9 dd1b dd03 d8f0 df3b d9ee def9 dfe0 9b d8d1 dbf1 ebe5"),
+        "x87-exceptions": run("c7033f030000 d92b d9e8 d9ee def9 d91b dfe0 dbe2 9b f4"),
+        "fxsave": run("d9e8 0fae4340 0f57c0 dbe3 0fae4b40 d97310 dd7320 dd6320 d96310 ebe2"),
+        "x87-in-user-mode": run("d9e8 d91f 0fae07 0fae0f dd3f f4", USER, injections=MIXED),
+        "task-switched": run("0f06 0f28c0 0f20c0 0c08 0f22c0 d9e8 0f28c8 f4"),
+        "single-steps-into-strings": run("9c 66810c240001 9d b912000000 f3ab d9e8 0f58c1 ebfe"),
+        "idle-loops": run("b900100000 ffc9 75fc b900100000 9090 e2fc 8b03 85c0 74fa f4"),
+        "idle-loops-and-interrupts": run("fb b900000100 ffc9 75fc 833b00 74fb f4", injections=IRQS),
+        "strings-that-meet-themselves": run("8d7b08 89de b9c8000000 fc f3a4 8d7b01 f348ab ebec"),
+        "strings-compare": run("89df 8d7340 b940000000 fc f3a6 b940000000 f266af b164 f3af ebe6"),
+        "pusha-over-itself": run("60 bc10000100 bbf4f4f4f4 ebf3", PAE),
+        "frames-with-levels": run("89e5 c8100003 60 c8000104 c9 c9 ebf2", PROTECTED),
         "far-transfers": run("6a086a00 48cb 0f01d0 48cf"),
     }
 
@@ -179,7 +195,7 @@ WRMSR, RDMSR, RDPMC, ANY_MSR, APIC_WRITE, APIC_READ, OUT, IN, WORK, CPUID = rang
 HLT, STI, CODE, TO_USER, TO_KERNEL, INT, MEMORY, DEADLINE, VMCALL, AGAIN = range(10, 20)
 LOOP, LVTPC, FAULT, PMU_ON = range(20, 24)
 CLI = STI | 0x80
-FOR_EVER, LIMIT_20K, LIMIT_200K, LIMIT_2M, TRACE, NO_SKID = 1, 2, 4, 6, 8, 16
+FOR_EVER, LIMIT_20K, LIMIT_200K, LIMIT_2M, TRACE, NO_SKID, PAUSES = 1, 2, 4, 6, 8, 16, 64
 ACK, UNMASK, EOI, REARM = 1, 2, 4, 8
 ALL = ACK | UNMASK | EOI
 FIXED, NMI = 0, 0x80  # delivery modes of LVTPC, in units of 8
@@ -225,7 +241,9 @@ def machine() -> dict[str, bytes]:
     for n, (name, (how, on_interrupt, program)) in enumerate(BODIES.items()):
         for k in range(3):
             number = MACHINES[(n + 3 * k) % len(MACHINES)]
-            head = bytes([number, how | (TRACE if k else 0), 3 * k, on_interrupt])
+            head = bytes(
+                [number, how | (TRACE if k else 0) | (PAUSES if k == 2 else 0), 3 * k, on_interrupt]
+            )
             found[f"{name}-{number}"] = head + program
     return found
 
