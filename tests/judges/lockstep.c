@@ -372,7 +372,8 @@ static bool branches(const struct form *f)
 
 	if (f->map == 0)
 		return (op & 0xf0) == 0x70 || (op & 0xfc) == 0xe0 || (op & 0xfc) == 0xe8 ||
-		       (op & 0xf6) == 0xc2 || op == 0xea || op == 0xff || (op & 0xfc) == 0xcc;
+		       (op & 0xf6) == 0xc2 || op == 0xea || (op & 0xfc) == 0xcc ||
+		       (op == 0xff && f->digit >= 2 && f->digit <= 5);
 	return f->map == 1 && ((op & 0xf0) == 0x80 || op == 0x05 || op == 0x07);
 }
 
