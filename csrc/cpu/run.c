@@ -132,7 +132,7 @@ static void ask_horizon(struct cpu *c)
 	c->limits_valid = true;
 }
 
-bool cpu_limit_reached(const struct cpu *c)
+static __always_inline bool limit_reached(const struct cpu *c)
 {
 	const u64 *count = c->totals.count[c->limit_priv];
 
@@ -149,6 +149,11 @@ bool cpu_limit_reached(const struct cpu *c)
 			return true;
 	}
 	return false;
+}
+
+bool cpu_limit_reached(const struct cpu *c)
+{
+	return limit_reached(c);
 }
 
 static void set_slack(struct cpu *c, u64 slack)
@@ -230,7 +235,7 @@ static __always_inline struct block *follow_link(const struct cpu *c, const stru
 	return NULL;
 }
 
-static void run_stretch(struct cpu *c, struct block *b, u32 index, u64 fuel)
+static __always_inline void run_stretch(struct cpu *c, struct block *b, u32 index, u64 fuel)
 {
 	const struct insn *entry = b->insns + index;
 
@@ -266,7 +271,7 @@ static void run_stretch(struct cpu *c, struct block *b, u32 index, u64 fuel)
 }
 
 /* A loop that waits, at its start: skip what can be skipped. False: nothing was executed. */
-static bool run_idle(struct cpu *c, struct block *b)
+static __attribute__((noinline)) bool run_idle(struct cpu *c, struct block *b)
 {
 	struct idle_state before;
 
@@ -296,7 +301,7 @@ static const struct insn *copy_to_scratch(struct cpu *c, const struct insn *i,
 	return c->scratch;
 }
 
-const struct insn *execute_alone(struct cpu *c, struct block *b, u32 index)
+static __always_inline const struct insn *begin_alone(struct cpu *c, struct block *b, u32 index)
 {
 	const struct insn *i = b->insns + index;
 	const struct insn *main = i->instructions ? i : i + 1;
@@ -317,13 +322,18 @@ const struct insn *execute_alone(struct cpu *c, struct block *b, u32 index)
 	return main;
 }
 
+const struct insn *execute_alone(struct cpu *c, struct block *b, u32 index)
+{
+	return begin_alone(c, b, index);
+}
+
 /* One instruction by itself: a sensitive one, or any other close to a limit or to a device. */
 static void run_alone(struct cpu *c, struct block *b, u32 index)
 {
 	const struct insn *main;
 
 	c->budget--;
-	main = execute_alone(c, b, index);
+	main = begin_alone(c, b, index);
 	if (c->outcome == OUTCOME_STOPPED)
 		return;
 	c->shadow = c->next_shadow;
@@ -360,9 +370,9 @@ static bool window_open(const struct cpu *c)
 	return (c->want_irq && cpu_can_take_irq(c)) || (c->want_nmi && cpu_can_take_nmi(c));
 }
 
-static void land_if_due(struct cpu *c)
+static __always_inline void land_if_due(struct cpu *c)
 {
-	if (likely(!c->must_land && !(c->limits_valid && cpu_limit_reached(c))))
+	if (likely(!c->must_land && !(c->limits_valid && limit_reached(c))))
 		return;
 	c->must_land = false;
 	c->limits_valid = false;
@@ -370,18 +380,24 @@ static void land_if_due(struct cpu *c)
 		c->stop_requested = true;
 }
 
+/* Traps of the last instruction. False: c->stop says that they are intercepted. */
+static __attribute__((noinline)) bool take_debug_traps(struct cpu *c)
+{
+	if (!raise_debug_traps(c))
+		return false;
+	commit(c); /* what follows belongs to the new privilege */
+	land_if_due(c);
+	return true;
+}
+
 /* The boundary between two instructions. False: c->stop says why the run ends. */
 static bool pass_boundary(struct cpu *c)
 {
 	commit(c);
 	land_if_due(c);
-	/* Traps of the last instruction come before whatever asks for a stop could inject. */
-	if (unlikely(c->debug_traps && c->shadow != SHADOW_MOV_SS)) {
-		if (!raise_debug_traps(c))
-			return false;
-		commit(c); /* what follows belongs to the new privilege */
-		land_if_due(c);
-	}
+	/* Traps come before whatever asks for a stop could inject. */
+	if (unlikely(c->debug_traps && c->shadow != SHADOW_MOV_SS) && !take_debug_traps(c))
+		return false;
 	if (c->stop_requested) {
 		c->stop_requested = false;
 		c->stop = CPU_STOP_EVENT;
@@ -404,7 +420,8 @@ static bool pass_boundary(struct cpu *c)
 		c->stop = CPU_STOP_SIPI;
 		return false;
 	}
-	if (c->halted || !c->budget || cpu_pause_asked(c)) {
+	if (c->halted || !c->budget ||
+	    atomic_load_explicit(&c->pause_asked, memory_order_relaxed)) {
 		c->stop = c->halted ? CPU_STOP_HALT : CPU_STOP_BUDGET;
 		return false;
 	}
