@@ -44,10 +44,10 @@ void native_init(struct native *n, struct pcpu *pcpu, struct ports *ports,
 
 static bool event_due(struct native *n)
 {
-	u64 tsc = pcpu_tsc(n->pcpu);
+	u64 tsc = pcpu_tsc(n->pcpu), sub = pcpu_sub(n->pcpu);
 
-	return pcpu_sub(n->pcpu) >= n->pcpu->pmi_at || tsc >= lapic_deadline(&n->pcpu->lapic) ||
-	       pcpu_time_is_up(n->pcpu);
+	return sub >= n->pcpu->pmi_at || tsc >= lapic_deadline(&n->pcpu->lapic) ||
+	       pcpu_is_over(n->pcpu, tsc, sub);
 }
 
 /* ---- what the guest CPU asks ---- */

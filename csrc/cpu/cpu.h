@@ -269,6 +269,7 @@ u64 cpu_linear_rip(const struct cpu *c);
 u64 cpu_cr4(const struct cpu *c);
 u64 cpu_dr(const struct cpu *c, unsigned int n);
 u64 cpu_rflags(const struct cpu *c);
+bool cpu_single_steps(const struct cpu *c); /* RFLAGS.TF */
 unsigned int cpu_cpl(const struct cpu *c);
 void cpu_set_intercept(struct cpu *c, const struct cpu_intercept *in);
 

@@ -192,6 +192,11 @@ u64 cpu_dr(const struct cpu *c, unsigned int n)
 	return c->dr[n];
 }
 
+bool cpu_single_steps(const struct cpu *c)
+{
+	return c->flags & FLAG_TF;
+}
+
 u64 cpu_cr4(const struct cpu *c)
 {
 	return c->cr4;

@@ -27,7 +27,7 @@ void kvm_skip_emulated_instruction(struct kvm_vcpu *vcpu)
 {
 	struct cpu *cpu = vcpu->pcpu->cpu;
 	enum privilege priv = cpu_cpl(cpu) == 3 ? PRIV_USR : PRIV_OS;
-	bool step = cpu_rflags(cpu) & RFLAGS_TF;
+	bool step = cpu_single_steps(cpu);
 	u64 credited;
 
 	account_enter(vcpu_books(vcpu), COST_SKIP_INSN);

@@ -267,14 +267,22 @@ static void overcount(struct kvm_vcpu *vcpu, unsigned int event, u32 n)
 
 void kvm_pmu_overcount_exit(struct kvm_vcpu *vcpu)
 {
-	overcount(vcpu, EVENT_INSTRUCTIONS, vcpu->config->overcount.exit_instructions);
-	overcount(vcpu, EVENT_BRANCHES, vcpu->config->overcount.exit_branches);
+	const struct pp_overcount *extra = &vcpu->config->overcount;
+
+	if (likely(!extra->exit_instructions && !extra->exit_branches))
+		return;
+	overcount(vcpu, EVENT_INSTRUCTIONS, extra->exit_instructions);
+	overcount(vcpu, EVENT_BRANCHES, extra->exit_branches);
 }
 
 void kvm_pmu_overcount_entry(struct kvm_vcpu *vcpu)
 {
-	overcount(vcpu, EVENT_INSTRUCTIONS, vcpu->config->overcount.entry_instructions);
-	overcount(vcpu, EVENT_BRANCHES, vcpu->config->overcount.entry_branches);
+	const struct pp_overcount *extra = &vcpu->config->overcount;
+
+	if (likely(!extra->entry_instructions && !extra->entry_branches))
+		return;
+	overcount(vcpu, EVENT_INSTRUCTIONS, extra->entry_instructions);
+	overcount(vcpu, EVENT_BRANCHES, extra->entry_branches);
 }
 
 u64 kvm_pmu_visible(void *ctx, unsigned int idx)

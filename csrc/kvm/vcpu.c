@@ -302,10 +302,10 @@ static enum pp_stop serve_event(struct kvm_vcpu *vcpu)
 
 bool kvm_event_due(struct kvm_vcpu *vcpu)
 {
-	u64 tsc = pcpu_tsc(vcpu->pcpu);
+	u64 tsc = pcpu_tsc(vcpu->pcpu), sub = pcpu_sub(vcpu->pcpu);
 
-	return vcpu->trap_exit >= 0 || pcpu_time_is_up(vcpu->pcpu) ||
-	       pcpu_sub(vcpu->pcpu) >= vcpu->pcpu->pmi_at || tsc >= lapic_deadline(&vcpu->lapic);
+	return vcpu->trap_exit >= 0 || pcpu_is_over(vcpu->pcpu, tsc, sub) ||
+	       sub >= vcpu->pcpu->pmi_at || tsc >= lapic_deadline(&vcpu->lapic);
 }
 
 static enum pp_stop open_window(struct kvm_vcpu *vcpu)

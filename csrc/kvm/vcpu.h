@@ -32,7 +32,6 @@ enum exit_reason {
 	NR_EXIT_REASONS,
 };
 
-#define RFLAGS_TF BIT_ULL(8)
 #define DR6_BD BIT_ULL(13)
 #define DR6_BS BIT_ULL(14)
 

@@ -22,7 +22,7 @@ u64 pcpu_tsc(const struct pcpu *p)
 
 bool pcpu_time_is_up(const struct pcpu *p)
 {
-	return pcpu_tsc(p) >= p->time_limit || pcpu_sub(p) >= PCPU_MAX_SUB;
+	return pcpu_is_over(p, pcpu_tsc(p), pcpu_sub(p));
 }
 
 void pcpu_overflow(void *pcpu, unsigned int idx)

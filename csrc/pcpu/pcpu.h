@@ -47,7 +47,11 @@ u64 pcpu_tsc(const struct pcpu *p);
 /* Core clock since the start, subcycles: guest and host. */
 u64 pcpu_sub(const struct pcpu *p);
 
-/* The run is over: the time limit, or the end of the clock. */
+/* The run is over: the time limit, or the end of the clock; with @tsc and @sub of now. */
+static inline bool pcpu_is_over(const struct pcpu *p, u64 tsc, u64 sub)
+{
+	return tsc >= p->time_limit || sub >= PCPU_MAX_SUB;
+}
 bool pcpu_time_is_up(const struct pcpu *p);
 
 /* An overflow that asks for a PMI; simultaneous ones are one PMI. For hwpmu.overflow. */
