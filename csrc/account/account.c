@@ -51,19 +51,16 @@ void account_free(struct account *a)
 /* The child of the current node for @cost, made on first use. */
 static u16 child_node(struct account *a, enum cost cost)
 {
-	u16 n = a->nodes[a->top].first_child;
+	u16 n = a->nodes[a->top].child[cost];
 
-	for (; n; n = a->nodes[n].sibling) {
-		if (a->nodes[n].cost == cost)
-			return n;
-	}
+	if (likely(n))
+		return n;
 	if (!PP_CHECK(a->check, a->nr_nodes < MAX_COST_NODES))
 		return 0;
 	n = a->nr_nodes++;
 	a->nodes[n].parent = a->top;
 	a->nodes[n].cost = (u16)cost;
-	a->nodes[n].sibling = a->nodes[a->top].first_child;
-	a->nodes[a->top].first_child = n;
+	a->nodes[a->top].child[cost] = n;
 	return n;
 }
 

@@ -45,10 +45,11 @@ enum trace_type {
 
 /* One function in one calling context. Node 0 is the root, above every function. */
 struct cost_node {
-	u16 parent, first_child, sibling; /* 0: none */
+	u16 parent;
 	u16 cost;
-	u64 count;  /* units charged */
-	u64 cycles; /* of the function itself */
+	u16 child[NR_COSTS]; /* 0: none */
+	u64 count;	     /* units charged */
+	u64 cycles;	     /* of the function itself */
 };
 
 struct trace_record {

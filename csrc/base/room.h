@@ -14,15 +14,23 @@
  * may be shorter than the true ones (land() then finds nothing and the CPU asks again), never longer.
  */
 struct cpu_room {
-	u64 events[NR_EVENTS];
-	u64 sub; /* core clock subcycles */
+	u64 events[NR_EVENTS]; /* of the watched ones */
+	u64 sub;	       /* core clock subcycles */
+	u32 watched;	       /* bit e: event e has a limit */
 };
 
 static inline void cpu_room_unlimited(struct cpu_room *room)
 {
-	for (unsigned int e = 0; e < NR_EVENTS; e++)
-		room->events[e] = ~0ull;
+	room->watched = 0;
 	room->sub = ~0ull;
+}
+
+/* Shorten the room to @distance of @event. */
+static inline void cpu_room_limit(struct cpu_room *room, unsigned int event, u64 distance)
+{
+	if (!(room->watched & BIT_ULL(event)) || distance < room->events[event])
+		room->events[event] = distance;
+	room->watched |= 1u << event;
 }
 
 #endif /* BASE_ROOM_H_ */

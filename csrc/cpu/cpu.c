@@ -38,6 +38,7 @@ int cpu_new(struct cpu **out, const struct cpu_config *config)
 	c->nr_profiles = config->nr_profiles < CPU_MAX_PROFILES ? config->nr_profiles
 								: CPU_MAX_PROFILES;
 	c->map = 1;
+	no_limits(c);
 	for (unsigned int p = 0; p < NR_PRIV; p++)
 		c->tlbs[p].nr_filled = TLB_FILLED_MAX + 1;
 	tlb_flush(c);

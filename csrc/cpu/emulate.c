@@ -50,10 +50,7 @@ static void suspend_counting(struct cpu *c, struct kept *kept)
 			      .must_land = c->must_land};
 	c->intercept = &left_to_host;
 	c->nr_profiles = 0;
-	for (unsigned int e = 0; e < NR_EVENTS; e++)
-		c->limit[e] = ~0ull;
-	c->limit_sub = ~0ull;
-	c->named_limits = false;
+	no_limits(c);
 	c->limits_valid = true;
 	c->slack_sub = INT64_MAX;
 	c->shadow = 0;

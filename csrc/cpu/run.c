@@ -116,17 +116,15 @@ static u64 limit_from(u64 total, u64 room)
 static void ask_horizon(struct cpu *c)
 {
 	struct cpu_room room;
+	unsigned int e;
 
-	memset(&room, 0xff, sizeof(room));
+	cpu_room_unlimited(&room);
 	c->ops->horizon(c->ctx, c->priv, &room);
-	c->named_limits = false;
-	for (unsigned int e = 0; e < NR_EVENTS; e++) {
-		c->limit[e] = event_is_derived(e)
-				      ? ~0ull
-				      : limit_from(c->totals.count[c->priv][e], room.events[e]);
-		if (e >= NR_BASE_EVENTS && c->limit[e] != ~0ull)
-			c->named_limits = true;
-	}
+	for_each_set_bit(e, c->watched)
+		c->limit[e] = ~0ull;
+	c->watched = room.watched;
+	for_each_set_bit(e, c->watched)
+		c->limit[e] = limit_from(c->totals.count[c->priv][e], room.events[e]);
 	c->limit_sub = limit_from(c->totals.sub[c->priv], room.sub);
 	c->limit_priv = c->priv;
 	c->limits_valid = true;
@@ -135,16 +133,11 @@ static void ask_horizon(struct cpu *c)
 static __always_inline bool limit_reached(const struct cpu *c)
 {
 	const u64 *count = c->totals.count[c->limit_priv];
+	unsigned int e;
 
 	if (c->totals.sub[c->limit_priv] >= c->limit_sub)
 		return true;
-	for (unsigned int e = 0; e < NR_COUNTED_EVENTS; e++) {
-		if (count[e] >= c->limit[e])
-			return true;
-	}
-	if (likely(!c->named_limits))
-		return false;
-	for (unsigned int e = NR_BASE_EVENTS; e < NR_EVENTS; e++) {
+	for_each_set_bit(e, c->watched) {
 		if (count[e] >= c->limit[e])
 			return true;
 	}

@@ -290,12 +290,12 @@ struct cpu {
 	struct cpu_skipped skipped;
 
 	/* Limits, from ops->horizon(). */
-	u64 limit[NR_EVENTS]; /* of totals.count[limit_priv]; ~0: none */
+	u64 limit[NR_EVENTS]; /* of totals.count[limit_priv]; ~0 unless watched */
+	u32 watched;	      /* bit e: event e has a limit */
 	u64 limit_sub;
 	enum privilege limit_priv;
 	bool limits_valid;
-	bool named_limits; /* some event behind the base events has a limit */
-	bool must_land;	   /* a delivery has charged another privilege than the limits' */
+	bool must_land; /* a delivery has charged another privilege than the limits' */
 
 	/* Leaving cpu_run(). */
 	u64 budget;
@@ -470,6 +470,15 @@ void require_port(struct cpu *c, const struct insn *i, u16 port, unsigned int by
 
 /* ---- work.c ---- */
 void work_skip_one(struct cpu *c);
+
+/* Nothing stops the guest: no event is watched, no time is due. */
+static inline void no_limits(struct cpu *c)
+{
+	for (unsigned int e = 0; e < NR_EVENTS; e++)
+		c->limit[e] = ~0ull;
+	c->watched = 0;
+	c->limit_sub = ~0ull;
+}
 
 static inline bool real_mode(const struct cpu *c)
 {

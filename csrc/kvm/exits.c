@@ -185,13 +185,13 @@ static void emulate_work(struct kvm_vcpu *vcpu, enum exit_reason reason)
 
 void kvm_emulate_exit(struct kvm_vcpu *vcpu)
 {
-	const struct cpu_exit exit = *cpu_exit_info(vcpu->pcpu->cpu);
+	const struct cpu_exit *exit = cpu_exit_info(vcpu->pcpu->cpu);
 
-	switch (exit.insn) {
+	switch (exit->insn) {
 	case CPU_INSN_CPUID: emulate_cpuid(vcpu); break;
-	case CPU_INSN_RDMSR: emulate_rdmsr(vcpu, exit.msr); break;
-	case CPU_INSN_WRMSR: emulate_wrmsr(vcpu, exit.msr, exit.value); break;
-	case CPU_INSN_RDPMC: emulate_rdpmc(vcpu, exit.msr); break;
+	case CPU_INSN_RDMSR: emulate_rdmsr(vcpu, exit->msr); break;
+	case CPU_INSN_WRMSR: emulate_wrmsr(vcpu, exit->msr, exit->value); break;
+	case CPU_INSN_RDPMC: emulate_rdpmc(vcpu, exit->msr); break;
 	case CPU_INSN_VMCALL: emulate_hypercall(vcpu); break;
 	case CPU_INSN_WORK: emulate_work(vcpu, vcpu->exit_reason); break;
 	case CPU_INSN_MOV_DR: kvm_handle_dr(vcpu); break;
@@ -203,7 +203,7 @@ void kvm_emulate_exit(struct kvm_vcpu *vcpu)
 		/* The thread goes to sleep only if there is nothing to wake it. */
 		vcpu->halted = !kvm_vcpu_has_events(vcpu);
 		break;
-	default: emulate_io(vcpu, &exit); break;
+	default: emulate_io(vcpu, exit); break;
 	}
 }
 

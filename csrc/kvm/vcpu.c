@@ -109,9 +109,11 @@ static void inject_irq(struct kvm_vcpu *vcpu)
 	struct cpu *cpu = vcpu->pcpu->cpu;
 	bool nmi_first = vcpu->lapic.nmi_pending && cpu_can_take_nmi(cpu);
 
-	if (vector >= 0 && !nmi_first && cpu_can_take_irq(cpu))
+	if (vector >= 0 && !nmi_first && cpu_can_take_irq(cpu)) {
 		pcpu_guest_inject_irq(&vcpu->guest, (u8)vector);
-	cpu_want_window(cpu, lapic_pending_vector(&vcpu->lapic) >= 0, vcpu->lapic.nmi_pending);
+		vector = lapic_pending_vector(&vcpu->lapic);
+	}
+	cpu_want_window(cpu, vector >= 0, vcpu->lapic.nmi_pending);
 }
 
 static void inject_exception(struct kvm_vcpu *vcpu)

@@ -66,7 +66,7 @@ u64 hwpmu_counter(struct hwpmu *pmu, unsigned int idx)
 }
 
 /* Take @extra and the events since the last look into the value; true if it wrapped. */
-static bool land_counter_with(struct hwpmu *pmu, unsigned int idx, u32 extra)
+static __always_inline bool land_counter_with(struct hwpmu *pmu, unsigned int idx, u32 extra)
 {
 	struct hwpmc *pmc = &pmu->pmc[idx];
 	u64 total, value;
@@ -85,7 +85,7 @@ static bool land_counter_with(struct hwpmu *pmu, unsigned int idx, u32 extra)
 	return true;
 }
 
-static bool land_counter(struct hwpmu *pmu, unsigned int idx)
+static __always_inline bool land_counter(struct hwpmu *pmu, unsigned int idx)
 {
 	return land_counter_with(pmu, idx, 0);
 }
@@ -151,7 +151,7 @@ void hwpmu_room(struct hwpmu *pmu, enum privilege priv, struct cpu_room *room)
 		if (r.event == EVENT_NONE)
 			room->sub = min_u64(room->sub, r.distance);
 		else
-			room->events[r.event] = min_u64(room->events[r.event], r.distance);
+			cpu_room_limit(room, r.event, r.distance);
 	}
 }
 

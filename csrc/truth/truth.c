@@ -119,6 +119,7 @@ static void restart(struct truth *t, unsigned int idx)
 		truth_account_time(t, idx);
 	}
 	pmc->enabled = false;
+	t->enabled &= ~BIT_ULL(idx);
 	pmc->interrupt = eventsel & ARCH_PERFMON_EVENTSEL_INT;
 	if (!enable)
 		return;
@@ -130,6 +131,7 @@ static void restart(struct truth *t, unsigned int idx)
 	pmc->formula = event_formula_on(t->events, eventsel, idx);
 	pmc->start = guest_total(t, &pmc->formula);
 	pmc->enabled = true;
+	t->enabled |= BIT_ULL(idx);
 	pmc->enabled_since = t->tsc(t->tsc_ctx);
 }
 
@@ -205,18 +207,18 @@ void truth_room(struct truth *t, enum privilege priv, struct cpu_room *room)
 	struct event_room r;
 	unsigned int idx;
 
-	for_each_set_bit(idx, t->counter_mask) {
+	for_each_set_bit(idx, t->enabled) {
 		struct truth_pmc *pmc = &t->pmc[idx];
 
 		/* Only overflows with a PMI need an exact time; others are seen when they are seen. */
-		if (!pmc->enabled || !pmc->interrupt || !(pmc->formula.privs & BIT_ULL(priv)))
+		if (!pmc->interrupt || !(pmc->formula.privs & BIT_ULL(priv)))
 			continue;
 		r = event_formula_room(&pmc->formula, t->clk, t->totals.retired,
 				       truth_value_mask(t, idx) + 1 - truth_counter(t, idx));
 		if (r.event == EVENT_NONE)
 			room->sub = min_u64(room->sub, r.distance);
 		else
-			room->events[r.event] = min_u64(room->events[r.event], r.distance);
+			cpu_room_limit(room, r.event, r.distance);
 	}
 }
 
@@ -242,13 +244,11 @@ void truth_land(struct truth *t)
 	bool pmi = false;
 	unsigned int idx;
 
-	for_each_set_bit(idx, t->counter_mask) {
+	for_each_set_bit(idx, t->enabled) {
 		struct truth_pmc *pmc = &t->pmc[idx];
 		unsigned int width;
 		u64 wraps;
 
-		if (!pmc->enabled)
-			continue;
 		width = idx < INTEL_PMC_IDX_FIXED ? t->caps.gp_width : t->caps.fixed_width;
 		wraps = (pmc->written + truth_delta(t, idx)) >> width;
 		if (wraps == pmc->wraps)

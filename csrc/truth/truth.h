@@ -103,6 +103,7 @@ struct truth {
 	u64 fixed_ctr_ctrl;
 	u64 global_ctrl;
 	struct truth_pmc pmc[NR_PMC_IDX];
+	u64 enabled; /* by index: pmc[].enabled */
 
 	/* Results */
 	struct pp_counter_result *results;

@@ -127,11 +127,10 @@ static void guest_horizon(void *ctx, enum privilege priv, struct cpu_room *room)
 	for (unsigned int e = 0; e < NR_EVENTS; e++) {
 		u64 goal = g->goal[priv][e];
 
-		room->events[e] = ~0ull;
 		if (goal)
-			room->events[e] = goal > t->count[priv][e] ? goal - t->count[priv][e] : 1;
+			cpu_room_limit(room, e,
+				       goal > t->count[priv][e] ? goal - t->count[priv][e] : 1);
 	}
-	room->sub = ~0ull;
 	if (g->goal_sub[priv])
 		room->sub = g->goal_sub[priv] > t->sub[priv] ? g->goal_sub[priv] - t->sub[priv] : 1;
 }

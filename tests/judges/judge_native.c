@@ -251,7 +251,7 @@ static void next_instruction(void *ctx, enum privilege priv, struct cpu_room *ro
 	(void)ctx;
 	(void)priv;
 	memset(room, 0xff, sizeof(*room));
-	room->events[EVENT_INSTRUCTIONS] = 1;
+	cpu_room_limit(room, EVENT_INSTRUCTIONS, 1);
 }
 
 static bool always_stop(void *ctx)

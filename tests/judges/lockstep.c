@@ -58,7 +58,7 @@ static void follow_horizon(void *ctx, enum privilege priv, struct cpu_room *room
 
 	(void)priv;
 	memset(room, 0xff, sizeof(*room));
-	room->events[EVENT_INSTRUCTIONS] = l->goal > retired(l) ? l->goal - retired(l) : 1;
+	cpu_room_limit(room, EVENT_INSTRUCTIONS, l->goal > retired(l) ? l->goal - retired(l) : 1);
 }
 
 static bool follow_land(void *ctx)
