@@ -224,6 +224,8 @@ static int make_pcpu(struct pp_machine *m, const struct pp_config *config, struc
 	    truth_init(&p->truth, visible, &p->events, &p->clk) || ports_init(&m->ports))
 		return fail(error, PP_ENOMEM, "out of memory for the machine");
 	hwpmu_init(&p->pmu, &m->config.hw, &p->events, &p->clk);
+	p->pmu.svme = !m->is_native;
+	p->events.code = p->pmu.vendor->event_code;
 	p->pmu.guest = cpu_totals(p->cpu);
 	p->pmu.host = &p->account.host;
 	p->pmu.overflow = pcpu_overflow;

@@ -67,13 +67,17 @@ struct pp_error {
 #define PP_MAX_GP 16
 #define PP_MAX_FIXED 8
 
+enum pp_vendor { PP_VENDOR_INTEL, PP_VENDOR_AMD };
+
 /* A PMU as its CPUID describes it: the silicon's, or what the guest is told. */
 struct pp_pmu {
-	uint32_t version; /* 0: none */
+	uint32_t vendor;  /* enum pp_vendor */
+	uint32_t version; /* 0: none; AMD: 1, or 2 for PerfMonV2 */
 	uint32_t nr_gp, nr_fixed;
 	uint32_t gp_width, fixed_width;
-	uint32_t fw_write; /* full-width counter writes at 0x4c1+i */
-	uint32_t rtm;	   /* the CPU has RTM: selectors have IN_TX and IN_TXCP */
+	uint32_t fw_write;     /* full-width counter writes at 0x4c1+i */
+	uint32_t rtm;	       /* the CPU has RTM: selectors have IN_TX and IN_TXCP */
+	uint32_t perfctr_core; /* AMD: the core extension's registers, 0xc0010200 + 2i */
 	uint32_t pad;
 	uint64_t perf_capabilities;
 };

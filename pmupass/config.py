@@ -20,6 +20,13 @@ class Mode(enum.IntEnum):
     MEDIATED = 2
 
 
+class Vendor(enum.IntEnum):
+    """Who made the PMU; ``enum pp_vendor``."""
+
+    INTEL = 0
+    AMD = 1
+
+
 class FilterAction(enum.IntEnum):
     """``enum pp_filter_action``."""
 
@@ -30,7 +37,10 @@ class FilterAction(enum.IntEnum):
 
 @dataclass(frozen=True, slots=True)
 class Pmu:
-    """A PMU as its CPUID describes it: the silicon's, or what the guest is told."""
+    """A PMU as its CPUID describes it: the silicon's, or what the guest is told.
+
+    ``perfctr_core`` is AMD's core extension, and version 2 its PerfMonV2.
+    """
 
     version: int = 0
     nr_gp: int = 0
@@ -40,6 +50,8 @@ class Pmu:
     fw_write: bool = False
     rtm: bool = False
     perf_capabilities: int = 0
+    vendor: Vendor = Vendor.INTEL
+    perfctr_core: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -33,6 +33,8 @@ void kvm_setup_intercepts(struct kvm_vcpu *vcpu)
 		cpu_intercept_msr(in, msr, true, true);
 	for (u32 msr = 0; msr < 0x2000; msr++)
 		cpu_intercept_msr(in, 0xc0000000u + msr, true, true);
+	for (u32 msr = 0; msr < 0x2000; msr++)
+		cpu_intercept_msr(in, 0xc0010000u + msr, true, true);
 	for (u32 i = 0; i < kvm->nr_intercepts; i++)
 		cpu_intercept_msr(in, kvm->intercepts[i].msr, kvm->intercepts[i].read,
 				  kvm->intercepts[i].write);

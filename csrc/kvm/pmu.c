@@ -14,13 +14,19 @@
  * Departure: the credit looks at the registers as they are after the emulated instruction; KVM looks
  * at bitmaps made before it (docs/model.md).
  *
- * Not modelled: more than one filter, the VMware backdoor, AMD.
+ * Not modelled: more than one filter, the VMware backdoor.
  */
 #include "kvm/vcpu.h"
 
 #include "pmu/hwpmu.h"
 
 #include <string.h>
+
+/* KVM's vendor module is that of the CPU it runs on, and a guest's PMU is of the same vendor. */
+static const struct kvm_pmu_ops *kvm_pmu_ops_of(const struct pp_pmu *hw)
+{
+	return hw->vendor == PP_VENDOR_AMD ? &amd_pmu_ops : &intel_pmu_ops;
+}
 
 int kvm_pmu_init(struct kvm_vcpu *vcpu, const struct kvm_pmu_backend *backend,
 		 const struct pp_pmu *guest)
@@ -34,9 +40,10 @@ int kvm_pmu_init(struct kvm_vcpu *vcpu, const struct kvm_pmu_backend *backend,
 		pmu->pmc[idx].vcpu = vcpu;
 		pmu->pmc[idx].is_paused = true;
 	}
+	pmu->ops = kvm_pmu_ops_of(&vcpu->config->hw);
 	if (!guest->version)
 		return 0;
-	intel_pmu_refresh(pmu, guest);
+	pmu->ops->refresh(pmu, guest);
 	for (unsigned int i = 0; i < pmu->nr_gp; i++)
 		pmu->backend->write_eventsel(&pmu->pmc[i]);
 	return backend->create(vcpu);
@@ -83,36 +90,73 @@ bool pmc_is_event_allowed(const struct kvm_pmc *pmc)
 int kvm_pmu_get_msr(struct kvm_vcpu *vcpu, u32 msr, u64 *value)
 {
 	account_charge(vcpu_books(vcpu), COST_PMU_GET_MSR);
-	if (!intel_is_valid_msr(&vcpu->pmu, msr))
+	if (!vcpu->pmu.ops->is_valid_msr(&vcpu->pmu, msr))
 		return -1;
-	return intel_pmu_get_msr(vcpu, msr, value);
+	return vcpu->pmu.ops->get_msr(vcpu, msr, value);
 }
 
 int kvm_pmu_set_msr(struct kvm_vcpu *vcpu, u32 msr, u64 value)
 {
+	const struct kvm_pmu_ops *ops = vcpu->pmu.ops;
 	int ret;
 
 	account_enter(vcpu_books(vcpu), COST_PMU_SET_MSR);
-	ret = intel_is_valid_msr(&vcpu->pmu, msr) ? intel_pmu_set_msr(vcpu, msr, value) : -1;
+	ret = ops->is_valid_msr(&vcpu->pmu, msr) ? ops->set_msr(vcpu, msr, &value) : -1;
 	account_leave(vcpu_books(vcpu));
 	if (!ret)
 		truth_control_written(&vcpu->pcpu->truth, msr, value);
 	return ret;
 }
 
+u64 kvm_pmu_read_counter(struct kvm_pmc *pmc)
+{
+	struct kvm_pmu *pmu = &pmc->vcpu->pmu;
+	u64 value = pmu->backend->read_counter(pmc) & pmc_bitmask(pmu, pmc);
+
+	truth_counter_read(&pmc->vcpu->pcpu->truth, pmc->idx, value);
+	return value;
+}
+
+void kvm_pmu_write_counter(struct kvm_pmc *pmc, u64 value)
+{
+	struct kvm_pmu *pmu = &pmc->vcpu->pmu;
+
+	value &= pmc_bitmask(pmu, pmc);
+	truth_counter_written(&pmc->vcpu->pcpu->truth, pmc->idx, pmu->backend->peek_counter(pmc),
+			      value);
+	pmu->backend->write_counter(pmc, value);
+}
+
+void kvm_pmu_write_eventsel(struct kvm_pmc *pmc, u64 value)
+{
+	if (value == pmc->eventsel)
+		return;
+	pmc->eventsel = value;
+	pmc->vcpu->pmu.backend->write_eventsel(pmc);
+	kvm_pmu_request_counter_reprogram(pmc);
+}
+
+void kvm_pmu_write_global_ctrl(struct kvm_vcpu *vcpu, u64 value)
+{
+	struct kvm_pmu *pmu = &vcpu->pmu;
+	u64 changed = (pmu->global_ctrl ^ value) & pmu->all_valid_pmc_idx;
+
+	pmu->global_ctrl = value;
+	if (!changed)
+		return;
+	pmu->reprogram_pmi |= changed;
+	kvm_make_request(KVM_REQ_PMU, vcpu);
+}
+
 int kvm_pmu_rdpmc(struct kvm_vcpu *vcpu, u32 ecx, u64 *value)
 {
 	struct kvm_pmu *pmu = &vcpu->pmu;
-	struct kvm_pmc *pmc;
 	int idx;
 
 	account_enter(vcpu_books(vcpu), COST_PMU_RDPMC);
-	idx = pmu->version ? rdpmc_ecx_to_idx(ecx, pmu->nr_gp, pmu->nr_fixed) : -1;
-	if (idx >= 0) {
-		pmc = &pmu->pmc[idx];
-		*value = pmu->backend->read_counter(pmc) & pmc_bitmask(pmu, pmc);
-		truth_counter_read(&vcpu->pcpu->truth, pmc->idx, *value);
-	}
+	idx = pmu->version ? pmu_vendor(&pmu->guest)->rdpmc_of(&pmu->guest, ecx) : -1;
+	if (idx >= 0)
+		*value = kvm_pmu_read_counter(&pmu->pmc[idx]);
 	account_leave(vcpu_books(vcpu));
 	return idx < 0 ? -1 : 0;
 }
@@ -154,16 +198,13 @@ void kvm_pmu_deliver_pmi(struct kvm_vcpu *vcpu)
 	account_leave(vcpu_books(vcpu));
 }
 
-#define INSTRUCTIONS_RETIRED 0x00c0
-#define BRANCHES_RETIRED 0x00c4
-
 /*
  * Event select and umask alone decide; the CPL only matters if OS and USR differ. Bits 35:32 belong to
  * AMD's event select, so that a selector with IN_TX or IN_TXCP never matches.
  */
 static bool counts(const struct kvm_pmc *pmc, u64 event)
 {
-	u64 what = ARCH_PERFMON_EVENTSEL_EVENT | ARCH_PERFMON_EVENTSEL_UMASK | GENMASK_ULL(35, 32);
+	u64 what = ARCH_PERFMON_EVENTSEL_EVENT | ARCH_PERFMON_EVENTSEL_UMASK | EVENTSEL_35_32;
 
 	return (pmc->eventsel & what) == event;
 }
@@ -192,7 +233,7 @@ static u64 trigger_event(struct kvm_vcpu *vcpu, u64 event)
 		    !cpl_is_counted(pmc, cpu_cpl(vcpu->pcpu->cpu)))
 			continue;
 		pmu->backend->credit(pmc);
-		if (event == INSTRUCTIONS_RETIRED)
+		if (event == pmu->ops->instructions_retired)
 			account_stat(vcpu_books(vcpu), STAT_CREDITED_INSTRUCTIONS);
 		credited |= BIT_ULL(idx);
 	}
@@ -201,12 +242,12 @@ static u64 trigger_event(struct kvm_vcpu *vcpu, u64 event)
 
 u64 kvm_pmu_instruction_retired(struct kvm_vcpu *vcpu)
 {
-	return trigger_event(vcpu, INSTRUCTIONS_RETIRED);
+	return trigger_event(vcpu, vcpu->pmu.ops->instructions_retired);
 }
 
 u64 kvm_pmu_branch_retired(struct kvm_vcpu *vcpu)
 {
-	return trigger_event(vcpu, BRANCHES_RETIRED);
+	return trigger_event(vcpu, vcpu->pmu.ops->branches_retired);
 }
 
 bool kvm_pmu_is_fastpath_emulation_allowed(struct kvm_vcpu *vcpu)
@@ -222,7 +263,7 @@ bool kvm_pmu_is_fastpath_emulation_allowed(struct kvm_vcpu *vcpu)
 	for_each_set_bit(idx, pmu->all_valid_pmc_idx) {
 		struct kvm_pmc *pmc = &pmu->pmc[idx];
 
-		if (counts(pmc, INSTRUCTIONS_RETIRED) && pmc_is_locally_enabled(pmc) &&
+		if (counts(pmc, pmu->ops->instructions_retired) && pmc_is_locally_enabled(pmc) &&
 		    pmc_is_globally_enabled(pmc))
 			return false;
 	}

@@ -42,6 +42,7 @@ struct kvm_pmc {
 
 struct kvm_pmu {
 	const struct kvm_pmu_backend *backend;
+	const struct kvm_pmu_ops *ops;
 	u32 version, nr_gp, nr_fixed;
 	struct pp_pmu guest;	 /* the same, as the guest's CPUID says it */
 	u64 gp_mask, fixed_mask; /* counter values */
@@ -65,6 +66,33 @@ struct kvm_pmu {
 	struct pp_switch_result sw;
 	u64 blind_start; /* host cycles when the last load was done */
 };
+
+/* What differs by the vendor of the guest's PMU; one constant instance each. */
+struct kvm_pmu_ops {
+	/* Selectors of the two events that an emulated instruction credits: event select and umask */
+	u64 instructions_retired, branches_retired;
+
+	/* Registers: 0, or -1 for #GP. set_msr leaves in *value what the register holds then. */
+	void (*refresh)(struct kvm_pmu *pmu, const struct pp_pmu *guest);
+	bool (*is_valid_msr)(const struct kvm_pmu *pmu, u32 msr);
+	int (*get_msr)(struct kvm_vcpu *vcpu, u32 msr, u64 *value);
+	int (*set_msr)(struct kvm_vcpu *vcpu, u32 msr, u64 *value);
+
+	/* Emulated design: what VM-entry and VM-exit switch by themselves. */
+	void (*emulated_vm_entry)(struct kvm_vcpu *vcpu);
+	void (*emulated_vm_exit)(struct kvm_vcpu *vcpu);
+
+	/* Mediated design: the selector that hardware gets for what the guest wrote; load and put of
+	 * what is not a counter; VM-entry and VM-exit. */
+	u64 (*eventsel_hw)(u64 eventsel);
+	void (*mediated_load)(struct kvm_vcpu *vcpu);
+	void (*mediated_put)(struct kvm_vcpu *vcpu);
+	void (*mediated_vm_entry)(struct kvm_vcpu *vcpu);
+	void (*mediated_vm_exit)(struct kvm_vcpu *vcpu);
+};
+
+extern const struct kvm_pmu_ops intel_pmu_ops;
+extern const struct kvm_pmu_ops amd_pmu_ops;
 
 struct kvm_pmu_backend {
 	const char *name;
@@ -118,11 +146,15 @@ void kvm_pmu_overcount_exit(struct kvm_vcpu *vcpu);
 void kvm_pmu_overcount_entry(struct kvm_vcpu *vcpu);
 u64 kvm_pmu_visible(void *vcpu, unsigned int idx);
 
-/* pmu_intel.c: registers */
-bool intel_is_valid_msr(const struct kvm_pmu *pmu, u32 msr);
-int intel_pmu_get_msr(struct kvm_vcpu *vcpu, u32 msr, u64 *value);
-int intel_pmu_set_msr(struct kvm_vcpu *vcpu, u32 msr, u64 value);
-void intel_pmu_refresh(struct kvm_pmu *pmu, const struct pp_pmu *guest);
+/* Helpers of the vendors */
+void kvm_pmu_write_global_ctrl(struct kvm_vcpu *vcpu, u64 value);
+void kvm_pmu_write_counter(struct kvm_pmc *pmc, u64 value);
+u64 kvm_pmu_read_counter(struct kvm_pmc *pmc);
+void kvm_pmu_write_eventsel(struct kvm_pmc *pmc, u64 value);
+
+/* pmu_mediated.c: register accesses of the switch: charged, counted, done. */
+void kvm_switch_wrmsr(struct kvm_vcpu *vcpu, u32 msr, u64 value);
+u64 kvm_switch_rdmsr(struct kvm_vcpu *vcpu, u32 msr);
 
 /* Helpers of the backends */
 void kvm_pmu_request_counter_reprogram(struct kvm_pmc *pmc);

@@ -48,31 +48,19 @@ static void emulated_put(struct kvm_vcpu *vcpu)
 	(void)vcpu;
 }
 
-/* GLOBAL_CTRL is switched by VM-entry and VM-exit themselves, from the values perf gives. */
-static void write_global_ctrl(struct kvm_vcpu *vcpu, u64 value)
-{
-	struct hwpmu *hw = &vcpu->pcpu->pmu;
-
-	if (hw->global_ctrl != value)
-		PP_CHECK(vcpu->pcpu->check, !hwpmu_wrmsr(hw, MSR_CORE_PERF_GLOBAL_CTRL, value));
-}
-
 static void emulated_vm_entry(struct kvm_vcpu *vcpu)
 {
-	u64 host, guest;
-
-	perf_guest_get_msrs(vcpu->perf, &host, &guest);
-	write_global_ctrl(vcpu, guest);
+	vcpu->pmu.ops->emulated_vm_entry(vcpu);
 }
 
 static void emulated_vm_exit(struct kvm_vcpu *vcpu)
 {
-	write_global_ctrl(vcpu, perf_host_global_ctrl(vcpu->perf));
+	vcpu->pmu.ops->emulated_vm_exit(vcpu);
 }
 
 static void emulated_host_pmi(struct kvm_vcpu *vcpu)
 {
-	intel_pmu_handle_irq(vcpu->perf);
+	perf_event_nmi_handler(vcpu->perf);
 }
 
 static void raise_overflow(struct kvm_pmc *pmc)
@@ -157,7 +145,7 @@ static void pmc_reprogram_counter(struct kvm_pmc *pmc, u64 eventsel)
 	int error;
 
 	/* A checkpointed counter cannot be given a period: it counts and overflows unseen. */
-	if (eventsel & HSW_IN_TX_CHECKPOINTED)
+	if (eventsel & HSW_IN_TX_CHECKPOINTED && pmc->vcpu->pmu.guest.rtm)
 		attr.sample_period = 0;
 	pmc->perf_event = perf_event_create_kernel_counter(perf_of(pmc), &attr, true,
 							   kvm_perf_overflow, pmc, &error);

@@ -1,10 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
- * pmu_intel.c - the vPMU's registers as an Intel guest sees them.
+ * pmu_intel.c - the vPMU of an Intel guest: its registers, and what VMX and the PMU switch do.
  *
- * Interface
- *  - intel_pmu_refresh(): sizes, masks and reset values from the guest's CPUID.
- *  - intel_pmu_get_msr(), intel_pmu_set_msr(): guest accesses; -1 is #GP.
+ * Interface: intel_pmu_ops.
  *
  * Not modelled: PEBS, LBR, DEBUGCTL, IN_TX and IN_TXCP, host-initiated accesses (KVM_SET_MSRS).
  */
@@ -13,7 +11,7 @@
 #include "pmu/access.h"
 #include "pmu/hwpmu.h"
 
-void intel_pmu_refresh(struct kvm_pmu *pmu, const struct pp_pmu *guest)
+static void intel_pmu_refresh(struct kvm_pmu *pmu, const struct pp_pmu *guest)
 {
 	u64 fixed_valid = 0;
 
@@ -54,7 +52,7 @@ static struct kvm_pmc *msr_to_selector(struct kvm_pmu *pmu, u32 msr)
 	return NULL;
 }
 
-bool intel_is_valid_msr(const struct kvm_pmu *pmu, u32 msr)
+static bool intel_is_valid_msr(const struct kvm_pmu *pmu, u32 msr)
 {
 	enum counter_alias alias;
 
@@ -70,7 +68,7 @@ bool intel_is_valid_msr(const struct kvm_pmu *pmu, u32 msr)
 	}
 }
 
-int intel_pmu_get_msr(struct kvm_vcpu *vcpu, u32 msr, u64 *value)
+static int intel_pmu_get_msr(struct kvm_vcpu *vcpu, u32 msr, u64 *value)
 {
 	struct kvm_pmu *pmu = &vcpu->pmu;
 	enum counter_alias alias;
@@ -86,8 +84,7 @@ int intel_pmu_get_msr(struct kvm_vcpu *vcpu, u32 msr, u64 *value)
 	}
 	pmc = msr_to_pmc(pmu, msr, &alias);
 	if (pmc) {
-		*value = pmu->backend->read_counter(pmc) & pmc_bitmask(pmu, pmc);
-		truth_counter_read(&vcpu->pcpu->truth, pmc->idx, *value);
+		*value = kvm_pmu_read_counter(pmc);
 		return 0;
 	}
 	pmc = msr_to_selector(pmu, msr);
@@ -111,18 +108,6 @@ static void reprogram_fixed_counters(struct kvm_vcpu *vcpu, u64 value)
 	}
 }
 
-static void write_global_ctrl(struct kvm_vcpu *vcpu, u64 value)
-{
-	struct kvm_pmu *pmu = &vcpu->pmu;
-	u64 changed = (pmu->global_ctrl ^ value) & pmu->all_valid_pmc_idx;
-
-	pmu->global_ctrl = value;
-	if (!changed)
-		return;
-	pmu->reprogram_pmi |= changed;
-	kvm_make_request(KVM_REQ_PMU, vcpu);
-}
-
 static int set_control(struct kvm_vcpu *vcpu, u32 msr, u64 value)
 {
 	struct kvm_pmu *pmu = &vcpu->pmu;
@@ -137,7 +122,7 @@ static int set_control(struct kvm_vcpu *vcpu, u32 msr, u64 value)
 	case MSR_CORE_PERF_GLOBAL_CTRL:
 		if (value & pmu->global_ctrl_rsvd)
 			return -1;
-		write_global_ctrl(vcpu, value);
+		kvm_pmu_write_global_ctrl(vcpu, value);
 		return 0;
 	case MSR_CORE_PERF_GLOBAL_OVF_CTRL:
 		if (value & pmu->global_status_rsvd)
@@ -148,22 +133,15 @@ static int set_control(struct kvm_vcpu *vcpu, u32 msr, u64 value)
 	}
 }
 
-static int set_counter(struct kvm_vcpu *vcpu, struct kvm_pmc *pmc, enum counter_alias alias,
-		       u64 value)
+static int set_counter(struct kvm_pmc *pmc, enum counter_alias alias, u64 value)
 {
-	struct kvm_pmu *pmu = &vcpu->pmu;
-
-	if (alias == ALIAS_FULL_WIDTH && value & ~pmu->gp_mask)
+	if (alias == ALIAS_FULL_WIDTH && value & ~pmc->vcpu->pmu.gp_mask)
 		return -1;
-	if (alias == ALIAS_LEGACY)
-		value = sign_extend_legacy_write(value);
-	value &= pmc_bitmask(pmu, pmc);
-	truth_counter_written(&vcpu->pcpu->truth, pmc->idx, pmu->backend->peek_counter(pmc), value);
-	pmu->backend->write_counter(pmc, value);
+	kvm_pmu_write_counter(pmc, alias == ALIAS_LEGACY ? sign_extend_legacy_write(value) : value);
 	return 0;
 }
 
-int intel_pmu_set_msr(struct kvm_vcpu *vcpu, u32 msr, u64 value)
+static int intel_pmu_set_msr(struct kvm_vcpu *vcpu, u32 msr, u64 *value)
 {
 	struct kvm_pmu *pmu = &vcpu->pmu;
 	enum counter_alias alias;
@@ -171,18 +149,114 @@ int intel_pmu_set_msr(struct kvm_vcpu *vcpu, u32 msr, u64 value)
 
 	if (pmc) {
 		pmu->pmc_in_use |= BIT_ULL(pmc->idx);
-		return set_counter(vcpu, pmc, alias, value);
+		return set_counter(pmc, alias, *value);
 	}
 	pmc = msr_to_selector(pmu, msr);
 	if (!pmc)
-		return set_control(vcpu, msr, value);
+		return set_control(vcpu, msr, *value);
 	pmu->pmc_in_use |= BIT_ULL(pmc->idx);
-	if (value & (pmu->eventsel_rsvd | eventsel_reserved_high(pmu->guest.rtm, pmc->idx)))
+	if (*value & (pmu->eventsel_rsvd | eventsel_reserved_high(pmu->guest.rtm, pmc->idx)))
 		return -1;
-	if (value == pmc->eventsel)
-		return 0;
-	pmc->eventsel = value;
-	pmu->backend->write_eventsel(pmc);
-	kvm_pmu_request_counter_reprogram(pmc);
+	kvm_pmu_write_eventsel(pmc, *value);
 	return 0;
 }
+
+/* ---- emulated: VM-entry and VM-exit switch GLOBAL_CTRL, between the values perf gives ---- */
+
+static void write_global_ctrl(struct kvm_vcpu *vcpu, u64 value)
+{
+	struct hwpmu *hw = &vcpu->pcpu->pmu;
+
+	if (hw->global_ctrl != value)
+		PP_CHECK(vcpu->pcpu->check, !hwpmu_wrmsr(hw, MSR_CORE_PERF_GLOBAL_CTRL, value));
+}
+
+static void intel_emulated_vm_entry(struct kvm_vcpu *vcpu)
+{
+	u64 host, guest;
+
+	perf_guest_get_msrs(vcpu->perf, &host, &guest);
+	write_global_ctrl(vcpu, guest);
+}
+
+static void intel_emulated_vm_exit(struct kvm_vcpu *vcpu)
+{
+	write_global_ctrl(vcpu, perf_host_global_ctrl(vcpu->perf));
+}
+
+/* ---- mediated ---- */
+
+static u64 intel_eventsel_hw(u64 eventsel)
+{
+	return eventsel;
+}
+
+static void intel_mediated_load(struct kvm_vcpu *vcpu)
+{
+	struct kvm_pmu *pmu = &vcpu->pmu;
+	u64 status = kvm_switch_rdmsr(vcpu, MSR_CORE_PERF_GLOBAL_STATUS);
+	u64 toggle = status ^ pmu->global_status;
+
+	if (toggle & status)
+		kvm_switch_wrmsr(vcpu, MSR_CORE_PERF_GLOBAL_OVF_CTRL, toggle & status);
+	if (toggle & pmu->global_status)
+		kvm_switch_wrmsr(vcpu, MSR_CORE_PERF_GLOBAL_STATUS_SET,
+				 toggle & pmu->global_status);
+	kvm_switch_wrmsr(vcpu, MSR_CORE_PERF_FIXED_CTR_CTRL, pmu->fixed_ctr_ctrl_hw);
+}
+
+static void intel_mediated_put(struct kvm_vcpu *vcpu)
+{
+	struct kvm_pmu *pmu = &vcpu->pmu;
+
+	if (vcpu->config->kvm.selectors_direct)
+		pmu->fixed_ctr_ctrl_hw = pmu->fixed_ctr_ctrl =
+			kvm_switch_rdmsr(vcpu, MSR_CORE_PERF_FIXED_CTR_CTRL);
+	pmu->global_status = kvm_switch_rdmsr(vcpu, MSR_CORE_PERF_GLOBAL_STATUS);
+	if (pmu->global_status)
+		kvm_switch_wrmsr(vcpu, MSR_CORE_PERF_GLOBAL_OVF_CTRL, pmu->global_status);
+	if (pmu->fixed_ctr_ctrl_hw)
+		kvm_switch_wrmsr(vcpu, MSR_CORE_PERF_FIXED_CTR_CTRL, 0);
+}
+
+/* VMCS fields, no instructions of the host */
+static void set_global_ctrl(struct kvm_vcpu *vcpu, u64 value)
+{
+	PP_CHECK(vcpu->pcpu->check,
+		 !hwpmu_wrmsr(&vcpu->pcpu->pmu, MSR_CORE_PERF_GLOBAL_CTRL, value));
+}
+
+static void intel_mediated_vm_entry(struct kvm_vcpu *vcpu)
+{
+	set_global_ctrl(vcpu, vcpu->pmu.global_ctrl);
+}
+
+static void intel_mediated_vm_exit(struct kvm_vcpu *vcpu)
+{
+	struct kvm_pmu *pmu = &vcpu->pmu;
+	u64 value = vcpu->pcpu->pmu.global_ctrl;
+
+	set_global_ctrl(vcpu, 0);
+	/* The MSR stands in the store list for as long as the vPMU is there: each exit stores it. */
+	if (!vcpu->config->kvm.exit_save_global_ctrl)
+		account_charge(vcpu_books(vcpu), COST_MSR_AUTOSTORE);
+	/* Pull the guest's value only if it could have changed behind KVM's back. */
+	if (!cpu_msr_intercepted(&vcpu->intercept, MSR_CORE_PERF_GLOBAL_CTRL, true))
+		pmu->global_ctrl = value;
+}
+
+const struct kvm_pmu_ops intel_pmu_ops = {
+	.instructions_retired = 0x00c0,
+	.branches_retired = 0x00c4,
+	.refresh = intel_pmu_refresh,
+	.is_valid_msr = intel_is_valid_msr,
+	.get_msr = intel_pmu_get_msr,
+	.set_msr = intel_pmu_set_msr,
+	.emulated_vm_entry = intel_emulated_vm_entry,
+	.emulated_vm_exit = intel_emulated_vm_exit,
+	.eventsel_hw = intel_eventsel_hw,
+	.mediated_load = intel_mediated_load,
+	.mediated_put = intel_mediated_put,
+	.mediated_vm_entry = intel_mediated_vm_entry,
+	.mediated_vm_exit = intel_mediated_vm_exit,
+};

@@ -19,14 +19,14 @@ static struct account *books(struct kvm_vcpu *vcpu)
 
 /* ---- register accesses of the switch: charged, counted, done ---- */
 
-static void sw_wrmsr(struct kvm_vcpu *vcpu, u32 msr, u64 value)
+void kvm_switch_wrmsr(struct kvm_vcpu *vcpu, u32 msr, u64 value)
 {
 	account_charge(books(vcpu), COST_WRMSR);
 	vcpu->pmu.sw.wrmsr++;
 	PP_CHECK(vcpu->pcpu->check, !hwpmu_wrmsr(&vcpu->pcpu->pmu, msr, value));
 }
 
-static u64 sw_rdmsr(struct kvm_vcpu *vcpu, u32 msr)
+u64 kvm_switch_rdmsr(struct kvm_vcpu *vcpu, u32 msr)
 {
 	u64 value = 0;
 
@@ -73,14 +73,18 @@ static void trace_state(struct kvm_vcpu *vcpu, u32 put)
 	if (!vcpu->pcpu->account.trace_size)
 		return;
 	for_each_set_bit(idx, pmu->all_valid_pmc_idx) {
-		pcpu_trace(vcpu->pcpu, TRACE_PMU_STATE, put, counter_msr(idx, true),
-			   hwpmu_counter(hw, idx), pmu->pmc[idx].counter);
+		pcpu_trace(vcpu->pcpu, TRACE_PMU_STATE, put,
+			   hw->vendor->counter_msr(&hw->caps, idx), hwpmu_counter(hw, idx),
+			   pmu->pmc[idx].counter);
 		if (idx < INTEL_PMC_IDX_FIXED)
-			pcpu_trace(vcpu->pcpu, TRACE_PMU_STATE, put, MSR_IA32_PERFEVTSEL0 + idx,
-				   hw->eventsel[idx], pmu->pmc[idx].eventsel_hw);
+			pcpu_trace(vcpu->pcpu, TRACE_PMU_STATE, put,
+				   hw->vendor->selector_msr(&hw->caps, idx), hw->eventsel[idx],
+				   pmu->pmc[idx].eventsel_hw);
 	}
-	pcpu_trace(vcpu->pcpu, TRACE_PMU_STATE, put, MSR_CORE_PERF_GLOBAL_STATUS, hw->global_status,
+	pcpu_trace(vcpu->pcpu, TRACE_PMU_STATE, put, hw->vendor->global_status, hw->global_status,
 		   pmu->global_status);
+	if (!hw->caps.nr_fixed)
+		return;
 	pcpu_trace(vcpu->pcpu, TRACE_PMU_STATE, put, MSR_CORE_PERF_FIXED_CTR_CTRL,
 		   hw->fixed_ctr_ctrl, pmu->fixed_ctr_ctrl_hw);
 }
@@ -96,26 +100,16 @@ static void trace_switch(struct kvm_vcpu *vcpu, enum trace_type type,
 
 static void load_counter(struct kvm_vcpu *vcpu, struct kvm_pmc *pmc)
 {
+	const struct hwpmu *hw = &vcpu->pcpu->pmu;
+
 	/* Reading is cheap, writing is not: leave out the write of a value that is there. */
 	if (sw_rdpmc(vcpu, pmc) != pmc->counter)
-		sw_wrmsr(vcpu, counter_msr(pmc->idx, true), pmc->counter);
+		kvm_switch_wrmsr(vcpu, hw->vendor->counter_msr(&hw->caps, pmc->idx), pmc->counter);
 	else
 		account_stat(books(vcpu), STAT_ELIDED);
 	if (!pmc_is_fixed(pmc))
-		sw_wrmsr(vcpu, (u32)(MSR_IA32_PERFEVTSEL0 + pmc->idx), pmc->eventsel_hw);
-}
-
-static void intel_load(struct kvm_vcpu *vcpu)
-{
-	struct kvm_pmu *pmu = &vcpu->pmu;
-	u64 status = sw_rdmsr(vcpu, MSR_CORE_PERF_GLOBAL_STATUS);
-	u64 toggle = status ^ pmu->global_status;
-
-	if (toggle & status)
-		sw_wrmsr(vcpu, MSR_CORE_PERF_GLOBAL_OVF_CTRL, toggle & status);
-	if (toggle & pmu->global_status)
-		sw_wrmsr(vcpu, MSR_CORE_PERF_GLOBAL_STATUS_SET, toggle & pmu->global_status);
-	sw_wrmsr(vcpu, MSR_CORE_PERF_FIXED_CTR_CTRL, pmu->fixed_ctr_ctrl_hw);
+		kvm_switch_wrmsr(vcpu, hw->vendor->selector_msr(&hw->caps, pmc->idx),
+				 pmc->eventsel_hw);
 }
 
 static void mediated_load(struct kvm_vcpu *vcpu)
@@ -130,12 +124,12 @@ static void mediated_load(struct kvm_vcpu *vcpu)
 	before = pmu->sw;
 	trace_state(vcpu, 0);
 	/* perf stops counters one by one; stop the whole PMU before foreign values go in. */
-	sw_wrmsr(vcpu, MSR_CORE_PERF_GLOBAL_CTRL, 0);
+	kvm_switch_wrmsr(vcpu, vcpu->pcpu->pmu.vendor->global_ctrl, 0);
 	sw_lvtpc(vcpu, APIC_DM_FIXED | PERF_GUEST_MEDIATED_PMI_VECTOR |
 			       (lapic_reg(&vcpu->lapic, APIC_LVTPC) & APIC_LVT_MASKED));
 	for_each_set_bit(idx, pmu->all_valid_pmc_idx)
 		load_counter(vcpu, &pmu->pmc[idx]);
-	intel_load(vcpu);
+	pmu->ops->mediated_load(vcpu);
 	trace_switch(vcpu, TRACE_PMU_LOAD, &before);
 	account_leave(books(vcpu));
 	pmu->sw.loads++;
@@ -145,33 +139,21 @@ static void mediated_load(struct kvm_vcpu *vcpu)
 
 /* ---- put ---- */
 
-static void intel_put(struct kvm_vcpu *vcpu)
-{
-	struct kvm_pmu *pmu = &vcpu->pmu;
-
-	if (vcpu->config->kvm.selectors_direct)
-		pmu->fixed_ctr_ctrl_hw = pmu->fixed_ctr_ctrl =
-			sw_rdmsr(vcpu, MSR_CORE_PERF_FIXED_CTR_CTRL);
-	pmu->global_status = sw_rdmsr(vcpu, MSR_CORE_PERF_GLOBAL_STATUS);
-	if (pmu->global_status)
-		sw_wrmsr(vcpu, MSR_CORE_PERF_GLOBAL_OVF_CTRL, pmu->global_status);
-	if (pmu->fixed_ctr_ctrl_hw)
-		sw_wrmsr(vcpu, MSR_CORE_PERF_FIXED_CTR_CTRL, 0);
-}
-
 static void put_counter(struct kvm_vcpu *vcpu, struct kvm_pmc *pmc)
 {
-	u32 selector = (u32)(MSR_IA32_PERFEVTSEL0 + pmc->idx);
+	const struct hwpmu *hw = &vcpu->pcpu->pmu;
+	u32 selector;
 
 	pmc->counter = sw_rdpmc(vcpu, pmc);
 	if (pmc->counter)
-		sw_wrmsr(vcpu, counter_msr(pmc->idx, true), 0);
+		kvm_switch_wrmsr(vcpu, hw->vendor->counter_msr(&hw->caps, pmc->idx), 0);
 	if (pmc_is_fixed(pmc))
 		return;
+	selector = hw->vendor->selector_msr(&hw->caps, pmc->idx);
 	if (vcpu->config->kvm.selectors_direct)
-		pmc->eventsel_hw = pmc->eventsel = sw_rdmsr(vcpu, selector);
+		pmc->eventsel_hw = pmc->eventsel = kvm_switch_rdmsr(vcpu, selector);
 	if (pmc->eventsel_hw)
-		sw_wrmsr(vcpu, selector, 0);
+		kvm_switch_wrmsr(vcpu, selector, 0);
 }
 
 static void mediated_put(struct kvm_vcpu *vcpu)
@@ -185,7 +167,7 @@ static void mediated_put(struct kvm_vcpu *vcpu)
 	account_enter(books(vcpu), COST_MEDIATED_PUT);
 	before = pmu->sw;
 	trace_state(vcpu, 1);
-	intel_put(vcpu);
+	pmu->ops->mediated_put(vcpu);
 	for_each_set_bit(idx, pmu->all_valid_pmc_idx)
 		put_counter(vcpu, &pmu->pmc[idx]);
 	sw_lvtpc(vcpu, APIC_DM_NMI);
@@ -196,32 +178,16 @@ static void mediated_put(struct kvm_vcpu *vcpu)
 	pmu->sw.cycles += books(vcpu)->host_cycles - start;
 }
 
-/* ---- VM-entry and VM-exit: VMCS fields, no instructions of the host ---- */
-
-static void set_global_ctrl(struct kvm_vcpu *vcpu, u64 value)
-{
-	PP_CHECK(vcpu->pcpu->check,
-		 !hwpmu_wrmsr(&vcpu->pcpu->pmu, MSR_CORE_PERF_GLOBAL_CTRL, value));
-}
+/* ---- VM-entry and VM-exit ---- */
 
 static void mediated_vm_entry(struct kvm_vcpu *vcpu)
 {
-	set_global_ctrl(vcpu, vcpu->pmu.global_ctrl);
+	vcpu->pmu.ops->mediated_vm_entry(vcpu);
 }
 
 static void mediated_vm_exit(struct kvm_vcpu *vcpu)
 {
-	struct kvm_pmu *pmu = &vcpu->pmu;
-	u64 value;
-
-	value = vcpu->pcpu->pmu.global_ctrl;
-	set_global_ctrl(vcpu, 0);
-	/* The MSR stands in the store list for as long as the vPMU is there: each exit stores it. */
-	if (!vcpu->config->kvm.exit_save_global_ctrl)
-		account_charge(books(vcpu), COST_MSR_AUTOSTORE);
-	/* Pull the guest's value only if it could have changed behind KVM's back. */
-	if (!cpu_msr_intercepted(&vcpu->intercept, MSR_CORE_PERF_GLOBAL_CTRL, true))
-		pmu->global_ctrl = value;
+	vcpu->pmu.ops->mediated_vm_exit(vcpu);
 }
 
 static void mediated_host_pmi(struct kvm_vcpu *vcpu)
@@ -265,7 +231,7 @@ static void mediated_credit(struct kvm_pmc *pmc)
 
 static void mediated_write_eventsel(struct kvm_pmc *pmc)
 {
-	pmc->eventsel_hw = pmc->eventsel;
+	pmc->eventsel_hw = pmc->vcpu->pmu.ops->eventsel_hw(pmc->eventsel);
 }
 
 /* Reprogramming is no more than holding the counter against the filter. */

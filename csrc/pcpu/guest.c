@@ -73,14 +73,14 @@ static int write_pmu(struct pcpu_guest *g, u32 msr, u64 value)
 		truth_counter_written(&p->truth, (unsigned int)idx, before,
 				      hwpmu_counter(&p->pmu, (unsigned int)idx));
 	else
-		truth_control_written(&p->truth, msr, value);
+		truth_control_written(&p->truth, msr, hwpmu_kept(&p->pmu, msr, value));
 	return 0;
 }
 
 int pcpu_guest_rdpmc(struct pcpu_guest *g, u32 ecx, u64 *value)
 {
 	struct pcpu *p = g->pcpu;
-	int idx = rdpmc_ecx_to_idx(ecx, p->pmu.caps.nr_gp, p->pmu.caps.nr_fixed);
+	int idx = p->pmu.vendor->rdpmc_of(&p->pmu.caps, ecx);
 
 	access_direct(&g->access, ACCESS_RDPMC, g->config->timing.rdpmc >> SUB_SHIFT);
 	if (hwpmu_rdpmc(&p->pmu, ecx, value))

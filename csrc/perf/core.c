@@ -19,10 +19,18 @@
 #define EVENT_PINNED 1u
 #define EVENT_FLEXIBLE 2u
 
+static const struct x86_pmu *driver_of(const struct pp_pmu *caps)
+{
+	if (caps->vendor == PP_VENDOR_AMD)
+		return caps->version >= 2 ? &amd_pmu_v2 : &amd_pmu;
+	return &intel_pmu;
+}
+
 void perf_init(struct perf_cpu *perf, struct pcpu *pcpu)
 {
 	memset(perf, 0, sizeof(*perf));
 	perf->pcpu = pcpu;
+	perf->driver = driver_of(&pcpu->pmu.caps);
 	perf->intel_ctrl = pcpu->pmu.counter_mask;
 }
 
@@ -176,7 +184,7 @@ struct perf_event *perf_event_create_kernel_counter(struct perf_cpu *perf,
 						    perf_overflow_handler_t handler, void *context,
 						    int *error)
 {
-	u64 counters = x86_get_event_constraints(perf, attr->config);
+	u64 counters = perf->driver->get_event_constraints(perf, attr->config);
 	struct perf_event *event;
 
 	account_enter(books(perf), COST_PERF_CREATE);
@@ -202,7 +210,7 @@ struct perf_event *perf_event_create_kernel_counter(struct perf_cpu *perf,
 	event->hw.idx = -1;
 	event->hw.counters = counters;
 	event->hw.sample_period = attr->sample_period ? attr->sample_period
-						      : x86_pmu_max_period(perf);
+						      : perf->driver->max_period(perf);
 	event->hw.last_period = event->hw.sample_period;
 	event->hw.period_left = (s64)event->hw.sample_period;
 	if (!attr->exclude_guest)

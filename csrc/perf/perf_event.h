@@ -7,7 +7,7 @@
  * periods, the PMI, and the guest context of the mediated vPMU. There is one CPU context and one task
  * context, that of the vCPU's thread, which always runs.
  *
- * core.c schedules and knows no counters; x86.c places events on counters and programs them.
+ * core.c schedules and knows no counters; x86.c places events on counters; intel.c and amd.c program them.
  */
 #ifndef PERF_PERF_EVENT_H_
 #define PERF_PERF_EVENT_H_
@@ -59,8 +59,11 @@ struct perf_event {
 
 #define PERF_MAX_EVENTS 128
 
+struct x86_pmu;
+
 struct perf_cpu {
 	struct pcpu *pcpu;
+	const struct x86_pmu *driver;
 
 	/* Every event in a slot of its own; contexts go through them in the order of creation */
 	struct perf_event slots[PERF_MAX_EVENTS];
@@ -73,6 +76,7 @@ struct perf_cpu {
 	struct perf_event *list[NR_PMC_IDX]; /* events added, in order */
 	u32 nr_list;
 	struct perf_event *on_counter[NR_PMC_IDX];
+	bool enabled;		   /* the PMU is on */
 	u64 fixed_ctrl_val;	   /* wanted FIXED_CTR_CTRL; written when the PMU is enabled */
 	u64 active_fixed_ctrl_val; /* last written */
 	u64 intel_ctrl;		   /* every counter's GLOBAL_CTRL bit */
@@ -107,14 +111,14 @@ u64 perf_event_read_value(struct perf_cpu *perf, struct perf_event *event);
 u64 perf_event_peek(struct perf_cpu *perf, const struct perf_event *event);
 
 /* The PMI of the host: update, re-arm and report every overflowed event. */
-void intel_pmu_handle_irq(struct perf_cpu *perf);
-/* GLOBAL_CTRL while the host runs: everything but the counters that only count guests. */
+void perf_event_nmi_handler(struct perf_cpu *perf);
+/* Intel: GLOBAL_CTRL while the host runs: everything but the counters that only count guests. */
 static inline u64 perf_host_global_ctrl(const struct perf_cpu *perf)
 {
 	return perf->intel_ctrl & ~perf->intel_ctrl_guest_mask;
 }
 
-/* GLOBAL_CTRL outside and inside the guest (emulated design). */
+/* Intel: GLOBAL_CTRL outside and inside the guest (emulated design). */
 void perf_guest_get_msrs(struct perf_cpu *perf, u64 *host, u64 *guest);
 
 /* Mediated VMs: -EBUSY (negative) while an include-guest event exists. */

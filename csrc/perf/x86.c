@@ -1,16 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
- * x86.c - the core PMU as host perf drives it: placement, programming, periods, the PMI.
+ * x86.c - the core PMU as host perf drives it, whoever made it: placement, periods, start and stop.
  *
- * Stands for arch/x86/events/core.c and arch/x86/events/intel/core.c.
+ * Stands for arch/x86/events/core.c; what a vendor's registers want is in intel.c and amd.c.
  *
  * Interface
  *  - x86_pmu_add()/del(): on and off the PMU; the assignment is solved anew each time.
- *  - intel_pmu_handle_irq(): the PMI.
- *  - perf_guest_get_msrs(): which counters run on which side of a VM-entry.
+ *  - perf_event_nmi_handler(): the PMI.
  *
- * Not modelled: PEBS, LBR, extra registers, period limits of particular models, events that want
- * a sibling thread idle, the NMI watchdog.
+ * Not modelled: extra registers, period limits of particular models, events that want a sibling thread
+ * idle, the NMI watchdog.
  */
 #include "perf/perf_event.h"
 
@@ -24,13 +23,13 @@ static struct account *books(struct perf_cpu *perf)
 	return &perf->pcpu->account;
 }
 
-static void wrmsr(struct perf_cpu *perf, u32 msr, u64 value)
+void x86_wrmsr(struct perf_cpu *perf, u32 msr, u64 value)
 {
 	account_charge(books(perf), COST_WRMSR);
 	PP_CHECK(perf->pcpu->check, !hwpmu_wrmsr(&perf->pcpu->pmu, msr, value));
 }
 
-static u64 rdmsr(struct perf_cpu *perf, u32 msr)
+u64 x86_rdmsr(struct perf_cpu *perf, u32 msr)
 {
 	u64 value = 0;
 
@@ -48,32 +47,6 @@ static u64 read_counter(struct perf_cpu *perf, int idx)
 {
 	account_charge(books(perf), COST_RDPMC);
 	return hwpmu_counter(&perf->pcpu->pmu, (unsigned int)idx);
-}
-
-u64 x86_pmu_max_period(const struct perf_cpu *perf)
-{
-	/* Without full-width writes only 31 bits can be given. */
-	if (!perf->pcpu->pmu.caps.fw_write)
-		return GENMASK_ULL(30, 0);
-	return perf->pcpu->pmu.gp_value_mask >> 1;
-}
-
-u64 x86_get_event_constraints(const struct perf_cpu *perf, u64 config)
-{
-	const struct event_map_entry *e = event_map_find(&perf->pcpu->events, config);
-	const struct hwpmu *pmu = &perf->pcpu->pmu;
-	u64 gp = pmu_counter_mask(pmu->caps.nr_gp, 0);
-
-	if (config & HSW_IN_TX_CHECKPOINTED)
-		return gp & BIT_ULL(HSW_IN_TXCP_COUNTER);
-	/* An encoding without a constraint of its own may use any GP counter. */
-	if (!e)
-		return gp;
-	/* Fixed counters have no threshold, no edge, no inversion and no transactions. */
-	if (config & (ARCH_PERFMON_EVENTSEL_EDGE | ARCH_PERFMON_EVENTSEL_INV |
-		      ARCH_PERFMON_EVENTSEL_CMASK | HSW_IN_TX))
-		return e->counters & gp ? e->counters & gp : gp;
-	return e->counters & pmu->counter_mask;
 }
 
 /* ---- assignment: the most constrained first, fixed counters before GP ones ---- */
@@ -131,9 +104,10 @@ static bool x86_schedule_events(struct perf_cpu *perf, int *assign)
 
 /* ---- one event on its counter ---- */
 
-/* Program the distance to the next overflow; true if a period has ended. */
-static bool x86_perf_event_set_period(struct perf_cpu *perf, struct perf_event *event)
+bool x86_perf_event_set_period(struct perf_cpu *perf, struct perf_event *event)
 {
+	s64 max = (s64)perf->driver->max_period(perf);
+	const struct hwpmu *pmu = &perf->pcpu->pmu;
 	struct hw_perf_event *hw = &event->hw;
 	s64 period = (s64)hw->sample_period, left = hw->period_left;
 	bool ended = left <= 0;
@@ -152,11 +126,11 @@ static bool x86_perf_event_set_period(struct perf_cpu *perf, struct perf_event *
 	/* Hardware does not raise an overflow reliably from a distance of one. */
 	if (left < 2)
 		left = 2;
-	if (left > (s64)x86_pmu_max_period(perf))
-		left = (s64)x86_pmu_max_period(perf);
+	if (left > max)
+		left = max;
 	value = (u64)-left & value_mask(perf, hw->idx);
 	hw->prev_count = value;
-	wrmsr(perf, counter_msr((unsigned int)hw->idx, perf->pcpu->pmu.caps.fw_write), value);
+	x86_wrmsr(perf, pmu->vendor->counter_msr(&pmu->caps, (unsigned int)hw->idx), value);
 	return ended;
 }
 
@@ -182,7 +156,7 @@ u64 perf_event_peek(struct perf_cpu *perf, const struct perf_event *event)
 	return event->count + ((now - hw->prev_count) & value_mask(perf, hw->idx));
 }
 
-static u64 eventsel_of(const struct perf_event *event)
+u64 x86_eventsel(const struct perf_event *event)
 {
 	u64 eventsel = event->attr.config | ARCH_PERFMON_EVENTSEL_INT |
 		       ARCH_PERFMON_EVENTSEL_ENABLE;
@@ -194,57 +168,21 @@ static u64 eventsel_of(const struct perf_event *event)
 	return eventsel;
 }
 
-static u64 fixed_field_of(const struct perf_event *event)
-{
-	u64 field = INTEL_FIXED_0_ENABLE_PMI;
-
-	if (!event->attr.exclude_user)
-		field |= INTEL_FIXED_0_USER;
-	if (!event->attr.exclude_kernel)
-		field |= INTEL_FIXED_0_KERNEL;
-	return field;
-}
-
-static void set_fixed_field(struct perf_cpu *perf, int idx, u64 field)
-{
-	int shift = INTEL_FIXED_BITS_STRIDE * (idx - INTEL_PMC_IDX_FIXED);
-
-	perf->fixed_ctrl_val &= ~(INTEL_FIXED_BITS_MASK << shift);
-	perf->fixed_ctrl_val |= field << shift;
-}
-
 void x86_pmu_start(struct perf_cpu *perf, struct perf_event *event, bool reload)
 {
-	int idx = event->hw.idx;
-
 	if (reload)
 		x86_perf_event_set_period(perf, event);
-	perf->on_counter[idx] = event;
+	perf->on_counter[event->hw.idx] = event;
 	event->hw.running = true;
-	if (event->attr.exclude_host)
-		perf->intel_ctrl_guest_mask |= BIT_ULL(idx);
-	if (event->attr.exclude_guest)
-		perf->intel_ctrl_host_mask |= BIT_ULL(idx);
-	if (idx >= INTEL_PMC_IDX_FIXED)
-		set_fixed_field(perf, idx, fixed_field_of(event));
-	else
-		wrmsr(perf, (u32)(MSR_IA32_PERFEVTSEL0 + idx), eventsel_of(event));
+	perf->driver->enable(perf, event);
 }
 
 void x86_pmu_stop(struct perf_cpu *perf, struct perf_event *event)
 {
-	int idx = event->hw.idx;
-
 	if (!event->hw.running)
 		return;
-	if (idx >= INTEL_PMC_IDX_FIXED)
-		set_fixed_field(perf, idx, 0);
-	else
-		wrmsr(perf, (u32)(MSR_IA32_PERFEVTSEL0 + idx),
-		      eventsel_of(event) & ~ARCH_PERFMON_EVENTSEL_ENABLE);
-	perf->intel_ctrl_guest_mask &= ~BIT_ULL(idx);
-	perf->intel_ctrl_host_mask &= ~BIT_ULL(idx);
-	perf->on_counter[idx] = NULL;
+	perf->driver->disable(perf, event);
+	perf->on_counter[event->hw.idx] = NULL;
 	event->hw.running = false;
 	x86_perf_event_update(perf, event);
 }
@@ -294,7 +232,8 @@ void perf_pmu_disable(struct perf_cpu *perf)
 	if (perf->disable_depth++)
 		return;
 	account_enter(books(perf), COST_PMU_DISABLE);
-	wrmsr(perf, MSR_CORE_PERF_GLOBAL_CTRL, 0);
+	perf->enabled = false;
+	perf->driver->disable_all(perf);
 	account_leave(books(perf));
 }
 
@@ -303,18 +242,13 @@ void perf_pmu_enable(struct perf_cpu *perf)
 	if (--perf->disable_depth)
 		return;
 	account_enter(books(perf), COST_PMU_ENABLE);
-	/* The fixed counters' control is written once, and only when it changed. */
-	if (perf->fixed_ctrl_val != perf->active_fixed_ctrl_val) {
-		wrmsr(perf, MSR_CORE_PERF_FIXED_CTR_CTRL, perf->fixed_ctrl_val);
-		perf->active_fixed_ctrl_val = perf->fixed_ctrl_val;
-	}
-	wrmsr(perf, MSR_CORE_PERF_GLOBAL_CTRL, perf_host_global_ctrl(perf));
+	perf->enabled = true;
+	perf->driver->enable_all(perf);
 	account_leave(books(perf));
 }
 
-static void handle_overflow(struct perf_cpu *perf, struct perf_event *event)
+void x86_pmu_period_over(struct perf_cpu *perf, struct perf_event *event)
 {
-	x86_perf_event_update(perf, event);
 	/* A period longer than the counter comes in pieces; only its end is an event. */
 	if (!x86_perf_event_set_period(perf, event) || !event->overflow_handler)
 		return;
@@ -323,33 +257,13 @@ static void handle_overflow(struct perf_cpu *perf, struct perf_event *event)
 	account_leave(books(perf));
 }
 
-void intel_pmu_handle_irq(struct perf_cpu *perf)
+void perf_event_nmi_handler(struct perf_cpu *perf)
 {
-	unsigned int loops = 0, idx;
-	u64 status;
-
 	/* While a guest's PMU is loaded no NMI can be a host PMI. */
 	if (perf->guest_ctx_loaded)
 		return;
 	account_enter(books(perf), COST_HANDLE_IRQ);
 	account_stat(books(perf), STAT_HOST_PMIS);
-	perf_pmu_disable(perf);
-	while ((status = rdmsr(perf, MSR_CORE_PERF_GLOBAL_STATUS)) && loops++ < 100) {
-		wrmsr(perf, MSR_CORE_PERF_GLOBAL_OVF_CTRL, status);
-		for_each_set_bit(idx, status) {
-			if (perf->on_counter[idx])
-				handle_overflow(perf, perf->on_counter[idx]);
-		}
-	}
-	perf_pmu_enable(perf);
-	account_charge(books(perf), COST_LVTPC_WRITE);
-	lapic_mmio_write(&perf->pcpu->lapic, APIC_LVTPC, APIC_DM_NMI);
+	perf->driver->handle_irq(perf);
 	account_leave(books(perf));
-}
-
-void perf_guest_get_msrs(struct perf_cpu *perf, u64 *host, u64 *guest)
-{
-	account_charge(books(perf), COST_GUEST_GET_MSRS);
-	*host = perf_host_global_ctrl(perf);
-	*guest = perf->intel_ctrl & ~perf->intel_ctrl_host_mask;
 }

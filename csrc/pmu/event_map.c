@@ -25,6 +25,7 @@ static int compare_entries(const void *a, const void *b)
 int event_map_init(struct event_map *map, const struct event_map_entry *entries, u32 nr)
 {
 	map->nr = nr;
+	map->code = ARCH_PERFMON_EVENTSEL_EVENT | ARCH_PERFMON_EVENTSEL_UMASK;
 	map->entries = calloc(nr ? nr : 1, sizeof(*entries));
 	if (!map->entries)
 		return -1;
@@ -53,8 +54,7 @@ const struct event_map_entry *event_map_find(const struct event_map *map, u64 co
 
 	if (e)
 		return e;
-	return find_exact(map,
-			  config & (ARCH_PERFMON_EVENTSEL_EVENT | ARCH_PERFMON_EVENTSEL_UMASK));
+	return find_exact(map, config & map->code);
 }
 
 static void look_at_transactions(struct event_formula *f, u64 eventsel)
@@ -91,7 +91,7 @@ struct event_formula event_formula_of(const struct event_map *map, u64 eventsel)
 	/* Without a threshold, inv has nothing to invert: hardware ignores it. */
 	if (eventsel & ARCH_PERFMON_EVENTSEL_INV && !event_formula_is_plain(&f))
 		f.event = EVENT_NONE;
-	look_at_transactions(&f, eventsel);
+	look_at_transactions(&f, eventsel & ~map->code);
 	return f;
 }
 

@@ -31,6 +31,7 @@ struct event_map_entry {
 struct event_map {
 	struct event_map_entry *entries; /* sorted by config */
 	u32 nr;
+	u64 code; /* bits that name the event; where bits 33:32 are among them there is no IN_TX */
 };
 
 struct event_formula {

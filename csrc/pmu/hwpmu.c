@@ -2,7 +2,8 @@
 /*
  * hwpmu.c - counting and overflow of the physical PMU.
  *
- * Interface: hwpmu.h. The register file is in hwpmu_msr.c.
+ * Interface: hwpmu.h. The register file is in registers.c, what differs by vendor in hwpmu_intel.c and
+ * hwpmu_amd.c.
  *
  * Not modelled: AnyThread (there is one thread), pin control, IN_TX and IN_TXCP (no transactions),
  * PEBS, freeze on PMI, PERF_METRICS.
@@ -17,6 +18,7 @@ void hwpmu_init(struct hwpmu *pmu, const struct pp_pmu *caps, const struct event
 		const struct core_clock *clk)
 {
 	memset(pmu, 0, sizeof(*pmu));
+	pmu->vendor = pmu_vendor(caps);
 	pmu->caps = *caps;
 	pmu->events = events;
 	pmu->clk = clk;
@@ -27,10 +29,15 @@ void hwpmu_init(struct hwpmu *pmu, const struct pp_pmu *caps, const struct event
 	pmu->global_ctrl = pmu_counter_mask(caps->nr_gp, 0);
 }
 
-static u64 formula_total(const struct hwpmu *pmu, const struct event_formula *f)
+static u64 pmc_total(const struct hwpmu *pmu, const struct hwpmc *pmc)
 {
-	return event_formula_total(f, pmu->clk, pmu->guest) +
-	       event_formula_total(f, pmu->clk, pmu->host);
+	u64 total = 0;
+
+	if (likely(pmc->sides & SIDE_GUEST))
+		total = event_formula_total(&pmc->formula, pmu->clk, pmu->guest);
+	if (likely(pmc->sides & SIDE_HOST))
+		total += event_formula_total(&pmc->formula, pmu->clk, pmu->host);
+	return total;
 }
 
 /* The selector a counter runs with; for fixed counters the one that says the same. */
@@ -52,7 +59,8 @@ static bool should_run(const struct hwpmu *pmu, unsigned int idx)
 		return false;
 	if (idx < INTEL_PMC_IDX_FIXED && !(eventsel & ARCH_PERFMON_EVENTSEL_ENABLE))
 		return false;
-	return eventsel & (ARCH_PERFMON_EVENTSEL_OS | ARCH_PERFMON_EVENTSEL_USR);
+	return eventsel & (ARCH_PERFMON_EVENTSEL_OS | ARCH_PERFMON_EVENTSEL_USR) &&
+	       pmu->vendor->sides(pmu, eventsel);
 }
 
 u64 hwpmu_counter(struct hwpmu *pmu, unsigned int idx)
@@ -61,8 +69,7 @@ u64 hwpmu_counter(struct hwpmu *pmu, unsigned int idx)
 
 	if (!pmc->running)
 		return pmc->value;
-	return (pmc->value + formula_total(pmu, &pmc->formula) - pmc->start) &
-	       hwpmu_value_mask(pmu, idx);
+	return (pmc->value + pmc_total(pmu, pmc) - pmc->start) & hwpmu_value_mask(pmu, idx);
 }
 
 /* Take @extra and the events since the last look into the value; true if it wrapped. */
@@ -73,7 +80,7 @@ static __always_inline bool land_counter_with(struct hwpmu *pmu, unsigned int id
 
 	if (!pmc->running)
 		return false;
-	total = formula_total(pmu, &pmc->formula);
+	total = pmc_total(pmu, pmc);
 	value = pmc->value + total - pmc->start + extra;
 	pmc->value = value & hwpmu_value_mask(pmu, idx);
 	pmc->start = total;
@@ -99,7 +106,8 @@ u64 hwpmu_overcount(struct hwpmu *pmu, unsigned int event, enum privilege priv, 
 		const struct hwpmc *pmc = &pmu->pmc[idx];
 
 		if (!pmc->running || pmc->formula.event != event ||
-		    !(pmc->formula.privs & BIT_ULL(priv)) || !event_formula_is_plain(&pmc->formula))
+		    !(pmc->formula.privs & BIT_ULL(priv)) || !(pmc->sides & SIDE_GUEST) ||
+		    !event_formula_is_plain(&pmc->formula))
 			continue;
 		land_counter_with(pmu, idx, n);
 		counters |= BIT_ULL(idx);
@@ -119,7 +127,8 @@ void hwpmu_restart_counter(struct hwpmu *pmu, unsigned int idx)
 	if (!pmc->running)
 		return;
 	pmc->formula = event_formula_on(pmu->events, eventsel, idx);
-	pmc->start = formula_total(pmu, &pmc->formula);
+	pmc->sides = (u8)pmu->vendor->sides(pmu, eventsel);
+	pmc->start = pmc_total(pmu, pmc);
 }
 
 void hwpmu_restart_counters(struct hwpmu *pmu, u64 mask)
@@ -144,7 +153,8 @@ void hwpmu_room(struct hwpmu *pmu, enum privilege priv, struct cpu_room *room)
 	for_each_set_bit(idx, pmu->counter_mask) {
 		struct hwpmc *pmc = &pmu->pmc[idx];
 
-		if (!pmc->running || !(pmc->formula.privs & BIT_ULL(priv)))
+		if (!pmc->running || !(pmc->formula.privs & BIT_ULL(priv)) ||
+		    !(pmc->sides & SIDE_GUEST))
 			continue;
 		r = event_formula_room(&pmc->formula, pmu->clk, pmu->guest,
 				       hwpmu_value_mask(pmu, idx) + 1 - hwpmu_counter(pmu, idx));

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * hwpmu.h - the physical PMU of one pCPU: Intel architectural perfmon.
+ * hwpmu.h - the physical PMU of one pCPU, Intel's or AMD's.
  *
  * The registers, what a RDMSR, WRMSR or RDPMC does to them, counting, overflow. Counters do not
  * tick: a running counter holds its value at the last start and a snapshot of the producers' totals,
@@ -21,6 +21,7 @@
 #include "base/types.h"
 #include "pmu/event_map.h"
 #include "pmu/msr_index.h"
+#include "pmu/vendor.h"
 #include "pmupass.h"
 
 struct hwpmc {
@@ -29,11 +30,14 @@ struct hwpmc {
 	struct event_formula formula;
 	bool running;
 	bool interrupt; /* INT bit; running only */
+	u8 sides;	/* SIDE_*: whose events it counts; running only */
 };
 
 struct hwpmu {
 	/* The silicon */
+	const struct pmu_vendor *vendor;
 	struct pp_pmu caps;
+	bool svme; /* EFER.SVME: the host can run guests, and a selector may count on one side (AMD) */
 	const struct event_map *events;
 	const struct core_clock *clk;
 	u64 counter_mask; /* existing counters by index */
@@ -63,8 +67,10 @@ bool hwpmu_owns_msr(const struct hwpmu *pmu, u32 msr);
 int hwpmu_rdmsr(struct hwpmu *pmu, u32 msr, u64 *value);
 int hwpmu_wrmsr(struct hwpmu *pmu, u32 msr, u64 value);
 int hwpmu_rdpmc(struct hwpmu *pmu, u32 ecx, u64 *value);
+/* What a selector or GLOBAL_CTRL holds of @value, which was written to it; other MSRs: @value. */
+u64 hwpmu_kept(struct hwpmu *pmu, u32 msr, u64 value);
 
-/* The index that ECX of RDPMC names among @nr_gp and @nr_fixed counters, or -1 (#GP). */
+/* The index that ECX of Intel's RDPMC names among @nr_gp and @nr_fixed counters, or -1 (#GP). */
 int rdpmc_ecx_to_idx(u32 ecx, unsigned int nr_gp, unsigned int nr_fixed);
 
 /* A counter's value now. */

@@ -6,6 +6,10 @@
  *	63     34  33   32  31   24 23  22 21  20  19  18   17  16  15    8 7      0
  *	[ resv  | CP | TX | cmask | I | EN|ANY|INT|PC| E  | OS|USR| umask  | event  ]
  *
+ * PERF_CTLx of AMD
+ *	63 42  41 40 39 36 35 32 31   24 23  22 21 20 19 18   17 16  15    8 7       0
+ *	[ --- | H| G| --- |ev 11:8| cmask| I |EN| -|INT| -| E | OS|USR| umask | ev 7:0 ]
+ *
  * IA32_FIXED_CTR_CTRL, four bits a counter
  *	   3     2    1     0
  *	[ PMI | ANY | USR | OS ]
@@ -37,11 +41,15 @@ enum pmu_msr {
 #define HSW_IN_TX_CHECKPOINTED BIT_ULL(33)
 #define HSW_IN_TXCP_COUNTER 2u /* the only one that has it */
 
+/* Intel: IN_TX, IN_TXCP and two reserved bits. AMD: the upper bits of the event select. */
+#define EVENTSEL_35_32 GENMASK_ULL(35, 32)
+#define AMD64_EVENTSEL_GUESTONLY BIT_ULL(40)
+#define AMD64_EVENTSEL_HOSTONLY BIT_ULL(41)
+
 /* What decides which events are counted; the rest only enables, routes or interrupts. */
 #define EVENTSEL_WHAT                                                                              \
 	(ARCH_PERFMON_EVENTSEL_EVENT | ARCH_PERFMON_EVENTSEL_UMASK | ARCH_PERFMON_EVENTSEL_EDGE |  \
-	 ARCH_PERFMON_EVENTSEL_INV | ARCH_PERFMON_EVENTSEL_CMASK | HSW_IN_TX |                     \
-	 HSW_IN_TX_CHECKPOINTED)
+	 ARCH_PERFMON_EVENTSEL_INV | ARCH_PERFMON_EVENTSEL_CMASK | EVENTSEL_35_32)
 
 /* Reserved bits of the selector of GP counter @idx on a CPU with or without RTM, bits 63:32. */
 static inline u64 eventsel_reserved_high(bool rtm, unsigned int idx)

@@ -20,6 +20,7 @@ int truth_init(struct truth *t, const struct pp_pmu *guest, const struct event_m
 	       const struct core_clock *clk)
 {
 	memset(t, 0, sizeof(*t));
+	t->vendor = pmu_vendor(guest);
 	t->caps = *guest;
 	t->events = events;
 	t->clk = clk;
@@ -101,6 +102,9 @@ static bool ideal_enabled(const struct truth *t, unsigned int idx, u64 eventsel)
 		return false;
 	if (!(eventsel & ARCH_PERFMON_EVENTSEL_ENABLE))
 		return false;
+	/* A guest has no SVM: a counter that it holds to one side of VMRUN counts nothing. */
+	if (eventsel & (AMD64_EVENTSEL_GUESTONLY | AMD64_EVENTSEL_HOSTONLY))
+		return false;
 	return eventsel & (ARCH_PERFMON_EVENTSEL_OS | ARCH_PERFMON_EVENTSEL_USR);
 }
 
@@ -147,24 +151,19 @@ static void restart_counters(struct truth *t, u64 mask)
 
 void truth_control_written(struct truth *t, u32 msr, u64 value)
 {
+	int idx = t->vendor->selector_of(&t->caps, msr);
 	u64 changed;
 
-	if (msr - MSR_IA32_PERFEVTSEL0 < t->caps.nr_gp) {
-		t->eventsel[msr - MSR_IA32_PERFEVTSEL0] = value;
-		restart_counters(t, BIT_ULL(msr - MSR_IA32_PERFEVTSEL0));
-		return;
-	}
-	switch (msr) {
-	case MSR_CORE_PERF_FIXED_CTR_CTRL:
+	if (idx >= 0) {
+		t->eventsel[idx] = value;
+		restart_counters(t, BIT_ULL(idx));
+	} else if (msr == MSR_CORE_PERF_FIXED_CTR_CTRL) {
 		t->fixed_ctr_ctrl = value;
 		restart_counters(t, GENMASK_ULL(63, INTEL_PMC_IDX_FIXED));
-		return;
-	case MSR_CORE_PERF_GLOBAL_CTRL:
+	} else if (msr == t->vendor->global_ctrl) {
 		changed = t->global_ctrl ^ value;
 		t->global_ctrl = value;
 		restart_counters(t, changed);
-		return;
-	default: return;
 	}
 }
 

@@ -30,6 +30,7 @@
 #include "base/types.h"
 #include "pmu/event_map.h"
 #include "pmu/msr_index.h"
+#include "pmu/vendor.h"
 #include "pmupass.h"
 #include "truth/histogram.h"
 
@@ -97,6 +98,7 @@ struct truth {
 	const u32 *lvtpc; /* the LVTPC the guest sees */
 
 	/* The guest's registers as it wrote them */
+	const struct pmu_vendor *vendor;
 	struct pp_pmu caps;
 	u64 counter_mask;
 	u64 eventsel[PP_MAX_GP];
@@ -125,7 +127,7 @@ int truth_init(struct truth *t, const struct pp_pmu *guest, const struct event_m
 void truth_free(struct truth *t);
 
 /* ---- the guest's accesses, after they have succeeded ---- */
-/* A selector, FIXED_CTR_CTRL or GLOBAL_CTRL; other MSRs change nothing here. */
+/* A selector, FIXED_CTR_CTRL or GLOBAL_CTRL and what it holds now; other MSRs change nothing here. */
 void truth_control_written(struct truth *t, u32 msr, u64 value);
 /* A counter: what a read just before the write would have shown, and what it holds now. */
 void truth_counter_written(struct truth *t, unsigned int idx, u64 visible_before, u64 value);

@@ -90,7 +90,7 @@ TEST(thresholds_stay_off_the_fixed_counters)
 
 static u64 counters_of(u64 config)
 {
-	return x86_get_event_constraints(&perf, config);
+	return perf.driver->get_event_constraints(&perf, config);
 }
 
 /* Whether @nr events can all have a counter: try everything. */
@@ -319,7 +319,7 @@ TEST(a_period_of_one_becomes_two)
 	EXPECT_TRUE(!hwpmu_land(&b->pcpu.pmu));
 	bench_count(b, EVENT_INSTRUCTIONS, 1);
 	EXPECT_TRUE(hwpmu_land(&b->pcpu.pmu));
-	intel_pmu_handle_irq(&perf);
+	perf_event_nmi_handler(&perf);
 	EXPECT_EQ(1, nr_overflows);
 	EXPECT_EQ(2, perf_event_read_value(&perf, e));
 	bench_free(b);
@@ -332,7 +332,7 @@ TEST(skid_shortens_the_next_period)
 
 	bench_count(b, EVENT_INSTRUCTIONS, 130); /* 30 beyond the overflow */
 	hwpmu_land(&b->pcpu.pmu);
-	intel_pmu_handle_irq(&perf);
+	perf_event_nmi_handler(&perf);
 	EXPECT_EQ(1, nr_overflows);
 	/* left = 100 - 130 + 100. */
 	EXPECT_EQ((1ull << 48) - 70, hwpmu_counter(&b->pcpu.pmu, (unsigned int)e->hw.idx));
@@ -348,16 +348,16 @@ TEST(a_period_beyond_the_counter_is_split_unseen)
 	struct bench *b = host_new();
 	struct perf_event *e = open_period(0xc0, 1ull << 48);
 
-	EXPECT_EQ(piece, x86_pmu_max_period(&perf));
+	EXPECT_EQ(piece, perf.driver->max_period(&perf));
 	for (unsigned int i = 0; i < 2; i++) {
 		bench_count(b, EVENT_INSTRUCTIONS, piece);
 		EXPECT_TRUE(hwpmu_land(&b->pcpu.pmu));
-		intel_pmu_handle_irq(&perf);
+		perf_event_nmi_handler(&perf);
 		EXPECT_EQ(0, nr_overflows);
 	}
 	bench_count(b, EVENT_INSTRUCTIONS, 2); /* 2 * (2^47 - 1) + 2 = 2^48 */
 	EXPECT_TRUE(hwpmu_land(&b->pcpu.pmu));
-	intel_pmu_handle_irq(&perf);
+	perf_event_nmi_handler(&perf);
 	EXPECT_EQ(1, nr_overflows);
 	EXPECT_EQ(1ull << 48, perf_event_read_value(&perf, e));
 	bench_free(b);
@@ -401,7 +401,7 @@ TEST(the_handler_unmasks_the_lvtpc)
 	hwpmu_land(&b->pcpu.pmu);
 	EXPECT_EQ(LAPIC_NMI, lapic_deliver_lvtpc(&b->pcpu.lapic));
 	EXPECT_TRUE(lapic_reg(&b->pcpu.lapic, APIC_LVTPC) & APIC_LVT_MASKED);
-	intel_pmu_handle_irq(&perf);
+	perf_event_nmi_handler(&perf);
 	EXPECT_EQ(APIC_DM_NMI, lapic_reg(&b->pcpu.lapic, APIC_LVTPC));
 	bench_free(b);
 }

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
- * hwpmu_msr.c - the register file of the physical PMU: which MSRs exist, what faults.
+ * hwpmu_intel.c - the registers of Intel's architectural perfmon: which MSRs exist, what faults.
  *
- * Interface: hwpmu_rdmsr(), hwpmu_wrmsr(), hwpmu_rdpmc(). -1 is #GP(0).
+ * Interface: pmu_vendor_intel. -1 is #GP(0).
  *
  * Not modelled: PEBS and LBR registers, PERF_METRICS (its bits stay reserved), RDPMC type 0x2000.
  */
@@ -11,10 +11,61 @@
 #include "pmu/access.h"
 #include "pmu/hwpmu_private.h"
 
-static bool is_eventsel(const struct hwpmu *pmu, u32 msr)
+/* ---- the map ---- */
+
+static int intel_counter_of(const struct pp_pmu *pmu, u32 msr, enum counter_alias *alias)
 {
-	return msr - MSR_IA32_PERFEVTSEL0 < pmu->caps.nr_gp;
+	if (msr - MSR_IA32_PERFCTR0 < pmu->nr_gp) {
+		*alias = ALIAS_LEGACY;
+		return (int)(msr - MSR_IA32_PERFCTR0);
+	}
+	if (pmu->fw_write && msr - MSR_IA32_PMC0 < pmu->nr_gp) {
+		*alias = ALIAS_FULL_WIDTH;
+		return (int)(msr - MSR_IA32_PMC0);
+	}
+	if (msr - MSR_CORE_PERF_FIXED_CTR0 < pmu->nr_fixed) {
+		*alias = ALIAS_FIXED;
+		return (int)(INTEL_PMC_IDX_FIXED + msr - MSR_CORE_PERF_FIXED_CTR0);
+	}
+	return -1;
 }
+
+static int intel_selector_of(const struct pp_pmu *pmu, u32 msr)
+{
+	return msr - MSR_IA32_PERFEVTSEL0 < pmu->nr_gp ? (int)(msr - MSR_IA32_PERFEVTSEL0) : -1;
+}
+
+static int intel_rdpmc_of(const struct pp_pmu *pmu, u32 ecx)
+{
+	return rdpmc_ecx_to_idx(ecx, pmu->nr_gp, pmu->nr_fixed);
+}
+
+static enum access_kind intel_control_kind(u32 msr, bool write)
+{
+	switch (msr) {
+	case MSR_CORE_PERF_FIXED_CTR_CTRL: return write ? ACCESS_FIXED_CTRL_WRITE : ACCESS_OTHER;
+	case MSR_CORE_PERF_GLOBAL_CTRL: return write ? ACCESS_GLOBAL_CTRL_WRITE : ACCESS_OTHER;
+	case MSR_CORE_PERF_GLOBAL_STATUS: return write ? ACCESS_OTHER : ACCESS_GLOBAL_STATUS_READ;
+	case MSR_CORE_PERF_GLOBAL_OVF_CTRL: return write ? ACCESS_OVF_CTRL_WRITE : ACCESS_OTHER;
+	case MSR_CORE_PERF_GLOBAL_STATUS_SET:
+	case MSR_CORE_PERF_GLOBAL_INUSE:
+	case MSR_IA32_PERF_CAPABILITIES: return ACCESS_OTHER;
+	default: return ACCESS_NONE;
+	}
+}
+
+static u32 intel_counter_msr(const struct pp_pmu *pmu, unsigned int idx)
+{
+	return counter_msr(idx, pmu->fw_write);
+}
+
+static u32 intel_selector_msr(const struct pp_pmu *pmu, unsigned int idx)
+{
+	(void)pmu;
+	return (u32)MSR_IA32_PERFEVTSEL0 + idx;
+}
+
+/* ---- the register file ---- */
 
 /* Registers other than counters and selectors, with the version that brought them. */
 static bool control_msr_exists(const struct hwpmu *pmu, u32 msr)
@@ -29,14 +80,6 @@ static bool control_msr_exists(const struct hwpmu *pmu, u32 msr)
 	case MSR_IA32_PERF_CAPABILITIES: return pmu->caps.version >= 2;
 	default: return false;
 	}
-}
-
-bool hwpmu_owns_msr(const struct hwpmu *pmu, u32 msr)
-{
-	enum counter_alias alias;
-
-	return pmu_msr_to_counter(&pmu->caps, msr, &alias) >= 0 || is_eventsel(pmu, msr) ||
-	       control_msr_exists(pmu, msr);
 }
 
 /* AnyThread was a feature of versions 3 and 4; from 5 on its bit is reserved. */
@@ -96,21 +139,8 @@ static u64 counters_in_use(const struct hwpmu *pmu)
 	return inuse;
 }
 
-int hwpmu_rdmsr(struct hwpmu *pmu, u32 msr, u64 *value)
+static int intel_read_control(struct hwpmu *pmu, u32 msr, u64 *value)
 {
-	enum counter_alias alias;
-	int idx = pmu_msr_to_counter(&pmu->caps, msr, &alias);
-
-	if (idx >= 0) {
-		*value = hwpmu_counter(pmu, (unsigned int)idx);
-		return 0;
-	}
-	if (is_eventsel(pmu, msr)) {
-		*value = pmu->eventsel[msr - MSR_IA32_PERFEVTSEL0];
-		return 0;
-	}
-	if (!control_msr_exists(pmu, msr))
-		return -1;
 	switch (msr) {
 	case MSR_CORE_PERF_FIXED_CTR_CTRL: *value = pmu->fixed_ctr_ctrl; break;
 	case MSR_CORE_PERF_GLOBAL_STATUS: *value = pmu->global_status; break;
@@ -122,20 +152,31 @@ int hwpmu_rdmsr(struct hwpmu *pmu, u32 msr, u64 *value)
 	return 0;
 }
 
-static int write_counter(struct hwpmu *pmu, unsigned int idx, enum counter_alias alias, u64 value)
+static int intel_take_counter(const struct hwpmu *pmu, unsigned int idx, enum counter_alias alias,
+			      u64 *value)
 {
 	if (alias == ALIAS_LEGACY)
-		value = sign_extend_legacy_write(value);
-	else if (value & ~hwpmu_value_mask(pmu, idx))
+		*value = sign_extend_legacy_write(*value);
+	else if (*value & ~hwpmu_value_mask(pmu, idx))
 		return -1;
-	hwpmu_set_counter(pmu, idx, value);
 	return 0;
 }
 
-static int write_control(struct hwpmu *pmu, u32 msr, u64 value)
+static int intel_take_selector(const struct hwpmu *pmu, unsigned int idx, u64 *value)
 {
-	u64 changed;
+	return *value & eventsel_reserved(pmu, idx) ? -1 : 0;
+}
 
+/* GLOBAL_CTRL is switched by VM-entry and VM-exit: a selector knows no sides. */
+static unsigned int intel_sides(const struct hwpmu *pmu, u64 eventsel)
+{
+	(void)pmu;
+	(void)eventsel;
+	return SIDE_BOTH;
+}
+
+static int intel_write_control(struct hwpmu *pmu, u32 msr, u64 value)
+{
 	switch (msr) {
 	case MSR_CORE_PERF_FIXED_CTR_CTRL:
 		if (value & fixed_ctr_ctrl_reserved(pmu))
@@ -146,9 +187,7 @@ static int write_control(struct hwpmu *pmu, u32 msr, u64 value)
 	case MSR_CORE_PERF_GLOBAL_CTRL:
 		if (value & ~pmu->counter_mask)
 			return -1;
-		changed = pmu->global_ctrl ^ value;
-		pmu->global_ctrl = value;
-		hwpmu_restart_counters(pmu, changed);
+		hwpmu_write_global_ctrl(pmu, value);
 		return 0;
 	case MSR_CORE_PERF_GLOBAL_OVF_CTRL:
 		if (value & status_reserved(pmu))
@@ -164,25 +203,6 @@ static int write_control(struct hwpmu *pmu, u32 msr, u64 value)
 	}
 }
 
-int hwpmu_wrmsr(struct hwpmu *pmu, u32 msr, u64 value)
-{
-	enum counter_alias alias;
-	int idx = pmu_msr_to_counter(&pmu->caps, msr, &alias);
-
-	if (idx >= 0)
-		return write_counter(pmu, (unsigned int)idx, alias, value);
-	if (is_eventsel(pmu, msr)) {
-		if (value & eventsel_reserved(pmu, msr - MSR_IA32_PERFEVTSEL0))
-			return -1;
-		pmu->eventsel[msr - MSR_IA32_PERFEVTSEL0] = value;
-		hwpmu_restart_counter(pmu, msr - MSR_IA32_PERFEVTSEL0);
-		return 0;
-	}
-	if (!control_msr_exists(pmu, msr))
-		return -1;
-	return write_control(pmu, msr, value);
-}
-
 int rdpmc_ecx_to_idx(u32 ecx, unsigned int nr_gp, unsigned int nr_fixed)
 {
 	unsigned int type = ecx >> INTEL_RDPMC_TYPE_SHIFT, i = ecx & 0xffff;
@@ -194,12 +214,23 @@ int rdpmc_ecx_to_idx(u32 ecx, unsigned int nr_gp, unsigned int nr_fixed)
 	return -1;
 }
 
-int hwpmu_rdpmc(struct hwpmu *pmu, u32 ecx, u64 *value)
-{
-	int idx = rdpmc_ecx_to_idx(ecx, pmu->caps.nr_gp, pmu->caps.nr_fixed);
-
-	if (idx < 0)
-		return -1;
-	*value = hwpmu_counter(pmu, (unsigned int)idx);
-	return 0;
-}
+const struct pmu_vendor pmu_vendor_intel = {
+	.name = "Intel",
+	.counter_of = intel_counter_of,
+	.selector_of = intel_selector_of,
+	.rdpmc_of = intel_rdpmc_of,
+	.control_kind = intel_control_kind,
+	.counter_msr = intel_counter_msr,
+	.selector_msr = intel_selector_msr,
+	.global_ctrl = MSR_CORE_PERF_GLOBAL_CTRL,
+	.global_status = MSR_CORE_PERF_GLOBAL_STATUS,
+	.global_ovf_ctrl = MSR_CORE_PERF_GLOBAL_OVF_CTRL,
+	.global_status_set = MSR_CORE_PERF_GLOBAL_STATUS_SET,
+	.event_code = ARCH_PERFMON_EVENTSEL_EVENT | ARCH_PERFMON_EVENTSEL_UMASK,
+	.has_control = control_msr_exists,
+	.read_control = intel_read_control,
+	.write_control = intel_write_control,
+	.take_counter = intel_take_counter,
+	.take_selector = intel_take_selector,
+	.sides = intel_sides,
+};

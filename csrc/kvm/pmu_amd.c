@@ -1,0 +1,183 @@
+// SPDX-License-Identifier: Apache-2.0
+/*
+ * pmu_amd.c - the vPMU of an AMD guest: its registers, and what SVM and the PMU switch do.
+ *
+ * Interface: amd_pmu_ops.
+ *
+ * No write faults, as on silicon: what is reserved is dropped. GLOBAL_STATUS ignores the guest's writes,
+ * STATUS_CLR looks at no reserved bits, STATUS_SET at them only. The K7 registers are other names of the
+ * first four counters. A selector's GuestOnly and HostOnly bits are reserved for the guest, which has no
+ * SVM.
+ *
+ * A VMRUN switches no PMU register. In the emulated design perf has set GuestOnly; in the mediated one
+ * KVM sets it in every selector that goes into hardware, so that GLOBAL_CTL may be on from load to put
+ * and nothing counts but the guest. It is read back after every #VMEXIT unless its writes exit.
+ *
+ * Not modelled: nested guests (GuestOnly and HostOnly of L1), host-initiated accesses (KVM_SET_MSRS), PMU
+ * state in the VMCB, SEV-ES.
+ */
+#include "kvm/vcpu.h"
+
+#include "pmu/access.h"
+#include "pmu/hwpmu.h"
+
+/* Bits that a guest may set, with an event select of 12 bits. */
+#define AMD64_RAW_EVENT_MASK_GUEST                                                                 \
+	(EVENTSEL_WHAT | ARCH_PERFMON_EVENTSEL_USR | ARCH_PERFMON_EVENTSEL_OS |                    \
+	 ARCH_PERFMON_EVENTSEL_INT | ARCH_PERFMON_EVENTSEL_ENABLE)
+
+static void amd_pmu_refresh(struct kvm_pmu *pmu, const struct pp_pmu *guest)
+{
+	pmu->version = guest->version;
+	pmu->nr_gp = guest->nr_gp;
+	pmu->nr_fixed = 0;
+	pmu->guest = *guest;
+	pmu->gp_mask = width_mask(guest->gp_width);
+	pmu->fixed_mask = 0;
+	pmu->all_valid_pmc_idx = pmu_counter_mask(pmu->nr_gp, 0);
+	pmu->eventsel_rsvd = ~AMD64_RAW_EVENT_MASK_GUEST;
+	pmu->global_ctrl_rsvd = ~pmu->all_valid_pmc_idx;
+	pmu->global_status_rsvd = pmu->global_ctrl_rsvd;
+	/* Software that knows no GLOBAL_CTL must find its counters enabled. */
+	pmu->global_ctrl = pmu->all_valid_pmc_idx;
+}
+
+static bool is_global_msr(u32 msr)
+{
+	return msr - MSR_AMD64_PERF_CNTR_GLOBAL_STATUS < 4;
+}
+
+static bool amd_is_valid_msr(const struct kvm_pmu *pmu, u32 msr)
+{
+	const struct pmu_vendor *vendor = pmu_vendor(&pmu->guest);
+	enum counter_alias alias;
+
+	if (is_global_msr(msr))
+		return pmu->version > 1;
+	return pmu->version && (vendor->counter_of(&pmu->guest, msr, &alias) >= 0 ||
+				vendor->selector_of(&pmu->guest, msr) >= 0);
+}
+
+static int amd_pmu_get_msr(struct kvm_vcpu *vcpu, u32 msr, u64 *value)
+{
+	const struct pmu_vendor *vendor = pmu_vendor(&vcpu->pmu.guest);
+	struct kvm_pmu *pmu = &vcpu->pmu;
+	enum counter_alias alias;
+	int idx;
+
+	switch (msr) {
+	case MSR_AMD64_PERF_CNTR_GLOBAL_STATUS: *value = pmu->global_status; return 0;
+	case MSR_AMD64_PERF_CNTR_GLOBAL_CTL: *value = pmu->global_ctrl; return 0;
+	case MSR_AMD64_PERF_CNTR_GLOBAL_STATUS_CLR:
+	case MSR_AMD64_PERF_CNTR_GLOBAL_STATUS_SET: *value = 0; return 0;
+	default: break;
+	}
+	idx = vendor->counter_of(&pmu->guest, msr, &alias);
+	if (idx >= 0) {
+		*value = kvm_pmu_read_counter(&pmu->pmc[idx]);
+		return 0;
+	}
+	idx = vendor->selector_of(&pmu->guest, msr);
+	if (idx < 0)
+		return -1;
+	*value = pmu->pmc[idx].eventsel;
+	return 0;
+}
+
+static int set_global(struct kvm_vcpu *vcpu, u32 msr, u64 *value)
+{
+	struct kvm_pmu *pmu = &vcpu->pmu;
+
+	switch (msr) {
+	case MSR_AMD64_PERF_CNTR_GLOBAL_CTL:
+		*value &= ~pmu->global_ctrl_rsvd;
+		kvm_pmu_write_global_ctrl(vcpu, *value);
+		break;
+	case MSR_AMD64_PERF_CNTR_GLOBAL_STATUS_CLR: pmu->global_status &= ~*value; break;
+	case MSR_AMD64_PERF_CNTR_GLOBAL_STATUS_SET:
+		pmu->global_status |= *value & ~pmu->global_status_rsvd;
+		break;
+	default: /* GLOBAL_STATUS: ignored */ break;
+	}
+	return 0;
+}
+
+static int amd_pmu_set_msr(struct kvm_vcpu *vcpu, u32 msr, u64 *value)
+{
+	const struct pmu_vendor *vendor = pmu_vendor(&vcpu->pmu.guest);
+	struct kvm_pmu *pmu = &vcpu->pmu;
+	enum counter_alias alias;
+	int idx;
+
+	if (is_global_msr(msr))
+		return set_global(vcpu, msr, value);
+	idx = vendor->counter_of(&pmu->guest, msr, &alias);
+	if (idx >= 0) {
+		pmu->pmc_in_use |= BIT_ULL(idx);
+		kvm_pmu_write_counter(&pmu->pmc[idx], *value);
+		return 0;
+	}
+	idx = vendor->selector_of(&pmu->guest, msr);
+	if (idx < 0)
+		return -1;
+	pmu->pmc_in_use |= BIT_ULL(idx);
+	*value &= ~pmu->eventsel_rsvd;
+	kvm_pmu_write_eventsel(&pmu->pmc[idx], *value);
+	return 0;
+}
+
+static void no_switch(struct kvm_vcpu *vcpu)
+{
+	(void)vcpu;
+}
+
+/* ---- mediated ---- */
+
+static u64 amd_eventsel_hw(u64 eventsel)
+{
+	return (eventsel & ~AMD64_EVENTSEL_HOSTONLY) | AMD64_EVENTSEL_GUESTONLY;
+}
+
+static void amd_mediated_load(struct kvm_vcpu *vcpu)
+{
+	struct kvm_pmu *pmu = &vcpu->pmu;
+	u64 status = kvm_switch_rdmsr(vcpu, MSR_AMD64_PERF_CNTR_GLOBAL_STATUS);
+
+	if (status)
+		kvm_switch_wrmsr(vcpu, MSR_AMD64_PERF_CNTR_GLOBAL_STATUS_CLR, status);
+	kvm_switch_wrmsr(vcpu, MSR_AMD64_PERF_CNTR_GLOBAL_STATUS_SET, pmu->global_status);
+	kvm_switch_wrmsr(vcpu, MSR_AMD64_PERF_CNTR_GLOBAL_CTL, pmu->global_ctrl);
+}
+
+static void amd_mediated_put(struct kvm_vcpu *vcpu)
+{
+	struct kvm_pmu *pmu = &vcpu->pmu;
+
+	kvm_switch_wrmsr(vcpu, MSR_AMD64_PERF_CNTR_GLOBAL_CTL, 0);
+	pmu->global_status = kvm_switch_rdmsr(vcpu, MSR_AMD64_PERF_CNTR_GLOBAL_STATUS);
+	if (pmu->global_status)
+		kvm_switch_wrmsr(vcpu, MSR_AMD64_PERF_CNTR_GLOBAL_STATUS_CLR, pmu->global_status);
+}
+
+/* GLOBAL_CTL is the guest's since load; read before anybody looks at it, the fastpath included. */
+static void amd_mediated_vm_exit(struct kvm_vcpu *vcpu)
+{
+	if (!cpu_msr_intercepted(&vcpu->intercept, MSR_AMD64_PERF_CNTR_GLOBAL_CTL, true))
+		vcpu->pmu.global_ctrl = kvm_switch_rdmsr(vcpu, MSR_AMD64_PERF_CNTR_GLOBAL_CTL);
+}
+
+const struct kvm_pmu_ops amd_pmu_ops = {
+	.instructions_retired = 0x00c0,
+	.branches_retired = 0x00c2,
+	.refresh = amd_pmu_refresh,
+	.is_valid_msr = amd_is_valid_msr,
+	.get_msr = amd_pmu_get_msr,
+	.set_msr = amd_pmu_set_msr,
+	.emulated_vm_entry = no_switch,
+	.emulated_vm_exit = no_switch,
+	.eventsel_hw = amd_eventsel_hw,
+	.mediated_load = amd_mediated_load,
+	.mediated_put = amd_mediated_put,
+	.mediated_vm_entry = no_switch,
+	.mediated_vm_exit = amd_mediated_vm_exit,
+};

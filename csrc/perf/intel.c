@@ -1,0 +1,143 @@
+// SPDX-License-Identifier: Apache-2.0
+/*
+ * intel.c - host perf's driver of Intel's core PMU.
+ *
+ * Stands for arch/x86/events/intel/core.c. Interface: intel_pmu of perf_private.h, and
+ * perf_guest_get_msrs(): which counters run on which side of a VM-entry.
+ *
+ * Not modelled: PEBS, LBR, performance metrics.
+ */
+#include "perf/perf_event.h"
+
+#include "perf/perf_private.h"
+
+static struct account *books(struct perf_cpu *perf)
+{
+	return &perf->pcpu->account;
+}
+
+static u64 intel_max_period(const struct perf_cpu *perf)
+{
+	/* Without full-width writes only 31 bits can be given. */
+	if (!perf->pcpu->pmu.caps.fw_write)
+		return GENMASK_ULL(30, 0);
+	return perf->pcpu->pmu.gp_value_mask >> 1;
+}
+
+static u64 intel_get_event_constraints(const struct perf_cpu *perf, u64 config)
+{
+	const struct event_map_entry *e = event_map_find(&perf->pcpu->events, config);
+	const struct hwpmu *pmu = &perf->pcpu->pmu;
+	u64 gp = pmu_counter_mask(pmu->caps.nr_gp, 0);
+
+	if (config & HSW_IN_TX_CHECKPOINTED)
+		return gp & BIT_ULL(HSW_IN_TXCP_COUNTER);
+	/* An encoding without a constraint of its own may use any GP counter. */
+	if (!e)
+		return gp;
+	/* Fixed counters have no threshold, no edge, no inversion and no transactions. */
+	if (config & (ARCH_PERFMON_EVENTSEL_EDGE | ARCH_PERFMON_EVENTSEL_INV |
+		      ARCH_PERFMON_EVENTSEL_CMASK | HSW_IN_TX))
+		return e->counters & gp ? e->counters & gp : gp;
+	return e->counters & pmu->counter_mask;
+}
+
+static u64 fixed_field_of(const struct perf_event *event)
+{
+	u64 field = INTEL_FIXED_0_ENABLE_PMI;
+
+	if (!event->attr.exclude_user)
+		field |= INTEL_FIXED_0_USER;
+	if (!event->attr.exclude_kernel)
+		field |= INTEL_FIXED_0_KERNEL;
+	return field;
+}
+
+static void set_fixed_field(struct perf_cpu *perf, int idx, u64 field)
+{
+	int shift = INTEL_FIXED_BITS_STRIDE * (idx - INTEL_PMC_IDX_FIXED);
+
+	perf->fixed_ctrl_val &= ~(INTEL_FIXED_BITS_MASK << shift);
+	perf->fixed_ctrl_val |= field << shift;
+}
+
+static void intel_pmu_enable_event(struct perf_cpu *perf, struct perf_event *event)
+{
+	int idx = event->hw.idx;
+
+	if (event->attr.exclude_host)
+		perf->intel_ctrl_guest_mask |= BIT_ULL(idx);
+	if (event->attr.exclude_guest)
+		perf->intel_ctrl_host_mask |= BIT_ULL(idx);
+	if (idx >= INTEL_PMC_IDX_FIXED)
+		set_fixed_field(perf, idx, fixed_field_of(event));
+	else
+		x86_wrmsr(perf, (u32)(MSR_IA32_PERFEVTSEL0 + idx), x86_eventsel(event));
+}
+
+static void intel_pmu_disable_event(struct perf_cpu *perf, struct perf_event *event)
+{
+	int idx = event->hw.idx;
+
+	if (idx >= INTEL_PMC_IDX_FIXED)
+		set_fixed_field(perf, idx, 0);
+	else
+		x86_wrmsr(perf, (u32)(MSR_IA32_PERFEVTSEL0 + idx),
+			  x86_eventsel(event) & ~ARCH_PERFMON_EVENTSEL_ENABLE);
+	perf->intel_ctrl_guest_mask &= ~BIT_ULL(idx);
+	perf->intel_ctrl_host_mask &= ~BIT_ULL(idx);
+}
+
+static void intel_pmu_disable_all(struct perf_cpu *perf)
+{
+	x86_wrmsr(perf, MSR_CORE_PERF_GLOBAL_CTRL, 0);
+}
+
+static void intel_pmu_enable_all(struct perf_cpu *perf)
+{
+	/* The fixed counters' control is written once, and only when it changed. */
+	if (perf->fixed_ctrl_val != perf->active_fixed_ctrl_val) {
+		x86_wrmsr(perf, MSR_CORE_PERF_FIXED_CTR_CTRL, perf->fixed_ctrl_val);
+		perf->active_fixed_ctrl_val = perf->fixed_ctrl_val;
+	}
+	x86_wrmsr(perf, MSR_CORE_PERF_GLOBAL_CTRL, perf_host_global_ctrl(perf));
+}
+
+static void intel_pmu_handle_irq(struct perf_cpu *perf)
+{
+	unsigned int loops = 0, idx;
+	u64 status;
+
+	perf_pmu_disable(perf);
+	while ((status = x86_rdmsr(perf, MSR_CORE_PERF_GLOBAL_STATUS)) && loops++ < 100) {
+		x86_wrmsr(perf, MSR_CORE_PERF_GLOBAL_OVF_CTRL, status);
+		for_each_set_bit(idx, status) {
+			struct perf_event *event = perf->on_counter[idx];
+
+			if (!event)
+				continue;
+			x86_perf_event_update(perf, event);
+			x86_pmu_period_over(perf, event);
+		}
+	}
+	perf_pmu_enable(perf);
+	account_charge(books(perf), COST_LVTPC_WRITE);
+	lapic_mmio_write(&perf->pcpu->lapic, APIC_LVTPC, APIC_DM_NMI);
+}
+
+void perf_guest_get_msrs(struct perf_cpu *perf, u64 *host, u64 *guest)
+{
+	account_charge(books(perf), COST_GUEST_GET_MSRS);
+	*host = perf_host_global_ctrl(perf);
+	*guest = perf->intel_ctrl & ~perf->intel_ctrl_host_mask;
+}
+
+const struct x86_pmu intel_pmu = {
+	.max_period = intel_max_period,
+	.get_event_constraints = intel_get_event_constraints,
+	.enable = intel_pmu_enable_event,
+	.disable = intel_pmu_disable_event,
+	.enable_all = intel_pmu_enable_all,
+	.disable_all = intel_pmu_disable_all,
+	.handle_irq = intel_pmu_handle_irq,
+};
