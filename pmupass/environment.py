@@ -20,16 +20,16 @@ def read(name: str) -> bytes:
         with Path(name).open("rb") as file:
             data = file.read(MAX_BYTES + 1)
     except OSError as error:
-        raise InputError(f"guest.env_file: {name}: {error.strerror or error}") from error
+        raise InputError(f"--set guest.env_file: {name}: {error.strerror or error}") from error
     if len(data) > MAX_BYTES:
-        raise InputError(f"guest.env_file: {name}: more than the {MAX_BYTES} bytes that fit")
+        raise InputError(f"--set guest.env_file: {name}: more than the {MAX_BYTES} bytes that fit")
     for number, line in enumerate(data.split(b"\n"), start=1):
         if not line.strip() or line.startswith(b"#"):
             continue
         key, equals, _ = line.partition(b"=")
         if not equals or not key.strip() or b"\0" in line:
+            start = line[:40].decode(errors="replace")
             raise InputError(
-                f"guest.env_file: {name}, line {number}: {line[:40].decode(errors='replace')!r} is "
-                "no KEY=value"
+                f"--set guest.env_file: {name}, line {number}: {start!r} is no KEY=value"
             )
     return data

@@ -58,7 +58,9 @@ def _cycles(key: str, given: int | str) -> int:
     except ValueError:
         value = -1
     if not 0 <= value <= MAX_CYCLES:
-        raise UsageError(f"cost.{key}={given}: cycles are a whole number from 0 to {MAX_CYCLES}")
+        raise UsageError(
+            f"--set cost.{key}={given}: cycles are a whole number from 0 to {MAX_CYCLES}"
+        )
     return value
 
 

@@ -264,7 +264,7 @@ def _value(key: str, given: int | str) -> int | bool:
     text = str(given).strip().lower()
     if key in ("exit_save_global_ctrl", "rtm"):
         if text not in _BOOLEANS:
-            raise UsageError(f"cpu.{key}={given}: true or false is expected")
+            raise UsageError(f"--set cpu.{key}={given}: 1 (on) or 0 (off) is expected")
         return _BOOLEANS[text]
     least, most = _limits(key)
     try:
@@ -272,7 +272,9 @@ def _value(key: str, given: int | str) -> int | bool:
     except ValueError:
         value = least - 1
     if not least <= value <= most:
-        raise UsageError(f"cpu.{key}={given}: a whole number from {least} to {most} is expected")
+        raise UsageError(
+            f"--set cpu.{key}={given}: a whole number from {least} to {most} is expected"
+        )
     return value
 
 

@@ -130,7 +130,7 @@ def split_overrides(
     result: dict[str, dict[str, Override]] = {name: {} for name in known}
     for key, value in overrides.items():
         name, dot, rate = key.partition(".")
-        override = Override(f"profile.{key}", value)
+        override = Override(f"--set profile.{key}", value)
         if not dot or key in keys:
             for each in known:
                 result[each].setdefault(key, override)
@@ -138,7 +138,7 @@ def split_overrides(
             result[name][rate] = override
         else:
             raise UsageError(
-                f"profile.{key}: no work profile {name!r}; there is {', '.join(known)}"
+                f"--set profile.{key}: no work profile {name!r}; there is {', '.join(known)}"
             )
     return result
 

@@ -247,7 +247,10 @@ def test_every_override_that_is_named_works(key: str) -> None:
         ({"core_khz": "-5"}, ["cpu.core_khz=-5", "from 1 to 4294967295"]),
         ({"tsc_khz": "0"}, ["cpu.tsc_khz=0: a whole number from 10000 to 4294967295 is expected"]),
         ({"skid_cycles": str((1 << 20) + 1)}, ["from 0 to 1048576"]),
-        ({"exit_save_global_ctrl": "maybe"}, ["cpu.exit_save_global_ctrl=maybe", "true or false"]),
+        (
+            {"exit_save_global_ctrl": "maybe"},
+            ["cpu.exit_save_global_ctrl=maybe", "1 (on) or 0 (off)"],
+        ),
         ({"issue_width": "65"}, ["issue_width", "from 1 to 64"]),
     ],
 )

@@ -120,7 +120,7 @@ def test_a_bad_key_is_named_as_it_was_typed() -> None:
     with pytest.raises(UsageError) as error:
         profiles.load_all({"foo": 1})
     first, second = str(error.value).split("\n")
-    assert first.startswith("profile.foo: no such rate; there is kernel, chunk, cycles")
+    assert first.startswith("--set profile.foo: no such rate; there is kernel, chunk, cycles")
     assert "profile.KEY=N for all" in second
     assert "profile.kernel-mix.KEY=N" in second
 
