@@ -42,9 +42,11 @@ DOCUMENTS = (
     "README.md",
     "docs/json.md",
     "docs/costs.md",
+    "docs/model.md",
     "docs/recipes.md",
 )
 KEYS = ROOT / "docs" / "json-keys.toml"
+RULES = ROOT / "docs" / "rules.toml"
 TIMEOUT_SECONDS = 120
 SUBCYCLES = 64  # pmupass/cpus/*.toml, [timing]
 
@@ -472,6 +474,24 @@ def commented_values(text: str) -> Iterator[tuple[str, str, str, str]]:
             entry = [section, plain[1], plain[2], plain[3]]
 
 
+def _proof(rule: dict[str, Any]) -> str:
+    tests = [re.sub(r"^tests/(conformance/|c/)?", "", test) for test in rule.get("tests", ())]
+    words = [f"`{test}`" for test in tests]
+    words += [f"{key}: {rule[key]}" for key in ("absent", "open", "partly") if key in rule]
+    return "; ".join(words)
+
+
+def rules() -> str:
+    """Return docs/rules.toml as one table for each part of the vPMU."""
+    loaded = tomllib.loads(RULES.read_text(encoding="utf-8"))
+    lines = []
+    for part in loaded["part"]:
+        lines += [f"### {part['title']}", "", "| rule | | held by |", "|---|---|---|"]
+        lines += [f"| {rule['id']} | {rule['rule']} | {_proof(rule)} |" for rule in part["rule"]]
+        lines.append("")
+    return "\n".join(lines)
+
+
 GENERATORS: dict[str, Callable[[], str]] = {
     "result": lambda: json_document("result"),
     "diff": lambda: json_document("diff"),
@@ -481,6 +501,7 @@ GENERATORS: dict[str, Callable[[], str]] = {
     "costs": costs,
     "cost-sums": cost_sums,
     "cpu-timing": cpu_timing,
+    "rules": rules,
 }
 
 
