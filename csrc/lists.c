@@ -20,6 +20,12 @@ static const struct list_entry exit_reasons[] = {
 #undef EXIT_REASON
 };
 
+static const struct list_entry svm_exit_reasons[] = {
+#define SVM_EXIT(id, number, name, text) {name, text, number},
+#include "base/svm_exit_reasons.def"
+#undef SVM_EXIT
+};
+
 static const struct list_entry loss_causes[] = {
 #define LOSS_CAUSE(id, name, text) {name, text, 0},
 #include "base/loss_causes.def"
@@ -64,6 +70,7 @@ static const struct list {
 } lists[] = {
 	[PP_LIST_BASE_EVENTS] = {base_events, ARRAY_SIZE(base_events), false},
 	[PP_LIST_EXIT_REASONS] = {exit_reasons, ARRAY_SIZE(exit_reasons), true},
+	[PP_LIST_SVM_EXIT_REASONS] = {svm_exit_reasons, ARRAY_SIZE(svm_exit_reasons), true},
 	[PP_LIST_LOSS_CAUSES] = {loss_causes, ARRAY_SIZE(loss_causes), false},
 	[PP_LIST_COSTS] = {costs, ARRAY_SIZE(costs), false},
 	[PP_LIST_ACCESS_KINDS] = {access_kinds, ARRAY_SIZE(access_kinds), false},

@@ -99,9 +99,12 @@ static int check_config(const struct pp_config *c, struct pp_error *error)
 	    c->guest.gp_width > c->hw.gp_width || c->guest.fixed_width > c->hw.fixed_width)
 		return fail(error, PP_EINVAL,
 			    "the guest has more counters than the silicon, or wider ones");
-	if (c->mode == PP_MODE_MEDIATED && (c->hw.version < 4 || !c->hw.fw_write))
+	if (c->hw.vendor > PP_VENDOR_AMD || c->guest.vendor > PP_VENDOR_AMD ||
+	    (c->guest.version && c->guest.vendor != c->hw.vendor))
+		return fail(error, PP_EINVAL, "a PMU of no vendor, or a guest's of another one");
+	if (c->mode == PP_MODE_MEDIATED && !pmu_vendor(&c->hw)->can_be_mediated(&c->hw))
 		return fail(error, PP_EINVAL,
-			    "a mediated vPMU needs perfmon v4 and full-width writes");
+			    "a mediated vPMU needs perfmon v4 and full-width writes, or PerfMonV2");
 	for (u32 i = 0; i < c->nr_event_maps; i++) {
 		if (c->event_maps[i].feed >= NR_EVENTS && c->event_maps[i].feed != EVENT_NONE)
 			return fail(error, PP_EINVAL,
@@ -263,6 +266,7 @@ static void start_host_lapic(struct pcpu *p)
 	static const struct lapic_ops ops = {.now = physical_now, .changed = physical_changed};
 
 	lapic_init(&p->lapic, 0, &ops, p);
+	p->lapic.masks_lvtpc = p->pmu.vendor->masks_lvtpc;
 	lapic_mmio_write(&p->lapic, APIC_SPIV, 0x1ff);
 	lapic_mmio_write(&p->lapic, APIC_LVTPC, APIC_DM_NMI);
 }

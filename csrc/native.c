@@ -32,6 +32,11 @@ static const struct lapic_ops native_lapic_ops = {
 	.changed = native_lapic_changed,
 };
 
+static const struct misc_kind *const silicon[] = {
+	[PP_VENDOR_INTEL] = &misc_intel,
+	[PP_VENDOR_AMD] = &misc_amd,
+};
+
 void native_init(struct native *n, struct pcpu *pcpu, struct ports *ports,
 		 const struct pp_config *config)
 {
@@ -39,7 +44,8 @@ void native_init(struct native *n, struct pcpu *pcpu, struct ports *ports,
 	n->pcpu = pcpu;
 	n->ports = ports;
 	lapic_init(&pcpu->lapic, 0, &native_lapic_ops, n);
-	pcpu_guest_init(&n->guest, pcpu, &pcpu->lapic, config, config->hw.version);
+	pcpu_guest_init(&n->guest, pcpu, &pcpu->lapic, config, silicon[config->hw.vendor],
+			config->hw.version);
 }
 
 static bool event_due(struct native *n)

@@ -33,7 +33,8 @@ enum pp_list {
 	PP_LIST_ACCESS_KINDS,
 	PP_LIST_MSRS,
 	PP_LIST_TRACE_RECORDS,
-	PP_LIST_STATS
+	PP_LIST_STATS,
+	PP_LIST_SVM_EXIT_REASONS
 };
 const char *pp_list_name(uint32_t list, uint32_t i);
 const char *pp_list_text(uint32_t list, uint32_t i);
@@ -259,7 +260,7 @@ struct pp_pmi_result {
 void pp_read_pmi(struct pp_machine *m, struct pp_pmi_result *out);
 
 struct pp_exit_result {
-	uint32_t reason, pad; /* index into list EXIT_REASONS */
+	uint32_t reason, pad; /* index into list EXIT_REASONS, on an AMD CPU SVM_EXIT_REASONS */
 	uint64_t count, profile, cycles;
 };
 uint32_t pp_read_exits(struct pp_machine *m, struct pp_exit_result *out, uint32_t cap);

@@ -106,7 +106,7 @@ uint32_t pp_read_exits(struct pp_machine *m, struct pp_exit_result *out, uint32_
 {
 	u32 n = 0;
 
-	for (u32 reason = 0; !m->is_native && reason < NR_EXIT_REASONS; reason++) {
+	for (u32 reason = 0; !m->is_native && reason < NR_EXIT_BOOKS; reason++) {
 		if (!m->vcpu.exits[reason])
 			continue;
 		if (n < cap)

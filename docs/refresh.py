@@ -285,7 +285,7 @@ def def_list(name: str) -> list[tuple[str, ...]]:
         if heading and not heading[1].startswith("SPDX"):
             out.append((heading[1],))
         elif entry:
-            fields = re.findall(r'"([^"]*)"|(\d+)', entry[2])
+            fields = re.findall(r'"([^"]*)"|(0x[0-9a-f]+|\d+)', entry[2])
             out.append((entry[1], *(text or number for text, number in fields)))
     return out
 
@@ -379,6 +379,11 @@ def names() -> str:
     out = []
     for title, name, of in (
         ("Exit reasons", "exit_reasons", lambda e: (f"`{e[0]}`", f"{e[2]} ({e[1]})")),
+        (
+            "Exit reasons of AMD's CPUs",
+            "svm_exit_reasons",
+            lambda e: (f"`{e[2]}`", f"{e[3]} ({int(e[1], 16):#x})"),
+        ),
         ("Kinds of accesses", "access_kinds", lambda e: (f"`{e[1]}`", e[2])),
         ("Causes of loss", "loss_causes", lambda e: (f"`{e[1]}`", e[2])),
         ("Statistics", "stats", lambda e: (f"`{e[1]}`", e[2])),

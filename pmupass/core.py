@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from pmupass import records
-from pmupass.config import MachineConfig, Overcount, Pmu
+from pmupass.config import MachineConfig, Overcount, Pmu, Vendor
 from pmupass.errors import InputError, ModelError
 
 try:
@@ -32,6 +32,7 @@ MAX_EVENTS = 32
 _HOST_EVENT_STATES = ("off", "error", "inactive", "active")
 _REPORT_HEAD = struct.Struct("<II9Q")
 _REPORT_EVENT = struct.Struct("<6Q")
+_EXIT_LISTS = {Vendor.INTEL: "exit_reasons", Vendor.AMD: "svm_exit_reasons"}
 _REPORT_MAGIC = 0x32304D50
 
 
@@ -52,8 +53,8 @@ class Entry:
 def table(name: str) -> tuple[Entry, ...]:
     """Return a list of the core.
 
-    These are base_events, exit_reasons, loss_causes, costs, access_kinds, msrs, trace_records
-    and stats.
+    These are base_events, exit_reasons, svm_exit_reasons, loss_causes, costs, access_kinds, msrs,
+    trace_records and stats.
     """
     number = getattr(lib, f"PP_LIST_{name.upper()}")
     entries: list[Entry] = []
@@ -223,6 +224,7 @@ class Machine:
 
     def __init__(self, config: MachineConfig) -> None:
         built = _Config(config)
+        self._exit_list = _EXIT_LISTS[config.hw.vendor]
         error = ffi.new("struct pp_error *")
         handle = lib.pp_machine_new(built.struct, error)
         if handle == ffi.NULL:
@@ -332,7 +334,7 @@ class Machine:
 
     def exits(self) -> list[records.Exits]:
         """Return the VM-exits by reason, those that happened."""
-        reasons = names("exit_reasons")
+        reasons = names(self._exit_list)
         return [
             records.Exits(reasons[e.reason], e.count, e.profile, e.cycles)
             for e in self._all(lib.pp_read_exits, "struct pp_exit_result")

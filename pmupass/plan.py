@@ -38,6 +38,7 @@ class Plan:
         settings.check_switch_policy(options.switch)
         self.settings = settings.resolve(options.settings, self.workload.defaults)
         self.cpu: CpuModel = cpus.load(options.cpu, self.settings.namespace("cpu"))
+        self.settings = self.settings.with_defaults({"kvm.apicv": self.cpu.silicon.apicv})
         self.events = EventTable(self.cpu)
         self.specs: tuple[EventSpec, ...] = self._guest_events()
         self.host_specs = [spec for text in options.host_perf for spec in self.events.host(text)]
@@ -148,6 +149,8 @@ class Plan:
             max_fixed=self.settings.integer("kvm.max_fixed_counters"),
             gp_counters=self.settings.optional("guest.gp_counters"),
             fixed_counters=self.settings.optional("guest.fixed_counters"),
+            perfmon_v2=self.settings.optional_flag("guest.perfmon_v2"),
+            perfctr_core=self.settings.optional_flag("guest.perfctr_core"),
             vpmu=vpmu,
         )
 
@@ -215,6 +218,7 @@ class Plan:
             return Kvm()
         rows = self.rows(mode, guest)
         apicv = self.settings.flag("kvm.apicv")
+        others = machine_msrs.rows(apicv=apicv, vendor=self.cpu.maker)
         return Kvm(
             vpmu=bool(guest.version),
             exit_save_global_ctrl=self.cpu.exit_save_global_ctrl,
@@ -222,7 +226,7 @@ class Plan:
             rdpmc_intercept=interception.rdpmc_intercepted(rows),
             selectors_direct=interception.selectors_direct(rows),
             force_emulation_prefix=self.settings.integer("kvm.force_emulation_prefix"),
-            intercepts=tuple(interception.msr_intercepts([*rows, *machine_msrs.rows(apicv=apicv)])),
+            intercepts=tuple(interception.msr_intercepts([*rows, *others])),
             filter=self.filter,
         )
 

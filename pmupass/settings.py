@@ -102,7 +102,13 @@ SETTINGS: tuple[Setting, ...] = (
         "says: 0 no, 1 yes, 2 or 3 with RFLAGS.RF cleared first, so that code breakpoints hit",
         most=3,
     ),
-    Setting(key="kvm.apicv", kind=bool, default=True, doc="EOI, TPR and APIC reads without exits"),
+    Setting(
+        "kvm.apicv",
+        bool,
+        None,
+        "EOI, TPR and APIC reads without exits: APICv, on AMD's CPUs AVIC (default as Linux has "
+        "it: 1, but 0 on zen2 and zen3)",
+    ),
     Setting(
         "guest.hz", int, 1000, "timer interrupts a second in the guest, 0 for none", most=10000
     ),
@@ -125,6 +131,19 @@ SETTINGS: tuple[Setting, ...] = (
     Setting("guest.gp_counters", int, None, "GP counters of this guest (default: all)", most=8),
     Setting(
         "guest.fixed_counters", int, None, "fixed counters of this guest (default: all)", most=4
+    ),
+    Setting(
+        "guest.perfmon_v2",
+        bool,
+        None,
+        "CPUID tells a guest on an AMD CPU of PerfMonV2 (default: if the CPU has it)",
+    ),
+    Setting(
+        "guest.perfctr_core",
+        bool,
+        None,
+        "CPUID tells a guest on an AMD CPU of the core extension; without it and PerfMonV2 there "
+        "are 4 counters (default 1)",
     ),
     Setting("guest.memory_mb", int, 512, "RAM of the guest, MiB", least=4, most=4064),
     Setting(
@@ -185,6 +204,11 @@ class Settings:
     def flag(self, key: str) -> bool:
         """Return a yes-or-no setting."""
         return bool(self._values[key])
+
+    def optional_flag(self, key: str) -> bool | None:
+        """Return a yes-or-no setting, None if nobody set it."""
+        value = self._values.get(key)
+        return None if value is None else bool(value)
 
     def namespace(self, name: str) -> dict[str, str]:
         """Return the overrides of an open namespace, without its prefix."""

@@ -19,6 +19,7 @@ from pmupass.workloads import Workload
 LISTS = {
     "base_events": "base_events.def",
     "exit_reasons": "exit_reasons.def",
+    "svm_exit_reasons": "svm_exit_reasons.def",
     "loss_causes": "loss_causes.def",
     "costs": "costs.def",
     "access_kinds": "access_kinds.def",

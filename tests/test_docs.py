@@ -221,7 +221,9 @@ def pmupass_json(capsys: pytest.CaptureFixture[str]) -> Callable[..., Any]:
     return run
 
 
-@pytest.mark.parametrize("name", ["exit_reasons", "access_kinds", "loss_causes", "stats"])
+@pytest.mark.parametrize(
+    "name", ["exit_reasons", "svm_exit_reasons", "access_kinds", "loss_causes", "stats"]
+)
 def test_every_name_of_a_list_has_its_meaning(
     def_list: Callable[[str], list[tuple[str, str]]], name: str
 ) -> None:
@@ -229,6 +231,10 @@ def test_every_name_of_a_list_has_its_meaning(
     page = (ROOT / "docs" / "json.md").read_text(encoding="utf-8")
     entries = {entry.name: entry.text for entry in core.table(name)}
     listed = [e[0] if name == "exit_reasons" else e[1] for e in def_list(name)]
+    if name == "svm_exit_reasons":
+        # The number comes first there.
+        numbers = {e.value: e.name for e in core.table(name)}
+        listed = [numbers[int(number, 16)] for number in listed]
     assert sorted(listed) == sorted(entries)
     for entry in listed:
         assert entries[entry], entry

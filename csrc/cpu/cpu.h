@@ -75,6 +75,7 @@ struct cpu_exit {
 	bool software;	   /* EXCEPTION: INT1, INT3 or INTO, .len long */
 	u8 branches;	   /* what it is worth where the host completes it */
 	u8 debug_register; /* MOV_DR: its number in the instruction */
+	bool debug_write;  /* MOV_DR: to it */
 	u64 rip;
 	u8 bytes[15]; /* CPU_STOP_UNIMPLEMENTED: as many as could be fetched */
 	u8 nr_bytes;

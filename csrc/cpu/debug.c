@@ -219,12 +219,17 @@ static unsigned int debug_register(struct cpu *c, const struct insn *i)
 }
 
 /* The exit comes before all that debug_register() looks at. */
-static bool move_intercepted(struct cpu *c, const struct insn *i)
+static bool move_intercepted(struct cpu *c, const struct insn *i, bool write)
 {
 	if (!c->intercept || !c->intercept->mov_dr)
 		return false;
 	c->exit = (struct cpu_exit){
-		.insn = CPU_INSN_MOV_DR, .len = i->len, .debug_register = i->op, .rip = c->rip};
+		.insn = CPU_INSN_MOV_DR,
+		.len = i->len,
+		.debug_register = i->op,
+		.debug_write = write,
+		.rip = c->rip,
+	};
 	c->stop = CPU_STOP_INTERCEPT;
 	c->outcome = OUTCOME_STOPPED;
 	return true;
@@ -235,7 +240,7 @@ void op_mov_to_dr(struct cpu *c, const struct insn *i)
 	u64 v = c->legacy ? REG(c, const u32, i->rm) : REG(c, const u64, i->rm);
 	unsigned int n;
 
-	if (move_intercepted(c, i))
+	if (move_intercepted(c, i, true))
 		return;
 	n = debug_register(c, i);
 	if (n >= 6 && v >> 32)
@@ -254,7 +259,7 @@ void op_mov_from_dr(struct cpu *c, const struct insn *i)
 {
 	unsigned int n;
 
-	if (move_intercepted(c, i))
+	if (move_intercepted(c, i, false))
 		return;
 	n = debug_register(c, i);
 	REG(c, u64, i->rm) = c->legacy ? (u32)c->dr[n] : c->dr[n];

@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * perf.h - a guest's perf: events, contexts of one task, and the driver of the Intel PMU.
+ * perf.h - a guest's perf: events, contexts of one task, and the drivers of the PMUs.
  *
  * It programs the PMU as Linux's arch/x86/events does (6.8 and 6.9), register access by register
  * access, and keeps its own handling plain: no samples are written, no call chain is walked. So the
  * exits of a guest are those of Linux, its handler's instructions are fewer.
  *
- * Register accesses
+ * Register accesses, Intel
  *	in		counter, GP: selector on
  *	out		GP: selector off, RDPMC
  *	PMI		GLOBAL_CTRL = 0, STATUS, OVF_CTRL, per overflow RDPMC and counter, STATUS,
@@ -24,10 +24,22 @@
  * off. No tick access without an event that samples at a frequency. The first GLOBAL_CTRL = 0 after
  * boot is left out, since perf has not turned the PMU on yet.
  *
+ * Register accesses, AMD: an event goes in and out as above, and a stop also looks whether the counter has
+ * overflowed. With PerfMonV2 [FIXED_CTR_CTRL] is nothing, every GLOBAL_CTL = 0 outside of a PMI is followed
+ * by a look at GLOBAL_STATUS for each active event, and
+ *	look		GLOBAL_STATUS
+ *	PMI		GLOBAL_CTL = 0, STATUS, per active event RDPMC and per overflow counter,
+ *			STATUS_CLR, GLOBAL_CTL = all
+ * Without there is no global register:
+ *	look		the counter, RDMSR
+ *	off		per active event selector, RDMSR, and off; then a look at each
+ *	on		per active event selector on
+ *	PMI		LVTPC, per active event RDPMC and per overflow counter; counters go on meanwhile
+ *
  * Contract: everything but perf_nmi() is called with interrupts off; perf_nmi() may come anywhere.
  *
- * Not modelled: throttling; groups, pinned events, inheritance; PEBS, LBR; extra registers; AMD;
- * version 1 PMUs; a resched of all events when one is enabled (one event is added instead).
+ * Not modelled: throttling; groups, pinned events, inheritance; PEBS, LBR; extra registers;
+ * Intel's version 1 PMUs; a resched of all events when one is enabled (one event is added instead).
  */
 #ifndef GUEST_PERF_H_
 #define GUEST_PERF_H_
@@ -105,15 +117,27 @@ struct perf_event {
 	struct perf_user_page user_page;
 };
 
+/* A vendor's driver. */
+struct x86_pmu_ops {
+	void (*enable)(struct perf_event *event); /* on its counter, with its period loaded */
+	void (*disable)(struct perf_event *event);
+	void (*enable_all)(void);
+	void (*disable_all)(void);
+	void (*handle_irq)(void);
+};
+
 /* The PMU as CPUID describes it. */
 struct x86_pmu {
+	const struct x86_pmu_ops *ops;
 	u32 version;
 	u32 num_counters;
 	u32 cntval_bits;
 	u64 cntval_mask;
 	u64 max_period;
-	u64 intel_ctrl; /* GLOBAL_CTRL with everything on */
-	u32 perfctr;	/* MSR of GP counter 0 */
+	u64 all_counters; /* GLOBAL_CTRL with everything on */
+	u32 eventsel;	  /* MSR of GP selector 0 */
+	u32 perfctr;	  /* MSR of GP counter 0 */
+	u32 stride;	  /* from one GP counter's MSR to the next one's */
 };
 
 /* What runs on this CPU. An NMI reads it. */
@@ -121,6 +145,7 @@ struct cpu_hw_events {
 	struct perf_event *events[X86_PMC_IDX_MAX];
 	u64 active_mask;
 	bool enabled;
+	bool in_nmi;
 	u32 n_events; /* event_list: in the order of their adding */
 	u32 n_added;  /* of these, not yet started */
 	struct perf_event *event_list[PP_GUEST_MAX_EVENTS];
@@ -146,6 +171,10 @@ extern struct perf_event perf_events[PP_GUEST_MAX_EVENTS];
 
 /* perf_init.c: find the PMU and check the settings' events; no register is touched if perf=0. */
 void perf_init(void);
+
+/* perf_intel.c, perf_amd.c: fill x86_pmu, or give up. */
+void intel_pmu_init(u32 last_leaf); /* of CPUID */
+void amd_pmu_init(void);
 
 /* perf_context.c: what a task's events go through. With perf=0 they do nothing. */
 void perf_event_enable(u32 nr);	 /* of the settings' events */

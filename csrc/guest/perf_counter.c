@@ -3,26 +3,10 @@
  * perf_counter.c - one event on one counter: load, read, start, stop. Interface: perf.h.
  *
  * A counter counts up from the two's complement of what is left of the period, so that it overflows
- * when the period is over. Counting events do the same with the longest period there is. A fixed
- * counter's control bits are only noted here; x86_pmu_enable() writes them.
+ * when the period is over. Counting events do the same with the longest period there is.
  */
 #include "guest/insn.h"
 #include "guest/perf.h"
-
-#define INTEL_FIXED_0_KERNEL 0x1u
-#define INTEL_FIXED_0_USER 0x2u
-#define INTEL_FIXED_0_ENABLE_PMI 0x8u
-#define INTEL_FIXED_BITS_MASK 0xfull
-
-static bool is_fixed(const struct hw_perf_event *hwc)
-{
-	return hwc->idx >= INTEL_PMC_IDX_FIXED;
-}
-
-static u32 fixed_shift(const struct hw_perf_event *hwc)
-{
-	return 4 * (u32)(hwc->idx - INTEL_PMC_IDX_FIXED);
-}
 
 void x86_assign_hw_event(struct perf_event *event, int idx)
 {
@@ -30,13 +14,13 @@ void x86_assign_hw_event(struct perf_event *event, int idx)
 	u32 n = (u32)idx % INTEL_PMC_IDX_FIXED;
 
 	hwc->idx = idx;
-	if (is_fixed(hwc)) {
+	if (idx >= INTEL_PMC_IDX_FIXED) {
 		hwc->config_base = MSR_CORE_PERF_FIXED_CTR_CTRL;
 		hwc->event_base = MSR_CORE_PERF_FIXED_CTR0 + n;
 		hwc->event_base_rdpmc = n | INTEL_PMC_FIXED_RDPMC_BASE;
 	} else {
-		hwc->config_base = MSR_P6_EVNTSEL0 + n;
-		hwc->event_base = x86_pmu.perfctr + n;
+		hwc->config_base = x86_pmu.eventsel + x86_pmu.stride * n;
+		hwc->event_base = x86_pmu.perfctr + x86_pmu.stride * n;
 		hwc->event_base_rdpmc = n;
 	}
 }
@@ -86,33 +70,6 @@ bool x86_perf_event_set_period(struct perf_event *event)
 	return begins;
 }
 
-static void intel_pmu_enable_event(struct perf_event *event)
-{
-	struct hw_perf_event *hwc = &event->hw;
-	u64 bits = INTEL_FIXED_0_ENABLE_PMI;
-
-	if (!is_fixed(hwc)) {
-		wrmsr(hwc->config_base, hwc->config | ARCH_PERFMON_EVENTSEL_ENABLE);
-		return;
-	}
-	if (hwc->config & ARCH_PERFMON_EVENTSEL_USR)
-		bits |= INTEL_FIXED_0_USER;
-	if (hwc->config & ARCH_PERFMON_EVENTSEL_OS)
-		bits |= INTEL_FIXED_0_KERNEL;
-	cpu_hw_events.fixed_ctrl_val &= ~(INTEL_FIXED_BITS_MASK << fixed_shift(hwc));
-	cpu_hw_events.fixed_ctrl_val |= bits << fixed_shift(hwc);
-}
-
-static void intel_pmu_disable_event(struct perf_event *event)
-{
-	struct hw_perf_event *hwc = &event->hw;
-
-	if (is_fixed(hwc))
-		cpu_hw_events.fixed_ctrl_val &= ~(INTEL_FIXED_BITS_MASK << fixed_shift(hwc));
-	else
-		wrmsr(hwc->config_base, hwc->config);
-}
-
 void x86_pmu_start(struct perf_event *event, u32 flags)
 {
 	struct hw_perf_event *hwc = &event->hw;
@@ -125,7 +82,7 @@ void x86_pmu_start(struct perf_event *event, u32 flags)
 	cpu_hw_events.events[hwc->idx] = event;
 	barrier();
 	cpu_hw_events.active_mask |= BIT_ULL(hwc->idx);
-	intel_pmu_enable_event(event);
+	x86_pmu.ops->enable(event);
 	perf_event_update_userpage(event);
 }
 
@@ -134,7 +91,7 @@ void x86_pmu_stop(struct perf_event *event, u32 flags)
 	struct hw_perf_event *hwc = &event->hw;
 
 	if (hwc->idx >= 0 && (cpu_hw_events.active_mask & BIT_ULL(hwc->idx))) {
-		intel_pmu_disable_event(event);
+		x86_pmu.ops->disable(event);
 		cpu_hw_events.active_mask &= ~BIT_ULL(hwc->idx);
 		barrier();
 		cpu_hw_events.events[hwc->idx] = NULL;

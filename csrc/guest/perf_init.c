@@ -2,12 +2,7 @@
 /*
  * perf_init.c - which PMU is there, and can it do what the settings ask. Interface: perf.h.
  *
- * CPUID 0xA decides the counters and their width; PERF_CAPABILITIES decides between the full-width
- * counter MSRs and the old ones, whose writes sign-extend from bit 31 and so halve the period range
- * to 31 bits, as Linux has it.
- *
- * Not modelled: hypervisor quirks (Linux assumes 3 fixed counters on bare metal before version 5),
- * arch perfmon 6 (CPUID 0x23).
+ * The vendor's name picks the driver, as in Linux.
  */
 #include "guest/apic.h"
 #include "guest/console.h"
@@ -15,8 +10,10 @@
 #include "guest/perf.h"
 #include "guest/settings.h"
 
-#define FEATURE_PDCM BIT_ULL(15) /* CPUID.1:ECX */
-#define PERF_CAP_FW_WRITES BIT_ULL(13)
+/* "AuthenticAMD" */
+#define VENDOR_AMD_EBX 0x68747541u
+#define VENDOR_AMD_EDX 0x69746e65u
+#define VENDOR_AMD_ECX 0x444d4163u
 #define FIXED_MASK GENMASK_ULL(63, INTEL_PMC_IDX_FIXED)
 /* EDGE, PC, ANY, INV, CMASK and above: a fixed counter knows none of them. */
 #define NOT_ON_FIXED (BIT_ULL(18) | BIT_ULL(19) | BIT_ULL(21) | GENMASK_ULL(63, 23))
@@ -26,35 +23,12 @@ struct perf_event perf_events[PP_GUEST_MAX_EVENTS];
 
 static void detect(void)
 {
-	struct cpuid_regs r;
-	u32 fixed, i;
+	struct cpuid_regs r = cpuid(0);
 
-	if (cpuid(0).eax < 0xa)
-		die("no PMU: there is no CPUID leaf 0xa");
-	r = cpuid(0xa);
-	x86_pmu.version = r.eax & 0xff;
-	if (!x86_pmu.version)
-		die("no PMU: CPUID 0xa has version 0");
-	if (x86_pmu.version < 2)
-		die("PMU version 1 is not driven: it has no GLOBAL_CTRL");
-	x86_pmu.num_counters = min_u64(r.eax >> 8 & 0xff, INTEL_PMC_IDX_FIXED);
-	x86_pmu.cntval_bits = r.eax >> 16 & 0xff;
-	if (x86_pmu.cntval_bits < 32 || x86_pmu.cntval_bits > 63)
-		die("the PMU's counters have %u bits", (u64)x86_pmu.cntval_bits);
-	x86_pmu.cntval_mask = BIT_ULL(x86_pmu.cntval_bits) - 1;
-	x86_pmu.intel_ctrl = BIT_ULL(x86_pmu.num_counters) - 1;
-	fixed = r.edx & 0x1f;
-	for (i = 0; i < 32; i++)
-		if (i < fixed || (x86_pmu.version >= 5 && (r.ecx >> i & 1)))
-			x86_pmu.intel_ctrl |= BIT_ULL(INTEL_PMC_IDX_FIXED + i);
-
-	x86_pmu.perfctr = MSR_P6_PERFCTR0;
-	x86_pmu.max_period = BIT_ULL(31) - 1;
-	if ((cpuid(1).ecx & FEATURE_PDCM) &&
-	    (rdmsr(MSR_IA32_PERF_CAPABILITIES) & PERF_CAP_FW_WRITES)) {
-		x86_pmu.perfctr = MSR_IA32_PMC0;
-		x86_pmu.max_period = x86_pmu.cntval_mask >> 1;
-	}
+	if (r.ebx == VENDOR_AMD_EBX && r.edx == VENDOR_AMD_EDX && r.ecx == VENDOR_AMD_ECX)
+		amd_pmu_init();
+	else
+		intel_pmu_init(r.eax);
 }
 
 static void event_init(struct perf_event *event, const struct event_setting *setting)
@@ -64,12 +38,12 @@ static void event_init(struct perf_event *event, const struct event_setting *set
 	hwc->config = setting->config | ARCH_PERFMON_EVENTSEL_INT;
 	hwc->idx = -1;
 	hwc->state = PERF_HES_STOPPED | PERF_HES_UPTODATE;
-	event->idxmsk = setting->mask & x86_pmu.intel_ctrl;
+	event->idxmsk = setting->mask & x86_pmu.all_counters;
 	if (setting->config & NOT_ON_FIXED)
 		event->idxmsk &= ~FIXED_MASK;
 	if (!event->idxmsk)
 		die("ev=%x:%x: none of its counters is there; the PMU has %x", setting->config,
-		    setting->mask, x86_pmu.intel_ctrl);
+		    setting->mask, x86_pmu.all_counters);
 	for (u64 m = event->idxmsk; m; m &= m - 1)
 		event->weight++;
 	event->sampling = setting->kind != KIND_COUNT;

@@ -6,36 +6,14 @@
  * Adding an event only finds it a place. x86_pmu_enable() then starts what was added, moves what
  * lost its place, and turns everything on at once.
  *
- * A PMI is served in one order (GLOBAL_CTRL off, STATUS, acknowledge, each overflow, STATUS, on,
- * LVTPC), which tests count exits by. GLOBAL_CTRL stays off when the PMI hit while perf had it off.
- *
- * Not modelled: the reset of a PMU whose status never clears (the loop is left with a message).
+ * What that takes in registers is the vendor's (perf_intel.c, perf_amd.c).
  */
 #include "guest/apic.h"
-#include "guest/console.h"
 #include "guest/insn.h"
 #include "guest/perf.h"
 #include "guest/program.h"
 
-#define PMI_LOOP_MAX 100
-
 struct cpu_hw_events cpu_hw_events;
-
-static void intel_pmu_enable_all(void)
-{
-	struct cpu_hw_events *cpuc = &cpu_hw_events;
-
-	if (cpuc->fixed_ctrl_val != cpuc->active_fixed_ctrl_val) {
-		wrmsr(MSR_CORE_PERF_FIXED_CTR_CTRL, cpuc->fixed_ctrl_val);
-		cpuc->active_fixed_ctrl_val = cpuc->fixed_ctrl_val;
-	}
-	wrmsr(MSR_CORE_PERF_GLOBAL_CTRL, x86_pmu.intel_ctrl);
-}
-
-static void intel_pmu_disable_all(void)
-{
-	wrmsr(MSR_CORE_PERF_GLOBAL_CTRL, 0);
-}
 
 bool x86_pmu_add(struct perf_event *event)
 {
@@ -116,7 +94,7 @@ void x86_pmu_enable(void)
 		start_added();
 	cpuc->enabled = true;
 	barrier();
-	intel_pmu_enable_all();
+	x86_pmu.ops->enable_all();
 }
 
 void x86_pmu_disable(void)
@@ -128,53 +106,7 @@ void x86_pmu_disable(void)
 	cpuc->n_added = 0;
 	cpuc->enabled = false;
 	barrier();
-	intel_pmu_disable_all();
-}
-
-static void handle_overflows(u64 status)
-{
-	u32 bit;
-
-	for_each_set_bit(bit, status & x86_pmu.intel_ctrl) {
-		struct perf_event *event = cpu_hw_events.events[bit];
-
-		if (!(cpu_hw_events.active_mask & BIT_ULL(bit)))
-			continue;
-		x86_perf_event_update(event);
-		/* No sample where only a part of a very long period is over. */
-		if (!x86_perf_event_set_period(event))
-			continue;
-		event->samples++;
-		perf_event_account_interrupt(event);
-	}
-}
-
-static void intel_pmu_handle_irq(void)
-{
-	struct cpu_hw_events *cpuc = &cpu_hw_events;
-	bool enabled = cpuc->enabled;
-	u32 loops = 0;
-	u64 status;
-
-	cpuc->enabled = false;
-	intel_pmu_disable_all();
-	status = rdmsr(MSR_CORE_PERF_GLOBAL_STATUS);
-	if (!status)
-		report.pmis_empty++;
-	while (status) {
-		wrmsr(MSR_CORE_PERF_GLOBAL_OVF_CTRL, status);
-		if (++loops > PMI_LOOP_MAX) {
-			print("perf: PMU status %x does not clear\n", status);
-			break;
-		}
-		handle_overflows(status);
-		status = rdmsr(MSR_CORE_PERF_GLOBAL_STATUS);
-	}
-	cpuc->enabled = enabled;
-	if (enabled)
-		intel_pmu_enable_all();
-	/* Delivery masked it. */
-	apic_write(APIC_LVTPC, APIC_DM_NMI);
+	x86_pmu.ops->disable_all();
 }
 
 void perf_nmi(void)
@@ -185,5 +117,7 @@ void perf_nmi(void)
 		report.pmis_empty++;
 		return;
 	}
-	intel_pmu_handle_irq();
+	cpu_hw_events.in_nmi = true;
+	x86_pmu.ops->handle_irq();
+	cpu_hw_events.in_nmi = false;
 }

@@ -84,11 +84,28 @@ static int kvm_direct_rdmsr(void *ctx, u32 msr, u64 *value)
 	return pcpu_guest_rdmsr(&vcpu->guest, msr, value);
 }
 
+static void trap_after(struct kvm_vcpu *vcpu, enum exit_reason reason)
+{
+	vcpu->trap_exit = (int)reason;
+	cpu_request_stop(vcpu->pcpu->cpu);
+}
+
+/* Written directly, these need no help; the others of an AVIC do. */
+static bool x2apic_write_is_accelerated(u32 msr)
+{
+	u32 reg = (msr - APIC_X2APIC_MSR_BASE) << 4;
+
+	return reg == APIC_TASKPRI || reg == APIC_EOI || reg == APIC_SELF_IPI;
+}
+
 static int kvm_direct_wrmsr(void *ctx, u32 msr, u64 value)
 {
 	struct kvm_vcpu *vcpu = ctx;
+	int fault = pcpu_guest_wrmsr(&vcpu->guest, msr, value);
 
-	return pcpu_guest_wrmsr(&vcpu->guest, msr, value);
+	if (!fault && is_x2apic_msr(msr) && !x2apic_write_is_accelerated(msr) && vcpu->in_guest)
+		trap_after(vcpu, EXIT_APIC_WRITE);
+	return fault;
 }
 
 static int kvm_direct_rdpmc(void *ctx, u32 ecx, u64 *value)
@@ -125,12 +142,6 @@ static void kvm_out(void *ctx, u16 port, unsigned int size, u32 value)
 	struct kvm_vcpu *vcpu = ctx;
 
 	ports_out(vcpu->ports, port, size, value);
-}
-
-static void trap_after(struct kvm_vcpu *vcpu, enum exit_reason reason)
-{
-	vcpu->trap_exit = (int)reason;
-	cpu_request_stop(vcpu->pcpu->cpu);
 }
 
 /* The emulator's accesses come here too, with the guest stopped: they exit no more. */

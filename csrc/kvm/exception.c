@@ -126,7 +126,7 @@ void kvm_handle_exception_nmi(struct kvm_vcpu *vcpu)
 {
 	const struct cpu_exit *exit = cpu_exit_info(vcpu->pcpu->cpu);
 
-	account_enter(vcpu_books(vcpu), COST_HANDLE_EXCEPTION);
+	account_enter(vcpu_books(vcpu), vcpu->x86_ops->exception_cost);
 	if (exit->vector == UD_VECTOR) {
 		handle_ud(vcpu);
 	} else {
@@ -149,7 +149,7 @@ void kvm_handle_dr(struct kvm_vcpu *vcpu)
 	struct cpu *cpu = vcpu->pcpu->cpu;
 	u8 dr = cpu_exit_info(cpu)->debug_register;
 
-	account_charge(vcpu_books(vcpu), COST_HANDLE_DR);
+	account_charge(vcpu_books(vcpu), vcpu->x86_ops->dr_cost);
 	if ((dr == 4 || dr == 5) && (cpu_cr4(cpu) & CR4_DE))
 		kvm_queue_exception(vcpu, UD_VECTOR, -1);
 	else if (cpu_cpl(cpu))
@@ -173,6 +173,6 @@ void kvm_sync_debug_registers(struct kvm_vcpu *vcpu)
 {
 	if (vcpu->intercept.mov_dr)
 		return;
-	account_charge(vcpu_books(vcpu), COST_SYNC_DEBUGREGS);
+	account_charge(vcpu_books(vcpu), vcpu->x86_ops->sync_debugregs_cost);
 	vcpu->intercept.mov_dr = true;
 }

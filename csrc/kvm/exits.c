@@ -167,18 +167,22 @@ static void emulate_hypercall(struct kvm_vcpu *vcpu)
 static void emulate_work(struct kvm_vcpu *vcpu, enum exit_reason reason)
 {
 	static const enum cost handler[NR_EXIT_REASONS] = {
-		[EXIT_CPUID] = COST_EMULATE_CPUID,	   [EXIT_RDPMC] = COST_EMULATE_RDPMC,
-		[EXIT_VMCALL] = COST_EMULATE_HYPERCALL,	   [EXIT_IO_INSTRUCTION] = COST_FAST_PIO,
-		[EXIT_MSR_READ] = COST_EMULATE_RDMSR,	   [EXIT_MSR_WRITE] = COST_EMULATE_WRMSR,
-		[EXIT_EPT_VIOLATION] = COST_EPT_VIOLATION, [EXIT_EPT_MISCONFIG] = COST_EMULATE_MMIO,
+		[EXIT_CPUID] = COST_EMULATE_CPUID,	[EXIT_RDPMC] = COST_EMULATE_RDPMC,
+		[EXIT_VMCALL] = COST_EMULATE_HYPERCALL, [EXIT_IO_INSTRUCTION] = COST_FAST_PIO,
+		[EXIT_MSR_READ] = COST_EMULATE_RDMSR,	[EXIT_MSR_WRITE] = COST_EMULATE_WRMSR,
 	};
+	enum cost cost = handler[reason];
 
-	vcpu->profile_exits[reason]++;
-	if (!handler[reason]) {
+	if (reason == EXIT_EPT_VIOLATION)
+		cost = vcpu->x86_ops->page_cost;
+	if (reason == EXIT_EPT_MISCONFIG)
+		cost = vcpu->x86_ops->mmio_cost;
+	vcpu->profile_exits[vcpu->exit_book]++;
+	if (!cost) {
 		kvm_skip_emulated_instruction(vcpu);
 		return;
 	}
-	account_enter(vcpu_books(vcpu), handler[reason]);
+	account_enter(vcpu_books(vcpu), cost);
 	kvm_skip_emulated_instruction(vcpu);
 	account_leave(vcpu_books(vcpu));
 }
@@ -211,15 +215,17 @@ void kvm_emulate_exit(struct kvm_vcpu *vcpu)
 static void handle_event_exit(struct kvm_vcpu *vcpu)
 {
 	switch (vcpu->exit_reason) {
-	case EXIT_APIC_WRITE: account_charge(vcpu_books(vcpu), COST_APIC_WRITE); break;
-	case EXIT_EPT_MISCONFIG: account_charge(vcpu_books(vcpu), COST_EMULATE_MMIO); break;
+	case EXIT_APIC_WRITE:
+		account_charge(vcpu_books(vcpu), vcpu->x86_ops->apic_write_cost);
+		break;
+	case EXIT_EPT_MISCONFIG: account_charge(vcpu_books(vcpu), vcpu->x86_ops->mmio_cost); break;
 	default: break;
 	}
 }
 
 enum pp_stop kvm_handle_exit(struct kvm_vcpu *vcpu)
 {
-	account_enter(vcpu_books(vcpu), COST_HANDLE_EXIT);
+	account_enter(vcpu_books(vcpu), vcpu->x86_ops->handle_exit_cost);
 	if (!vcpu->intercept_exit)
 		handle_event_exit(vcpu);
 	else if (!vcpu->fastpath_done)

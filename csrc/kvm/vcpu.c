@@ -47,6 +47,12 @@ static const struct kvm_pmu_backend *backend_of(const struct pp_config *config)
 	return &kvm_pmu_emulated;
 }
 
+/* Which module of KVM is loaded follows from the CPU. */
+static const struct kvm_x86_ops *const vendors[] = {
+	[PP_VENDOR_INTEL] = &vmx_x86_ops,
+	[PP_VENDOR_AMD] = &svm_x86_ops,
+};
+
 int kvm_vcpu_init(struct kvm_vcpu *vcpu, struct pcpu *pcpu, struct perf_cpu *perf,
 		  struct ports *ports, const struct pp_config *config, struct pp_error *error)
 {
@@ -58,12 +64,14 @@ int kvm_vcpu_init(struct kvm_vcpu *vcpu, struct pcpu *pcpu, struct perf_cpu *per
 	vcpu->perf = perf;
 	vcpu->ports = ports;
 	vcpu->config = config;
+	vcpu->x86_ops = vendors[config->hw.vendor];
 	vcpu->trap_exit = -1;
 	vcpu->exception.vector = -1;
 	vcpu->exit_reason = NR_EXIT_REASONS;
 	vcpu->exit_access = ACCESS_NONE;
 	lapic_init(&vcpu->lapic, 0, &vcpu_lapic_ops, vcpu);
-	pcpu_guest_init(&vcpu->guest, pcpu, &vcpu->lapic, config, config->kvm.vpmu);
+	pcpu_guest_init(&vcpu->guest, pcpu, &vcpu->lapic, config, vcpu->x86_ops->misc,
+			config->kvm.vpmu);
 	ret = kvm_pmu_init(vcpu, backend_of(config), config->kvm.vpmu ? &config->guest : &no_pmu);
 	if (ret == -EBUSY) {
 		vcpu->pmu.backend = NULL;
@@ -92,7 +100,7 @@ static void close_exit_books(struct kvm_vcpu *vcpu)
 
 	if (vcpu->exit_reason == NR_EXIT_REASONS)
 		return;
-	vcpu->exit_cycles[vcpu->exit_reason] += cycles;
+	vcpu->exit_cycles[vcpu->exit_book] += cycles;
 	if (vcpu->exit_access != ACCESS_NONE)
 		vcpu->guest.access.cycles[vcpu->exit_access] += cycles;
 	vcpu->exit_reason = NR_EXIT_REASONS;
@@ -140,8 +148,8 @@ static void vm_entry(struct kvm_vcpu *vcpu)
 		account_charge(vcpu_books(vcpu), COST_INJECT_NMI);
 	if (!vcpu->config->kvm.apicv && lapic_pending_vector(&vcpu->lapic) >= 0)
 		account_charge(vcpu_books(vcpu), COST_INJECT_IRQ);
-	account_charge(vcpu_books(vcpu), COST_VMX_VCPU_RUN);
-	account_charge(vcpu_books(vcpu), COST_VMENTRY);
+	account_charge(vcpu_books(vcpu), vcpu->x86_ops->vcpu_run_cost);
+	account_charge(vcpu_books(vcpu), vcpu->x86_ops->vmentry_cost);
 	kvm_pmu_explain(vcpu);
 	vcpu->pmu.backend->vm_entry(vcpu);
 	kvm_pmu_overcount_entry(vcpu);
@@ -241,6 +249,18 @@ static void serve_host_pmi(struct kvm_vcpu *vcpu, enum lapic_delivery how, enum 
 	account_leave(vcpu_books(vcpu));
 }
 
+/* Without a preemption timer the guest's is one of the host, which interrupts it. */
+static void serve_host_timer(struct kvm_vcpu *vcpu)
+{
+	if (vcpu->x86_ops->timer_exit == EXIT_PREEMPTION_TIMER ||
+	    pcpu_tsc(vcpu->pcpu) < lapic_deadline(&vcpu->lapic))
+		return;
+	account_enter(vcpu_books(vcpu), COST_INTERRUPT);
+	account_charge(vcpu_books(vcpu), COST_SVM_TIMER);
+	lapic_timer_expired(&vcpu->lapic);
+	account_leave(vcpu_books(vcpu));
+}
+
 /* The exit itself, as far as it happens before anything is decided. */
 static void vm_exit(struct kvm_vcpu *vcpu, enum exit_reason reason)
 {
@@ -249,11 +269,12 @@ static void vm_exit(struct kvm_vcpu *vcpu, enum exit_reason reason)
 	vcpu->in_guest = false;
 	vcpu->exit_reason = reason;
 	vcpu->exit_start = vcpu_books(vcpu)->host_cycles;
-	vcpu->exits[reason]++;
+	vcpu->exit_book = vcpu->x86_ops->exit_book(reason, vcpu->intercept_exit ? exit : NULL);
+	vcpu->exits[vcpu->exit_book]++;
 	kvm_pmu_overcount_exit(vcpu);
 	vcpu->pmu.backend->vm_exit(vcpu);
-	account_charge(vcpu_books(vcpu), COST_VMEXIT);
-	pcpu_trace(vcpu->pcpu, TRACE_KVM_EXIT, (u32)reason, exit->rip, exit->msr, exit->value);
+	account_charge(vcpu_books(vcpu), vcpu->x86_ops->vmexit_cost);
+	pcpu_trace(vcpu->pcpu, TRACE_KVM_EXIT, vcpu->exit_book, exit->rip, exit->msr, exit->value);
 	/* An exit takes longer than any skid: a PMI under way arrives now, by the LVTPC of now. */
 	if (vcpu->pcpu->pmi_at != NO_DEADLINE)
 		take_host_pmi(vcpu);
@@ -274,6 +295,7 @@ static enum pp_stop leave_guest(struct kvm_vcpu *vcpu, enum exit_reason reason, 
 	kvm_sync_debug_registers(vcpu);
 	account_leave(vcpu_books(vcpu));
 	serve_host_pmi(vcpu, LAPIC_FIXED, COST_INTERRUPT);
+	serve_host_timer(vcpu);
 	return kvm_handle_exit(vcpu);
 }
 
@@ -298,7 +320,7 @@ static enum pp_stop serve_event(struct kvm_vcpu *vcpu)
 		return PP_STOP_BUDGET;
 	}
 	if (pcpu_tsc(pcpu) >= lapic_deadline(&vcpu->lapic))
-		return leave_guest(vcpu, EXIT_PREEMPTION_TIMER, false);
+		return leave_guest(vcpu, vcpu->x86_ops->timer_exit, false);
 	return PP_STOP_BUDGET;
 }
 

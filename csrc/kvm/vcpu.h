@@ -9,7 +9,8 @@
  *	exits.c		exit handlers	exception.c	those of exceptions, the emulator
  *	msr.c		MSR and RDPMC dispatch
  *	direct.c	what the guest reaches without an exit
- *	pmu.c		vPMU, both designs	pmu_intel.c	its registers
+ *	vmx.c, svm.c	what differs by the vendor of the CPU
+ *	pmu.c		vPMU, both designs	pmu_intel.c, pmu_amd.c	its registers
  *	pmu_emulated.c, pmu_mediated.c	the two backends
  */
 #ifndef KVM_VCPU_H_
@@ -32,6 +33,18 @@ enum exit_reason {
 	NR_EXIT_REASONS,
 };
 
+enum svm_exit {
+#define SVM_EXIT(id, number, name, text) SVM_EXIT_##id,
+#include "base/svm_exit_reasons.def"
+#undef SVM_EXIT
+	NR_SVM_EXITS,
+};
+
+/* Exits in the books, by the names of the vendor */
+#define NR_EXIT_BOOKS 40
+_Static_assert(NR_EXIT_BOOKS >= NR_SVM_EXITS && NR_EXIT_BOOKS >= NR_EXIT_REASONS,
+	       "room for both lists");
+
 #define DR6_BD BIT_ULL(13)
 #define DR6_BS BIT_ULL(14)
 
@@ -53,12 +66,31 @@ struct kvm_queued_exception {
 	u64 dr6;    /* #DB: the payload */
 };
 
+/*
+ * What differs by the CPU's virtualization, VMX or SVM: one constant instance each. Exits have VMX's
+ * names in the code and the vendor's in the books. @..._cost: who is charged.
+ */
+struct kvm_x86_ops {
+	const struct misc_kind *misc;
+	/* The entry of the vendor's list that an exit is booked under; @exit: NULL, or the instruction's. */
+	unsigned int (*exit_book)(enum exit_reason reason, const struct cpu_exit *exit);
+	/* The exit that the end of the guest's timer causes, and whether the fastpath serves it. */
+	enum exit_reason timer_exit;
+	enum cost vmexit_cost, vmentry_cost, vcpu_run_cost, handle_exit_cost;
+	enum cost exception_cost, dr_cost, sync_debugregs_cost;
+	enum cost page_cost, mmio_cost, apic_write_cost;
+};
+
+extern const struct kvm_x86_ops vmx_x86_ops;
+extern const struct kvm_x86_ops svm_x86_ops;
+
 struct kvm_vcpu {
 	/* Belongs to the machine */
 	struct pcpu *pcpu;
 	struct perf_cpu *perf;
 	struct ports *ports;
 	const struct pp_config *config;
+	const struct kvm_x86_ops *x86_ops;
 
 	/* The virtual machine's hardware as the guest sees it */
 	struct lapic lapic;
@@ -77,8 +109,9 @@ struct kvm_vcpu {
 	struct cpu_intercept intercept;
 
 	/* Books */
-	u64 exits[NR_EXIT_REASONS], profile_exits[NR_EXIT_REASONS], exit_cycles[NR_EXIT_REASONS];
+	u64 exits[NR_EXIT_BOOKS], profile_exits[NR_EXIT_BOOKS], exit_cycles[NR_EXIT_BOOKS];
 	enum exit_reason exit_reason; /* of the exit being handled */
+	unsigned int exit_book;	      /* the same, in the books */
 	enum access_kind exit_access; /* the PMU access it is about */
 	u64 exit_start;		      /* host cycles when it began */
 };

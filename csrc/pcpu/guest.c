@@ -7,9 +7,10 @@
  * TSC: a write of IA32_TSC moves it and IA32_TSC_ADJUST by the same amount, a write of
  * IA32_TSC_ADJUST moves the TSC by its change. The APIC timer's TSC deadline follows.
  *
- * CPUID follows Intel's rule for leaves that are not there, which KVM follows for Intel guests.
+ * CPUID follows the vendor's rule for leaves that are not there, as KVM does for its guests. The APIC's
+ * TSC deadline and IA32_TSC_ADJUST are there if CPUID says so.
  *
- * Not modelled: TSC scaling, AMD's rule for CPUID (zeros).
+ * Not modelled: TSC scaling.
  */
 #include "pcpu/guest.h"
 
@@ -17,15 +18,42 @@
 
 #define NMI_VECTOR 2
 
+#define CPUID_EXTENDED 0x80000000u
+#define CPUID_HYPERVISOR 0x40000000u
+#define CPUID_TOPOLOGY 0xbu
+#define CPUID_1_ECX_TSC_DEADLINE BIT_ULL(24)
+#define CPUID_7_EBX_TSC_ADJUST BIT_ULL(1)
+
+static const struct pp_cpuid *find_leaf(const struct pp_config *config, u32 leaf, u32 subleaf)
+{
+	for (u32 i = 0; i < config->nr_cpuid; i++) {
+		const struct pp_cpuid *e = &config->cpuid[i];
+
+		if (e->leaf == leaf && (e->any_subleaf || e->subleaf == subleaf))
+			return e;
+	}
+	return NULL;
+}
+
+static bool has_feature(const struct pp_config *config, u32 leaf, unsigned int reg, u64 bit)
+{
+	const struct pp_cpuid *e = find_leaf(config, leaf, 0);
+
+	return e && e->regs[reg] & bit;
+}
+
 void pcpu_guest_init(struct pcpu_guest *g, struct pcpu *pcpu, struct lapic *lapic,
-		     const struct pp_config *config, bool has_pmu)
+		     const struct pp_config *config, const struct misc_kind *misc, bool has_pmu)
 {
 	memset(g, 0, sizeof(*g));
 	g->pcpu = pcpu;
 	g->lapic = lapic;
 	g->config = config;
 	g->pmi_vector = -1;
-	misc_msrs_init(&g->misc, has_pmu);
+	g->has_tsc_adjust = has_feature(config, 7, 1, CPUID_7_EBX_TSC_ADJUST);
+	lapic->has_tsc_deadline = has_feature(config, 1, 2, CPUID_1_ECX_TSC_DEADLINE);
+	lapic->masks_lvtpc = pmu_vendor(&config->hw)->masks_lvtpc;
+	misc_msrs_init(&g->misc, misc, has_pmu);
 }
 
 u64 pcpu_guest_tsc(const struct pcpu_guest *g)
@@ -95,7 +123,7 @@ int pcpu_guest_rdmsr_plain(struct pcpu_guest *g, u32 msr, u64 *value)
 {
 	switch (msr) {
 	case MSR_IA32_TSC: *value = pcpu_guest_tsc(g); return 0;
-	case MSR_IA32_TSC_ADJUST: *value = g->tsc_adjust; return 0;
+	case MSR_IA32_TSC_ADJUST: *value = g->tsc_adjust; return g->has_tsc_adjust ? 0 : -1;
 	default: break;
 	}
 	if (!cpu_rdmsr(g->pcpu->cpu, msr, value))
@@ -110,7 +138,11 @@ int pcpu_guest_wrmsr_plain(struct pcpu_guest *g, u32 msr, u64 value)
 
 	switch (msr) {
 	case MSR_IA32_TSC: adjust_tsc(g, g->tsc_adjust + value - pcpu_guest_tsc(g)); return 0;
-	case MSR_IA32_TSC_ADJUST: adjust_tsc(g, value); return 0;
+	case MSR_IA32_TSC_ADJUST:
+		if (!g->has_tsc_adjust)
+			return -1;
+		adjust_tsc(g, value);
+		return 0;
 	default: break;
 	}
 	if (cpu_owns_msr(msr))
@@ -141,21 +173,6 @@ int pcpu_guest_wrmsr(struct pcpu_guest *g, u32 msr, u64 value)
 
 /* ---- CPUID ---- */
 
-#define CPUID_EXTENDED 0x80000000u
-#define CPUID_HYPERVISOR 0x40000000u
-#define CPUID_TOPOLOGY 0xbu
-
-static const struct pp_cpuid *find_leaf(const struct pp_config *config, u32 leaf, u32 subleaf)
-{
-	for (u32 i = 0; i < config->nr_cpuid; i++) {
-		const struct pp_cpuid *e = &config->cpuid[i];
-
-		if (e->leaf == leaf && (e->any_subleaf || e->subleaf == subleaf))
-			return e;
-	}
-	return NULL;
-}
-
 /* EAX of the first leaf of a range is the last leaf of it; a range without a first one is empty. */
 static bool is_behind_last(const struct pp_config *config, u32 leaf)
 {
@@ -174,7 +191,8 @@ void pcpu_guest_cpuid(const struct pcpu_guest *g, u32 leaf, u32 subleaf, u32 reg
 	const struct pp_cpuid *basic = find_leaf(g->config, 0, 0);
 
 	regs[0] = regs[1] = regs[2] = regs[3] = 0;
-	if (!e && basic && is_behind_last(g->config, leaf))
+	if (!e && basic && pmu_vendor(&g->config->hw)->repeats_last_leaf &&
+	    is_behind_last(g->config, leaf))
 		e = find_leaf(g->config, basic->regs[0], subleaf);
 	if (e) {
 		for (unsigned int r = 0; r < 4; r++)

@@ -21,6 +21,7 @@ struct pcpu_guest {
 
 	struct misc_msrs misc;
 	u64 tsc_adjust;
+	bool has_tsc_adjust; /* as CPUID says */
 
 	/* PMIs on their way from the LVTPC to the guest */
 	bool pmi_is_nmi; /* the pending NMI is a PMI */
@@ -29,8 +30,9 @@ struct pcpu_guest {
 	struct access_books access; /* of the PMU */
 };
 
+/* @misc: which MSRs of start-up code there are; @has_pmu: MISC_ENABLE tells of one. */
 void pcpu_guest_init(struct pcpu_guest *g, struct pcpu *pcpu, struct lapic *lapic,
-		     const struct pp_config *config, bool has_pmu);
+		     const struct pp_config *config, const struct misc_kind *misc, bool has_pmu);
 
 u64 pcpu_guest_tsc(const struct pcpu_guest *g);
 
@@ -44,8 +46,9 @@ int pcpu_guest_rdmsr_plain(struct pcpu_guest *g, u32 msr, u64 *value);
 int pcpu_guest_wrmsr_plain(struct pcpu_guest *g, u32 msr, u64 value);
 
 /*
- * The configured leaf. One that is behind the last of its range (basic, extended, hypervisor) is the
- * last basic leaf; any other that is not configured is all zero. regs: EAX, EBX, ECX, EDX.
+ * The configured leaf. On Intel's CPUs one that is behind the last of its range (basic, extended,
+ * hypervisor) is the last basic leaf; any other that is not configured is all zero. regs: EAX, EBX, ECX,
+ * EDX.
  */
 void pcpu_guest_cpuid(const struct pcpu_guest *g, u32 leaf, u32 subleaf, u32 regs[4]);
 

@@ -197,6 +197,7 @@ const struct x86_pmu amd_pmu = {
 	.enable_all = amd_pmu_enable_all,
 	.disable_all = amd_pmu_disable_all,
 	.handle_irq = amd_pmu_handle_irq,
+	.irq_cost = COST_AMD_HANDLE_IRQ,
 };
 
 const struct x86_pmu amd_pmu_v2 = {
@@ -207,4 +208,5 @@ const struct x86_pmu amd_pmu_v2 = {
 	.enable_all = amd_pmu_v2_enable_all,
 	.disable_all = amd_pmu_v2_disable_all,
 	.handle_irq = amd_pmu_v2_handle_irq,
+	.irq_cost = COST_AMD_V2_HANDLE_IRQ,
 };

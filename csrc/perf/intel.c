@@ -140,4 +140,5 @@ const struct x86_pmu intel_pmu = {
 	.enable_all = intel_pmu_enable_all,
 	.disable_all = intel_pmu_disable_all,
 	.handle_irq = intel_pmu_handle_irq,
+	.irq_cost = COST_HANDLE_IRQ,
 };

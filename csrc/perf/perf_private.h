@@ -16,6 +16,7 @@ struct x86_pmu {
 	void (*enable_all)(struct perf_cpu *perf);
 	void (*disable_all)(struct perf_cpu *perf);
 	void (*handle_irq)(struct perf_cpu *perf);
+	enum cost irq_cost; /* who is charged for it */
 };
 
 extern const struct x86_pmu intel_pmu;

@@ -262,7 +262,7 @@ void perf_event_nmi_handler(struct perf_cpu *perf)
 	/* While a guest's PMU is loaded no NMI can be a host PMI. */
 	if (perf->guest_ctx_loaded)
 		return;
-	account_enter(books(perf), COST_HANDLE_IRQ);
+	account_enter(books(perf), perf->driver->irq_cost);
 	account_stat(books(perf), STAT_HOST_PMIS);
 	perf->driver->handle_irq(perf);
 	account_leave(books(perf));

@@ -106,6 +106,8 @@ void lapic_init(struct lapic *l, u32 id, const struct lapic_ops *ops, void *ctx)
 	l->apic_base = APIC_DEFAULT_PHYS_BASE | APICBASE_EN | (id ? 0 : APICBASE_BSP);
 	l->tsc_per_tick_num = 1;
 	l->tsc_per_tick_den = 1;
+	l->masks_lvtpc = true;
+	l->has_tsc_deadline = true;
 	reset_registers(l);
 }
 
@@ -268,7 +270,7 @@ int lapic_rdmsr(struct lapic *l, u32 msr, u64 *value)
 	}
 	if (msr == MSR_IA32_TSC_DEADLINE) {
 		*value = l->tsc_deadline;
-		return 0;
+		return l->has_tsc_deadline ? 0 : -1;
 	}
 	if (!x2apic_register(l, msr, R))
 		return -1;
@@ -284,6 +286,8 @@ int lapic_wrmsr(struct lapic *l, u32 msr, u64 value)
 	if (msr == MSR_IA32_APICBASE)
 		return write_apic_base(l, value);
 	if (msr == MSR_IA32_TSC_DEADLINE) {
+		if (!l->has_tsc_deadline)
+			return -1;
 		lapic_timer_set_deadline(l, value);
 		return 0;
 	}
@@ -299,6 +303,8 @@ int lapic_wrmsr(struct lapic *l, u32 msr, u64 value)
 	if (value & ~(u64)(reg->writable | reg->ignored))
 		return -1;
 	if (offset == APIC_LVTT && (value & APIC_LVTT_MODE) == APIC_LVTT_MODE)
+		return -1;
+	if (offset == APIC_LVTT && value & APIC_LVT_TIMER_TSCDEADLINE && !l->has_tsc_deadline)
 		return -1;
 	write_register(l, offset, (u32)value & reg->writable);
 	return 0;

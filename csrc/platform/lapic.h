@@ -75,6 +75,10 @@ struct lapic {
 	u64 min_period;	  /* TSC cycles a periodic timer takes at least, 0: none */
 	u32 tsc_per_tick_num, tsc_per_tick_den; /* TSC cycles per APIC bus tick at divide by 1 */
 
+	/* What this one is like; lapic_init() says yes to both */
+	bool masks_lvtpc;      /* the delivery of a PMI masks the LVTPC: Intel's, not AMD's */
+	bool has_tsc_deadline; /* MSR 0x6e0 and the timer's mode for it */
+
 	/* What waits outside the IRR */
 	bool nmi_pending;
 	u64 ignored_ipis; /* IPIs to others, INIT and SIPI: no such CPU; counted */

@@ -110,6 +110,12 @@ static void raise_nmi(struct lapic *l)
 	l->ops->changed(l->ctx);
 }
 
+static void mask_lvtpc(const struct lapic *l, u32 *lvtpc)
+{
+	if (l->masks_lvtpc)
+		*lvtpc |= APIC_LVT_MASKED;
+}
+
 enum lapic_delivery lapic_deliver_lvtpc(struct lapic *l)
 {
 	u32 *lvtpc = lapic_slot(l, APIC_LVTPC);
@@ -119,7 +125,7 @@ enum lapic_delivery lapic_deliver_lvtpc(struct lapic *l)
 		return LAPIC_MASKED;
 	switch (*lvtpc & APIC_MODE_MASK) {
 	case APIC_DM_NMI:
-		*lvtpc |= APIC_LVT_MASKED;
+		mask_lvtpc(l, lvtpc);
 		raise_nmi(l);
 		return LAPIC_NMI;
 	case APIC_DM_FIXED:
@@ -127,7 +133,7 @@ enum lapic_delivery lapic_deliver_lvtpc(struct lapic *l)
 			lapic_raise_error(l, ESR_RECEIVE_VECTOR);
 			return LAPIC_IGNORED;
 		}
-		*lvtpc |= APIC_LVT_MASKED;
+		mask_lvtpc(l, lvtpc);
 		set_irr(l, vector);
 		return LAPIC_FIXED;
 	default: return LAPIC_IGNORED;

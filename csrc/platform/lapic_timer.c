@@ -112,7 +112,12 @@ void lapic_timer_reset(struct lapic *l)
 
 void lapic_timer_set_lvtt(struct lapic *l, u32 value)
 {
-	u32 mode = value & APIC_LVTT_MODE;
+	u32 mode;
+
+	/* A reserved bit, then. */
+	if (!l->has_tsc_deadline)
+		value &= ~APIC_LVT_TIMER_TSCDEADLINE;
+	mode = value & APIC_LVTT_MODE;
 	u32 old = timer_mode(l);
 
 	lapic_timer_expired(l);

@@ -9,8 +9,26 @@
  */
 #include "platform/misc_msrs.h"
 
-void misc_msrs_init(struct misc_msrs *m, bool has_pmu)
+const struct misc_kind misc_intel = {
+	.feat_ctl = true,
+	.misc_enable = true,
+	.platform_info = true,
+	.ucode_rev = 1ull << 32,
+};
+
+const struct misc_kind misc_amd = {
+	.ucode_rev = 1,
+};
+
+const struct misc_kind misc_amd_kvm = {
+	.misc_enable = true,
+	.platform_info = true,
+	.ucode_rev = 0x01000065,
+};
+
+void misc_msrs_init(struct misc_msrs *m, const struct misc_kind *kind, bool has_pmu)
 {
+	m->kind = kind;
 	m->spec_ctrl = 0;
 	m->misc_enable = 1 | MISC_ENABLE_BTS_UNAVAIL | MISC_ENABLE_PEBS_UNAVAIL;
 	if (has_pmu)
@@ -20,11 +38,11 @@ void misc_msrs_init(struct misc_msrs *m, bool has_pmu)
 int misc_rdmsr(const struct misc_msrs *m, u32 msr, u64 *value)
 {
 	switch (msr) {
-	case MSR_IA32_FEAT_CTL: *value = 1; return 0;
+	case MSR_IA32_FEAT_CTL: *value = 1; return m->kind->feat_ctl ? 0 : -1;
 	case MSR_IA32_SPEC_CTRL: *value = m->spec_ctrl; return 0;
-	case MSR_IA32_UCODE_REV: *value = 1ull << 32; return 0;
-	case MSR_PLATFORM_INFO: *value = 0; return 0;
-	case MSR_IA32_MISC_ENABLE: *value = m->misc_enable; return 0;
+	case MSR_IA32_UCODE_REV: *value = m->kind->ucode_rev; return 0;
+	case MSR_PLATFORM_INFO: *value = 0; return m->kind->platform_info ? 0 : -1;
+	case MSR_IA32_MISC_ENABLE: *value = m->misc_enable; return m->kind->misc_enable ? 0 : -1;
 	default: return -1;
 	}
 }
@@ -47,7 +65,7 @@ int misc_wrmsr(struct misc_msrs *m, u32 msr, u64 value, bool *forget)
 		return 0;
 	case MSR_IA32_UCODE_REV: return 0;
 	case MSR_IA32_MISC_ENABLE:
-		if ((m->misc_enable ^ value) & read_only)
+		if (!m->kind->misc_enable || (m->misc_enable ^ value) & read_only)
 			return -1;
 		/* The "performance monitoring available" bit ignores writes. */
 		m->misc_enable = (value & ~MISC_ENABLE_EMON) | (m->misc_enable & MISC_ENABLE_EMON);

@@ -20,12 +20,23 @@
 #define MISC_ENABLE_BTS_UNAVAIL BIT_ULL(11)
 #define MISC_ENABLE_PEBS_UNAVAIL BIT_ULL(12)
 
+/* Which of them a machine has. */
+struct misc_kind {
+	bool feat_ctl, misc_enable, platform_info;
+	u64 ucode_rev;
+};
+
+extern const struct misc_kind misc_intel;
+extern const struct misc_kind misc_amd;	    /* silicon */
+extern const struct misc_kind misc_amd_kvm; /* what KVM has for an AMD guest */
+
 struct misc_msrs {
+	const struct misc_kind *kind;
 	u64 spec_ctrl;
 	u64 misc_enable;
 };
 
-void misc_msrs_init(struct misc_msrs *m, bool has_pmu);
+void misc_msrs_init(struct misc_msrs *m, const struct misc_kind *kind, bool has_pmu);
 /* 0, -1 for #GP(0). */
 int misc_rdmsr(const struct misc_msrs *m, u32 msr, u64 *value);
 /* *forget is set by an IBPB: the caller clears the branch predictor. */

@@ -83,6 +83,11 @@ static u32 amd_selector_msr(const struct pp_pmu *pmu, unsigned int idx)
 	return pmu->perfctr_core ? (u32)MSR_F15H_PERF_CTL0 + 2 * idx : (u32)MSR_K7_EVNTSEL0 + idx;
 }
 
+static bool amd_can_be_mediated(const struct pp_pmu *pmu)
+{
+	return pmu->version >= 2;
+}
+
 /* ---- the register file ---- */
 
 static bool amd_has_control(const struct hwpmu *pmu, u32 msr)
@@ -150,6 +155,7 @@ const struct pmu_vendor pmu_vendor_amd = {
 	.control_kind = amd_control_kind,
 	.counter_msr = amd_counter_msr,
 	.selector_msr = amd_selector_msr,
+	.can_be_mediated = amd_can_be_mediated,
 	.global_ctrl = MSR_AMD64_PERF_CNTR_GLOBAL_CTL,
 	.global_status = MSR_AMD64_PERF_CNTR_GLOBAL_STATUS,
 	.global_ovf_ctrl = MSR_AMD64_PERF_CNTR_GLOBAL_STATUS_CLR,

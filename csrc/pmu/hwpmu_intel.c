@@ -65,6 +65,11 @@ static u32 intel_selector_msr(const struct pp_pmu *pmu, unsigned int idx)
 	return (u32)MSR_IA32_PERFEVTSEL0 + idx;
 }
 
+static bool intel_can_be_mediated(const struct pp_pmu *pmu)
+{
+	return pmu->version >= 4 && pmu->fw_write;
+}
+
 /* ---- the register file ---- */
 
 /* Registers other than counters and selectors, with the version that brought them. */
@@ -222,11 +227,14 @@ const struct pmu_vendor pmu_vendor_intel = {
 	.control_kind = intel_control_kind,
 	.counter_msr = intel_counter_msr,
 	.selector_msr = intel_selector_msr,
+	.can_be_mediated = intel_can_be_mediated,
 	.global_ctrl = MSR_CORE_PERF_GLOBAL_CTRL,
 	.global_status = MSR_CORE_PERF_GLOBAL_STATUS,
 	.global_ovf_ctrl = MSR_CORE_PERF_GLOBAL_OVF_CTRL,
 	.global_status_set = MSR_CORE_PERF_GLOBAL_STATUS_SET,
 	.event_code = ARCH_PERFMON_EVENTSEL_EVENT | ARCH_PERFMON_EVENTSEL_UMASK,
+	.masks_lvtpc = true,
+	.repeats_last_leaf = true,
 	.has_control = control_msr_exists,
 	.read_control = intel_read_control,
 	.write_control = intel_write_control,

@@ -37,8 +37,14 @@ struct pmu_vendor {
 	/* The register that takes a counter's whole width, where there is one. */
 	u32 (*counter_msr)(const struct pp_pmu *pmu, unsigned int idx);
 	u32 (*selector_msr)(const struct pp_pmu *pmu, unsigned int idx);
+	/* Whether the status can be set, which a PMU that changes hands needs. */
+	bool (*can_be_mediated)(const struct pp_pmu *pmu);
 	u32 global_ctrl, global_status, global_ovf_ctrl, global_status_set;
 	u64 event_code; /* bits of a selector that name the event: select and umask */
+
+	/* Around the PMU */
+	bool masks_lvtpc;	/* the local APIC masks the LVTPC when it delivers a PMI */
+	bool repeats_last_leaf; /* CPUID beyond the last leaf is the last basic one, else zeros */
 
 	/* The register file. 0, or -1 for #GP(0) */
 	bool (*has_control)(const struct hwpmu *pmu, u32 msr);

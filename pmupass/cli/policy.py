@@ -54,6 +54,8 @@ def command(cpu: str, mode: str, settings: tuple[str, ...]) -> int:
         max_fixed=resolved.integer("kvm.max_fixed_counters"),
         gp_counters=resolved.optional("guest.gp_counters"),
         fixed_counters=resolved.optional("guest.fixed_counters"),
+        perfmon_v2=resolved.optional_flag("guest.perfmon_v2"),
+        perfctr_core=resolved.optional_flag("guest.perfctr_core"),
     )
     arrangements: tuple[interception.Arrangement, ...] = ("upstream",)
     if chosen is Mode.MEDIATED:
@@ -64,6 +66,9 @@ def command(cpu: str, mode: str, settings: tuple[str, ...]) -> int:
         name: interception.table(model.pmu, guest, mode=chosen, arrangement=name)
         for name in arrangements
     }
-    others = machine_msrs.rows(apicv=resolved.flag("kvm.apicv"), native=chosen is Mode.NATIVE)
+    resolved = resolved.with_defaults({"kvm.apicv": model.silicon.apicv})
+    others = machine_msrs.rows(
+        apicv=resolved.flag("kvm.apicv"), native=chosen is Mode.NATIVE, vendor=model.maker
+    )
     report.render(console.make(), report.Policy(cpu, mode, model.pmu, guest, tables, others))
     return 0

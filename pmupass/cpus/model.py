@@ -2,19 +2,20 @@
 """What a CPU model consists of, and how its file is read.
 
 Frequencies are kHz, times of the timing table subcycles (1/64 core cycle), counters a mask with
-bit n for GP counter n and bit 32+n for fixed counter n, encodings event | umask << 8.
+bit n for GP counter n and bit 32+n for fixed counter n, encodings event | umask << 8, on AMD's with
+bits 11:8 of the event at 35:32.
 """
 
 from __future__ import annotations
 
 import math
 import tomllib
-from typing import TYPE_CHECKING, Annotated, Any, cast
+from typing import TYPE_CHECKING, Annotated, Any, Literal, cast
 
 import msgspec
 from msgspec import Meta, Struct
 
-from pmupass.config import Overcount, Pmu
+from pmupass.config import Overcount, Pmu, Vendor
 from pmupass.errors import ModelError, UsageError
 
 if TYPE_CHECKING:
@@ -32,31 +33,38 @@ MIN_TSC_KHZ = 10_000  # the built-in guests' fastest tick needs a TSC of 10 MHz
 Positive = Annotated[int, Meta(ge=1, le=0xFFFF_FFFF)]
 Word = Annotated[int, Meta(ge=0, le=0xFFFF_FFFF)]
 Subcycles = Annotated[int, Meta(ge=0, le=1 << 24)]
-Encoding = Annotated[int, Meta(ge=0, le=0xFFFF)]
+Encoding = Annotated[int, Meta(ge=0, le=0xF_0000_FFFF)]
+# Bits of a selector that name an event: select and umask.
+EVENT_CODE = {Vendor.INTEL: 0xFFFF, Vendor.AMD: 0xF_0000_FFFF}
 
 
 class Signature(Struct, frozen=True, forbid_unknown_fields=True):
     """CPUID leaf 1, EAX, taken apart."""
 
-    family: Annotated[int, Meta(ge=6, le=6)]
+    family: Annotated[int, Meta(ge=6, le=0x1A)]
     model: Annotated[int, Meta(ge=0, le=0xFF)]
     stepping: Annotated[int, Meta(ge=0, le=0xF)]
 
     @property
     def eax(self) -> int:
-        """The register value."""
-        return (self.model >> 4) << 16 | self.family << 8 | (self.model & 0xF) << 4 | self.stepping
+        """The register value; families above 15 go on in the extended one."""
+        family, extended = min(self.family, 0xF), max(self.family - 0xF, 0)
+        model = self.model & 0xF
+        return extended << 20 | (self.model >> 4) << 16 | family << 8 | model << 4 | self.stepping
 
 
 class Clock(Struct, frozen=True, forbid_unknown_fields=True):
-    """Clocks in kHz. ``crystal_enumerated``: CPUID 0x15 ECX gives the crystal's frequency."""
+    """Clocks in kHz. ``crystal_enumerated``: CPUID 0x15 ECX gives the crystal's frequency.
+
+    AMD's CPUs have no such leaves, and no crystal and bus here.
+    """
 
     tsc_khz: Annotated[int, Meta(ge=MIN_TSC_KHZ, le=0xFFFF_FFFF)]
     core_khz: Positive
     max_khz: Positive
-    crystal_khz: Positive
-    bus_khz: Positive
-    crystal_enumerated: bool
+    crystal_khz: Positive | None = None
+    bus_khz: Positive | None = None
+    crystal_enumerated: bool = False
 
 
 class Timing(Struct, frozen=True, forbid_unknown_fields=True):
@@ -81,20 +89,26 @@ class Timing(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Silicon(Struct, frozen=True, forbid_unknown_fields=True):
-    """The PMU as the silicon has it, and what VMX and perf offer around it."""
+    """The PMU as the silicon has it, and what virtualization and perf offer around it.
+
+    What only Intel's have is absent by default, and so is AMD's ``perfctr_core``. AMD's ``version``
+    is 2 with PerfMonV2, else 1. ``apicv``: Linux virtualizes the APIC there unless told otherwise.
+    """
 
     version: Annotated[int, Meta(ge=1, le=5)]
     nr_gp: Annotated[int, Meta(ge=1, le=16)]
-    nr_fixed: Annotated[int, Meta(ge=0, le=8)]
     gp_width: Annotated[int, Meta(ge=32, le=64)]
-    fixed_width: Annotated[int, Meta(ge=32, le=64)]
-    perf_capabilities: int
-    nr_arch_events: Annotated[int, Meta(ge=7, le=32)]
-    anythread_deprecated: bool
     skid_cycles: Annotated[int, Meta(ge=0, le=1 << 20)]
-    exit_save_global_ctrl: bool
-    entry_load_global_ctrl: bool
     mediated_capable: bool
+    nr_fixed: Annotated[int, Meta(ge=0, le=8)] = 0
+    fixed_width: Annotated[int, Meta(ge=0, le=64)] = 0
+    perf_capabilities: int = 0
+    nr_arch_events: Annotated[int, Meta(ge=0, le=32)] = 0
+    anythread_deprecated: bool = False
+    exit_save_global_ctrl: bool = False
+    entry_load_global_ctrl: bool = False
+    perfctr_core: bool = False
+    apicv: bool = True
     hybrid: bool = False
     rtm: bool = False
 
@@ -140,7 +154,7 @@ class CpuModel(Struct, frozen=True, forbid_unknown_fields=True):
     """
 
     name: str
-    vendor: str
+    vendor: Literal["GenuineIntel", "AuthenticAMD"]
     events: str
     brand: Annotated[str, Meta(max_length=47)]
     signature: Signature
@@ -148,10 +162,20 @@ class CpuModel(Struct, frozen=True, forbid_unknown_fields=True):
     clock: Clock
     silicon: Silicon
     timing_table: Timing
-    fixed: tuple[FixedCounter, ...]
     feeds: dict[str, tuple[Encoding, ...]]
     not_fed: dict[str, str]
+    fixed: tuple[FixedCounter, ...] = ()
     errata: Errata = Errata()
+
+    @property
+    def maker(self) -> Vendor:
+        """Who made it."""
+        return Vendor.AMD if self.vendor == "AuthenticAMD" else Vendor.INTEL
+
+    @property
+    def event_code(self) -> int:
+        """The bits of a selector that name an event: select and umask."""
+        return EVENT_CODE[self.maker]
 
     @property
     def overcount(self) -> Overcount:
@@ -194,6 +218,8 @@ class CpuModel(Struct, frozen=True, forbid_unknown_fields=True):
             fw_write=bool(s.perf_capabilities & PERF_CAP_FW_WRITE),
             rtm=s.rtm,
             perf_capabilities=s.perf_capabilities & MODELLED_PERF_CAPABILITIES,
+            vendor=self.maker,
+            perfctr_core=s.perfctr_core,
         )
 
     @property

@@ -2,8 +2,9 @@
 """The event lists of real CPUs, and the encodings that perf gives their events.
 
 An encoding (``config``) has the bits of PERFEVTSEL: event 7:0, umask 15:8, edge 18, any 21, inv
-23, cmask 31:24. Source: intel/perfmon (BSD-3-Clause), version and commit in each file; names in
-lower case as perf shows them.
+23, cmask 31:24, and of an AMD CPU the event's bits 11:8 at 35:32. Sources: intel/perfmon
+(BSD-3-Clause), Linux's lists for AMD; version and commit in each file; names in lower case as perf
+shows them.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from importlib import resources
 import msgspec
 from msgspec import Struct
 
+from pmupass.config import Vendor
 from pmupass.errors import ModelError
 
 USR = 1 << 16
@@ -25,11 +27,12 @@ CMASK_SHIFT = 24
 CMASK = 0xFF << CMASK_SHIFT
 CODE = 0xFFFF  # event and umask
 IN_TX, IN_TXCP = 1 << 32, 1 << 33
-WHAT = CODE | EDGE | INV | CMASK | IN_TX | IN_TXCP  # what event maps are looked up with
+SELECT_HIGH = 0xF << 32  # AMD: event 11:8; Intel: IN_TX, IN_TXCP and two reserved bits
+WHAT = CODE | EDGE | INV | CMASK | SELECT_HIGH  # what event maps are looked up with
 
-# perf's generic names (PERF_TYPE_HARDWARE) as Linux's Intel driver encodes them, and the lab's own
-# short names for loads and stores.
-GENERIC = {
+# perf's generic names (PERF_TYPE_HARDWARE) as Linux's drivers encode them, and the lab's own short
+# names for loads and stores. Not every CPU of a vendor has them all.
+_GENERIC_INTEL = {
     "cycles": 0x003C,
     "instructions": 0x00C0,
     "branches": 0x00C4,
@@ -41,6 +44,19 @@ GENERIC = {
     "loads": 0x81D0,
     "stores": 0x82D0,
 }
+_GENERIC_AMD = {
+    "cycles": 0x0076,
+    "instructions": 0x00C0,
+    "branches": 0x00C2,
+    "branch-misses": 0x00C3,
+    "ref-cycles": 0x1_0000_0120,
+    "cache-references": 0xFF60,
+    "cache-misses": 0x0964,
+    "loads": 0x0129,
+    "stores": 0x0229,
+}
+GENERIC = {Vendor.INTEL: _GENERIC_INTEL, Vendor.AMD: _GENERIC_AMD}
+GENERIC_NAMES = frozenset(_GENERIC_INTEL)
 ALIASES = {
     "cpu-cycles": "cycles",
     "branch-instructions": "branches",
@@ -54,12 +70,15 @@ BY_GP_ENCODING = {"inst_retired.any": 0x00C0, "cpu_clk_unhalted.thread": 0x003C}
 
 
 class DataEvent(Struct, frozen=True, forbid_unknown_fields=True):
-    """One event of a list. ``extra_msr`` events need a register that no guest has."""
+    """One event of a list. ``extra_msr`` events need a register that no guest has.
+
+    An event that names no counters can be counted on all.
+    """
 
     name: str
     event: str
     umask: str
-    sample_after: int
+    sample_after: int = 0
     counters: tuple[int, ...] = ()
     fixed: int | None = None
     cmask: int = 0
@@ -77,8 +96,10 @@ class DataEvent(Struct, frozen=True, forbid_unknown_fields=True):
         """The encoding that perf would program."""
         if self.name in BY_GP_ENCODING:
             return BY_GP_ENCODING[self.name]
+        select = int(self.event, 16)
         return (
-            int(self.event, 16)
+            select & 0xFF
+            | select >> 8 << 32
             | int(self.umask, 16) << 8
             | (EDGE if self.edge else 0)
             | (ANY if self.any else 0)
@@ -89,6 +110,8 @@ class DataEvent(Struct, frozen=True, forbid_unknown_fields=True):
     @property
     def counter_mask(self) -> int:
         """Where it may be counted: bit n for GP counter n, bit 32+n for fixed counter n."""
+        if not self.counters and self.fixed is None:
+            return ~0
         mask = sum(1 << n for n in self.counters)
         return mask if self.fixed is None else mask | 1 << (32 + self.fixed)
 

@@ -15,7 +15,7 @@ from msgspec import Struct
 
 from pmupass.config import HostEvent
 from pmupass.errors import UsageError
-from pmupass.events.data import ANY, OS, USR, WHAT
+from pmupass.events.data import ANY, CODE, OS, USR, WHAT
 
 MODIFIERS = "ukGHD"
 PERFS_OTHER_MODIFIERS = "hIpPSWebR"
@@ -112,8 +112,8 @@ def terms(text: str) -> list[Term]:
     return found
 
 
-def raw(text: str, term: Term) -> int | None:
-    """Return what an rNNNN encodes, None if the name is not one.
+def raw(text: str, term: Term, code: int = CODE) -> int | None:
+    """Return what an rNNNN encodes, None if the name is not one; ``code``: bits that name an event.
 
     Bits that the driver sets itself (USR, OS, INT, EN, pin control) are dropped, as perf drops
     them. UsageError for AnyThread and for bits beyond the selector's.
@@ -124,6 +124,7 @@ def raw(text: str, term: Term) -> int | None:
     bits = int(match[1], 16)
     if bits & ANY:
         fail(text, term.column, "AnyThread (bit 21): KVM's guests get #GP for it")
-    if bits >> 32:
-        fail(text, term.column, "bits above 31 (in_tx and later fields) are not supported")
+    if bits & ~code >> 32 << 32:
+        fields = "in_tx and later fields" if code == CODE else "but 35:32, of the event"
+        fail(text, term.column, f"bits above 31 ({fields}) are not supported")
     return bits & WHAT

@@ -10,7 +10,7 @@ from pmupass.config import EventMap, Pmu
 from pmupass.cpus.model import FIXED_SHIFT, CpuModel
 from pmupass.errors import UsageError
 from pmupass.events import data
-from pmupass.events.data import ANY, CMASK, CODE, EDGE, INV, OS, USR, WHAT, DataEvent
+from pmupass.events.data import ANY, CMASK, EDGE, INV, OS, USR, WHAT, DataEvent
 from pmupass.events.parse import EventSpec, Term, fail, raw, terms
 
 if TYPE_CHECKING:
@@ -30,6 +30,7 @@ class EventTable:
 
     def __init__(self, cpu: CpuModel) -> None:
         self.cpu = cpu
+        self.code = cpu.event_code
         self._names: dict[str, int] = {}
         self._shown: dict[int, str] = {}
         self._typed: dict[int, str] = {}
@@ -39,7 +40,7 @@ class EventTable:
         self._read()
 
     def _read(self) -> None:
-        for name, config in data.GENERIC.items():
+        for name, config in data.GENERIC[self.cpu.maker].items():
             if self.cpu.feed_of(config) is not None:
                 self._names[name] = config
                 self._shown[config] = name
@@ -100,7 +101,7 @@ class EventTable:
         name = data.ALIASES.get(name, name)
         config = self._names.get(name)
         if config is None:
-            encoding = raw(text, term)
+            encoding = raw(text, term, self.code)
             if encoding is not None:
                 return term.name, encoding
             fail(text, term.column, self._unknown(name))
@@ -109,7 +110,7 @@ class EventTable:
         return name, config
 
     def _unknown(self, name: str) -> str:
-        if name in data.GENERIC:
+        if name in data.GENERIC_NAMES:
             return f"{self.cpu.name} has no {name} event"
         near = difflib.get_close_matches(name, [*self._names, *data.ALIASES], n=2)
         hint = f"; did you mean {' or '.join(near)}?" if near else " (pmupass list events)"
@@ -140,16 +141,16 @@ class EventTable:
         Fixed counters know no edge, inv and cmask; an encoding in no list fits every GP counter.
         """
         what = config & WHAT
-        mask = self.cpu.counters_of(what & CODE)
+        mask = self.cpu.counters_of(what & self.code)
         if mask is not None:
-            plain = what == what & CODE
+            plain = what == what & self.code
             return mask if plain else (mask & self.cpu.gp_mask or mask)
-        return self._listed.get(what) or self._listed.get(what & CODE) or self.cpu.gp_mask
+        return self._listed.get(what) or self._listed.get(what & self.code) or self.cpu.gp_mask
 
     def feed_of(self, config: int) -> str | None:
         """Return the base event that an encoding counts, None if it counts zero."""
         what = config & WHAT
-        feed = self.cpu.feed_of(what & CODE)
+        feed = self.cpu.feed_of(what & self.code)
         edge_of_clock = feed in _CLOCKS and what & EDGE and what in self._listed
         return None if edge_of_clock or _inverts(what) else feed
 
@@ -161,7 +162,7 @@ class EventTable:
         extra = self._extra_msrs.get(what)
         if extra is not None:
             return f"needs MSR {extra}, which no guest has"
-        return self.cpu.not_fed.get(f"0x{what & CODE:04x}", "the model has no such event")
+        return self.cpu.not_fed.get(f"0x{what & self.code:04x}", "the model has no such event")
 
     def require(self, specs: Iterable[EventSpec], pmu: Pmu) -> None:
         """Raise UsageError if a PMU has none of the counters that an event may use."""

@@ -6,7 +6,7 @@
         raise InputError(str(refusal))
 
 Not looked at, for a laboratory always has them: the module parameters kvm.enable_pmu and
-kvm-intel.enable_mediated_pmu.
+kvm-intel.enable_mediated_pmu or kvm-amd.enable_mediated_pmu.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from pmupass.config import Mode, Pmu
+from pmupass.config import Mode, Pmu, Vendor
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from pmupass.cpus.model import CpuModel
 
 EBUSY, ENODEV = "EBUSY", "ENODEV"
+ELSEWHERE = "Choose another --cpu, or --mode emulated"
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +61,6 @@ def preconditions(
 ) -> tuple[Precondition, ...]:
     """Return what a mediated vPMU needs, in the order in which KVM looks."""
     silicon = cpu.silicon
-    elsewhere = "Choose another --cpu, or --mode emulated"
     return (
         Precondition(
             "not-hybrid",
@@ -70,38 +70,7 @@ def preconditions(
             "Choose another --cpu",
             ENODEV,
         ),
-        Precondition(
-            "perf-capability",
-            silicon.mediated_capable,
-            f"the core PMU of perf {'has' if silicon.mediated_capable else 'lacks'} "
-            "PERF_PMU_CAP_MEDIATED_VPMU",
-            elsewhere,
-            ENODEV,
-        ),
-        Precondition(
-            "perfmon-version",
-            silicon.version >= 4,
-            f"{cpu.name} has architectural perfmon version {silicon.version}; a mediated vPMU "
-            "needs 4, for GLOBAL_STATUS_SET restores the guest's overflow bits",
-            elsewhere,
-            ENODEV,
-        ),
-        Precondition(
-            "full-width-writes",
-            cpu.pmu.fw_write,
-            f"PERF_CAPABILITIES of {cpu.name} {'has' if cpu.pmu.fw_write else 'lacks'} FW_WRITE; "
-            "KVM restores whole counters with it",
-            elsewhere,
-            ENODEV,
-        ),
-        Precondition(
-            "vmcs-load-global-ctrl",
-            silicon.entry_load_global_ctrl,
-            f"VM-entry {'loads' if silicon.entry_load_global_ctrl else 'cannot load'} GLOBAL_CTRL "
-            f"on {cpu.name}",
-            elsewhere,
-            ENODEV,
-        ),
+        *(_of_amd(cpu) if cpu.maker is Vendor.AMD else _of_intel(cpu)),
         Precondition(
             "in-kernel-lapic",
             in_kernel_lapic,
@@ -111,6 +80,66 @@ def preconditions(
             None,
         ),
         _no_include_guest_events(host_include_guest_events),
+    )
+
+
+def _of_amd(cpu: CpuModel) -> tuple[Precondition, ...]:
+    capable, v2 = cpu.silicon.mediated_capable, cpu.silicon.version >= 2
+    return (
+        Precondition(
+            "perfmon-v2",
+            v2,
+            f"{cpu.name} has {'' if v2 else 'no '}PerfMonV2 (Zen 4 and later); a mediated vPMU "
+            "needs it, for PerfCntrGlobalStatusSet restores the guest's overflow bits",
+            ELSEWHERE,
+            ENODEV,
+        ),
+        Precondition(
+            "perf-capability",
+            capable,
+            f"the core PMU of perf {'has' if capable else 'lacks'} PERF_PMU_CAP_MEDIATED_VPMU, "
+            "which it has with PerfMonV2",
+            ELSEWHERE,
+            ENODEV,
+        ),
+    )
+
+
+def _of_intel(cpu: CpuModel) -> tuple[Precondition, ...]:
+    silicon = cpu.silicon
+    return (
+        Precondition(
+            "perf-capability",
+            silicon.mediated_capable,
+            f"the core PMU of perf {'has' if silicon.mediated_capable else 'lacks'} "
+            "PERF_PMU_CAP_MEDIATED_VPMU",
+            ELSEWHERE,
+            ENODEV,
+        ),
+        Precondition(
+            "perfmon-version",
+            silicon.version >= 4,
+            f"{cpu.name} has architectural perfmon version {silicon.version}; a mediated vPMU "
+            "needs 4, for GLOBAL_STATUS_SET restores the guest's overflow bits",
+            ELSEWHERE,
+            ENODEV,
+        ),
+        Precondition(
+            "full-width-writes",
+            cpu.pmu.fw_write,
+            f"PERF_CAPABILITIES of {cpu.name} {'has' if cpu.pmu.fw_write else 'lacks'} FW_WRITE; "
+            "KVM restores whole counters with it",
+            ELSEWHERE,
+            ENODEV,
+        ),
+        Precondition(
+            "vmcs-load-global-ctrl",
+            silicon.entry_load_global_ctrl,
+            f"VM-entry {'loads' if silicon.entry_load_global_ctrl else 'cannot load'} GLOBAL_CTRL "
+            f"on {cpu.name}",
+            ELSEWHERE,
+            ENODEV,
+        ),
     )
 
 

@@ -11,17 +11,33 @@ and 3 fixed counters, AnyThread deprecated) with the VMM passing on all that KVM
 
 from __future__ import annotations
 
-from pmupass.config import Cpuid as CpuidEntry, Mode, Pmu as PmuShape
+from pmupass.config import Cpuid as CpuidEntry, Mode, Pmu as PmuShape, Vendor
 from pmupass.cpus.model import (
     MODELLED_PERF_CAPABILITIES,
     PERF_CAP_FW_WRITE,
     CpuModel,
 )
 from pmupass.errors import UsageError
+from pmupass.policy import amd_cpuid
+from pmupass.policy.cpuid_leaves import (
+    CLFLUSHOPT,
+    FSGSBASE,
+    HYPERVISOR,
+    KVM_LEAVES,
+    LEAF1_ECX,
+    LEAF1_EDX,
+    PDCM,
+    RTM,
+    SMEP,
+    TSC_ADJUST,
+    TSC_DEADLINE,
+    brand_leaves,
+    leaf_1_ebx,
+    words,
+)
 
 __all__ = ["CpuidEntry", "PmuShape", "cpuid_entries", "guest_pmu", "offered_perf_capabilities"]
 
-NO_PMU = PmuShape()
 KVM_MAX_VERSION = 2
 KVM_MAX_GP = 8
 KVM_MAX_FIXED = 3
@@ -65,6 +81,8 @@ def guest_pmu(
     max_fixed: int = KVM_MAX_FIXED,
     gp_counters: int | None = None,
     fixed_counters: int | None = None,
+    perfmon_v2: bool | None = None,
+    perfctr_core: bool | None = None,
     vpmu: bool = True,
 ) -> PmuShape:
     """Return the PMU that a guest finds.
@@ -72,13 +90,26 @@ def guest_pmu(
     Natively it is the silicon's, whatever the other arguments say. Under KVM ``max_gp`` and
     ``max_fixed`` are KVM's own limits (KVM_MAX_NR_INTEL_*_COUNTERS), ``gp_counters`` and
     ``fixed_counters`` what this VM is configured for, and without ``vpmu`` there is none (version
-    0). UsageError for more counters than KVM offers.
+    0). ``perfmon_v2`` and ``perfctr_core`` are of AMD's CPUID, None for what the CPU has.
+    UsageError for more than KVM offers.
     """
     hw = cpu.pmu
     if mode is Mode.NATIVE:
         return hw
     if not vpmu:
-        return NO_PMU
+        return PmuShape(vendor=cpu.maker)
+    if cpu.maker is Vendor.AMD:
+        _at_most("guest.fixed_counters", fixed_counters, 0, cpu)
+        return amd_cpuid.guest_pmu(
+            cpu,
+            gp_counters=gp_counters,
+            perfmon_v2=perfmon_v2,
+            perfctr_core=perfctr_core,
+            max_gp=max_gp,
+        )
+    for key, given in (("perfmon_v2", perfmon_v2), ("perfctr_core", perfctr_core)):
+        if given is not None:
+            raise UsageError(f"guest.{key}: {cpu.name} is no AMD CPU; it has no such CPUID bit")
     nr_gp = _at_most("guest.gp_counters", gp_counters, min(hw.nr_gp, max_gp), cpu)
     nr_fixed = _at_most("guest.fixed_counters", fixed_counters, min(hw.nr_fixed, max_fixed), cpu)
     return PmuShape(
@@ -93,55 +124,28 @@ def guest_pmu(
     )
 
 
-# What the guest CPU implements: CPUID.1 ECX and EDX, CPUID.7 EBX and EDX, CPUID.80000001H ECX and
-# EDX.
-_CX16, _PDCM, _X2APIC, _MOVBE, _POPCNT = 1 << 13, 1 << 15, 1 << 21, 1 << 22, 1 << 23
-_TSC_DEADLINE, _HYPERVISOR = 1 << 24, 1 << 31
-_LONG_MODE_BASELINE = 1 << 0 | 1 << 24 | 1 << 25 | 1 << 26  # FPU, FXSR, SSE, SSE2
-_LEAF1_EDX = (
-    _LONG_MODE_BASELINE
-    | 1 << 3  # PSE
-    | 1 << 4  # TSC
-    | 1 << 5  # MSR
-    | 1 << 6  # PAE
-    | 1 << 8  # CX8
-    | 1 << 9  # APIC
-    | 1 << 11  # SEP
-    | 1 << 13  # PGE
-    | 1 << 15  # CMOV
-    | 1 << 19  # CLFLUSH
-)
-# CPUID.7 EBX and EDX
-_FSGSBASE, _TSC_ADJUST, _SMEP, _RTM, _CLFLUSHOPT = 1 << 0, 1 << 1, 1 << 7, 1 << 11, 1 << 23
-_SPEC_CTRL = 1 << 26 | 1 << 27 | 1 << 31  # IBRS and IBPB, STIBP, SSBD: MSRs 0x48 and 0x49
-_LAHF64, _ABM = 1 << 0, 1 << 5
+# CPUID.7 EDX: IBRS and IBPB, STIBP, SSBD, which are MSRs 0x48 and 0x49
+_SPEC_CTRL = 1 << 26 | 1 << 27 | 1 << 31
+_LAHF64, _ABM = 1 << 0, 1 << 5  # CPUID.80000001H ECX and EDX
 _SYSCALL, _NX, _PAGES_1GB, _RDTSCP, _LM = 1 << 11, 1 << 20, 1 << 26, 1 << 27, 1 << 29
 _INVARIANT_TSC = 1 << 8
-LINE_SIZE = 64
 LAST_LEAF = 0x16
 LAST_EXTENDED_LEAF = 0x80000008
 
 
-def _words(text: str) -> tuple[int, int, int]:
-    raw = text.encode("ascii").ljust(12, b"\0")
-    a, b, c = (int.from_bytes(raw[i : i + 4], "little") for i in (0, 4, 8))
-    return a, b, c
-
-
 def _leaf_1(cpu: CpuModel, shape: PmuShape, mode: Mode) -> CpuidEntry:
-    ecx = _CX16 | _X2APIC | _MOVBE | _POPCNT | _TSC_DEADLINE
+    ecx = LEAF1_ECX | TSC_DEADLINE
     if shape.perf_capabilities:
-        ecx |= _PDCM
+        ecx |= PDCM
     if mode is not Mode.NATIVE:
-        ecx |= _HYPERVISOR
-    ebx = 1 << 16 | LINE_SIZE // 8 << 8  # one logical processor, APIC id 0
-    return CpuidEntry(1, None, (cpu.signature.eax, ebx, ecx, _LEAF1_EDX))
+        ecx |= HYPERVISOR
+    return CpuidEntry(1, None, (cpu.signature.eax, leaf_1_ebx(), ecx, LEAF1_EDX))
 
 
 def _leaf_7(cpu: CpuModel) -> CpuidEntry:
-    ebx = _FSGSBASE | _TSC_ADJUST | _SMEP | _CLFLUSHOPT
+    ebx = FSGSBASE | TSC_ADJUST | SMEP | CLFLUSHOPT
     if cpu.silicon.rtm:
-        ebx |= _RTM
+        ebx |= RTM
     return CpuidEntry(7, 0, (0, ebx, 0, _SPEC_CTRL))
 
 
@@ -164,30 +168,26 @@ def _leaf_a(cpu: CpuModel, shape: PmuShape, mode: Mode) -> CpuidEntry:
 
 def _clock_leaves(cpu: CpuModel) -> list[CpuidEntry]:
     clock = cpu.clock
-    numerator = clock.tsc_khz * 2 // clock.crystal_khz
-    crystal_hz = clock.crystal_khz * 1000 if clock.crystal_enumerated else 0
+    crystal_khz, bus_khz = clock.crystal_khz or 0, clock.bus_khz or 0
+    numerator = clock.tsc_khz * 2 // crystal_khz
+    crystal_hz = crystal_khz * 1000 if clock.crystal_enumerated else 0
     return [
         CpuidEntry(0x15, None, (2, numerator, crystal_hz, 0)),
         CpuidEntry(
             0x16,
             None,
-            (clock.tsc_khz // 1000, clock.max_khz // 1000, clock.bus_khz // 1000, 0),
+            (clock.tsc_khz // 1000, clock.max_khz // 1000, bus_khz // 1000, 0),
         ),
-    ]
-
-
-def _brand_leaves(cpu: CpuModel) -> list[CpuidEntry]:
-    raw = cpu.brand.encode("ascii").ljust(48, b"\0")
-    words = [int.from_bytes(raw[i : i + 4], "little") for i in range(0, 48, 4)]
-    return [
-        CpuidEntry(0x80000002 + i, None, (words[j], words[j + 1], words[j + 2], words[j + 3]))
-        for i, j in enumerate((0, 4, 8))
     ]
 
 
 def cpuid_entries(cpu: CpuModel, shape: PmuShape, mode: Mode) -> list[CpuidEntry]:
     """Return the CPUID leaves of a guest with one CPU; registers EAX, EBX, ECX, EDX."""
-    b, d, c = _words(cpu.vendor)
+    return _ENTRIES[cpu.maker](cpu, shape, mode)
+
+
+def _intel_entries(cpu: CpuModel, shape: PmuShape, mode: Mode) -> list[CpuidEntry]:
+    b, d, c = words(cpu.vendor)
     entries = [
         CpuidEntry(0, None, (LAST_LEAF, b, c, d)),
         _leaf_1(cpu, shape, mode),
@@ -199,8 +199,7 @@ def cpuid_entries(cpu: CpuModel, shape: PmuShape, mode: Mode) -> list[CpuidEntry
         *_clock_leaves(cpu),
     ]
     if mode is not Mode.NATIVE:
-        entries.append(CpuidEntry(0x40000000, None, (0x40000001, *_words("KVMKVMKVM"))))
-        entries.append(CpuidEntry(0x40000001, None, (0, 0, 0, 0)))  # no paravirtual features
+        entries += KVM_LEAVES
     entries += [
         CpuidEntry(0x80000000, None, (LAST_EXTENDED_LEAF, 0, 0, 0)),
         CpuidEntry(
@@ -208,8 +207,11 @@ def cpuid_entries(cpu: CpuModel, shape: PmuShape, mode: Mode) -> list[CpuidEntry
             None,
             (0, 0, _LAHF64 | _ABM, _SYSCALL | _NX | _PAGES_1GB | _RDTSCP | _LM),
         ),
-        *_brand_leaves(cpu),
+        *brand_leaves(cpu),
         CpuidEntry(0x80000007, None, (0, 0, 0, _INVARIANT_TSC)),
         CpuidEntry(0x80000008, None, (cpu.physical_address_bits | 48 << 8, 0, 0, 0)),
     ]
     return entries
+
+
+_ENTRIES = {Vendor.INTEL: _intel_entries, Vendor.AMD: amd_cpuid.cpuid_entries}

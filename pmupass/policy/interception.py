@@ -20,7 +20,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
-from pmupass.config import Mode, MsrIntercept, Pmu
+from pmupass.config import Mode, MsrIntercept, Pmu, Vendor
+from pmupass.policy import amd_interception
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -227,6 +228,18 @@ def table(
     ``rdpmc_backdoor`` is KVM's enable_vmware_backdoor. Arrangements matter to a mediated vCPU
     only.
     """
+    if hw.vendor is Vendor.AMD:
+        return tuple(
+            amd_interception.table(
+                hw,
+                guest,
+                mode=mode,
+                arrangement=arrangement,
+                backdoor=rdpmc_backdoor,
+                make=_row,
+                reasons=(NO_HYPERVISOR, NO_VPMU, EMULATED),
+            )
+        )
     if mode is Mode.NATIVE:
         return tuple(_plain(hw, hw, NO_HYPERVISOR, exits=False))
     if not guest.version:

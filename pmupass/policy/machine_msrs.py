@@ -8,12 +8,15 @@ become #GP. Two rows change while a VM runs, and the core does that: the x2APIC 
 while the guest's APIC is in x2APIC mode (until then these MSRs exit), and SPEC_CTRL becomes direct
 with the first write of something else than zero.
 
+AMD: :mod:`pmupass.policy.amd_machine_msrs`.
+
 Not modelled: IPI virtualization, which lets ICR writes through; without APICv, the TPR shadow
 (writes of the TPR exit here).
 """
 
 from __future__ import annotations
 
+from pmupass.config import Vendor
 from pmupass.policy.interception import InterceptRow
 
 X2APIC_BASE = 0x800
@@ -144,8 +147,14 @@ def _x2apic(*, apicv: bool) -> list[InterceptRow]:
     ]
 
 
-def rows(*, apicv: bool, native: bool = False) -> tuple[InterceptRow, ...]:
+def rows(
+    *, apicv: bool, native: bool = False, vendor: Vendor = Vendor.INTEL
+) -> tuple[InterceptRow, ...]:
     """Return the rows of all MSRs that the machine has beside the PMU's."""
+    if vendor is Vendor.AMD:
+        from pmupass.policy import amd_machine_msrs
+
+        return amd_machine_msrs.rows(apicv=apicv, native=native)
     table = (*_FIXED, *_x2apic(apicv=apicv))
     if not native:
         return table

@@ -40,9 +40,9 @@ def test_costs_have_id_function_source_and_confidence(pmupass: Callable) -> None
 
 
 def test_defaults_are_shown_as_they_are_written(pmupass: Callable) -> None:
-    """kvm.apicv was shown as True, which --set refuses."""
+    """A yes was shown as True, which --set refuses."""
     line = next(x for x in pmupass("list", "settings").out.splitlines() if "kvm.apicv" in x)
-    assert line.split()[:5] == ["kvm.apicv", "1", "0", "|", "1"]
+    assert line.split()[:5] == ["kvm.apicv", "-", "0", "|", "1"]
 
 
 def test_events_with_an_inverted_threshold_are_listed_as_zero(pmupass: Callable) -> None:

@@ -285,7 +285,8 @@ def test_one_more_tick_costs_so_many_exits(
         pmi_exits = ran.exits.pop("EXCEPTION_NMI", 0) + ran.exits.pop("EXTERNAL_INTERRUPT", 0)
         assert pmi_exits
         ran.exits.pop("NMI_WINDOW", 0)
-        total = sum(ran.exits.values())
+        # The last tick may come too late to be handled: its exit is left out.
+        total = sum(ran.exits.values()) - (ran.exits["PREEMPTION_TIMER"] - ran.report.ticks)
         # LVTPC always; GLOBAL 2, STATUS 2, OVF 1 where intercepted; then the overflows.
         total -= ran.report.pmis
         if mode == "emulated" or not everything_direct:

@@ -1,0 +1,252 @@
+// SPDX-License-Identifier: Apache-2.0
+/*
+ * perf_amd.c - the drivers of AMD's PMU, without and with PerfMonV2. Interface: amd_pmu_init() in perf.h.
+ *
+ * CPUID 0x80000001 decides between the core extension's registers and the four of K7, 0x80000022 whether
+ * there are global ones and how many counters. Counters have 48 bits, which no leaf says.
+ *
+ * What stops an event waits for its NMI if it has overflowed, but in the NMI itself; without a global
+ * status the counter's top bit tells. Without global registers an event that is started in the NMI stays
+ * off until the PMU goes on next, since perf holds the PMU for off: as in Linux since 5.19.
+ *
+ * Not modelled: branch records, IBS, events that take a pair of counters, the window in which Linux claims
+ * NMIs that nobody caused.
+ */
+#include "guest/apic.h"
+#include "guest/console.h"
+#include "guest/insn.h"
+#include "guest/perf.h"
+#include "guest/program.h"
+#include "guest/settings.h"
+
+#define MSR_K7_EVNTSEL0 0xc0010000u
+#define MSR_K7_PERFCTR0 0xc0010004u
+#define MSR_F15H_PERF_CTL 0xc0010200u
+#define MSR_F15H_PERF_CTR 0xc0010201u
+#define MSR_AMD64_PERF_CNTR_GLOBAL_STATUS 0xc0000300u
+#define MSR_AMD64_PERF_CNTR_GLOBAL_CTL 0xc0000301u
+#define MSR_AMD64_PERF_CNTR_GLOBAL_STATUS_CLR 0xc0000302u
+
+#define AMD64_NUM_COUNTERS 4
+#define AMD64_NUM_COUNTERS_CORE 6
+#define AMD_CNTVAL_BITS 48
+#define FEATURE_PERFCTR_CORE BIT_ULL(23) /* CPUID.80000001H:ECX */
+#define FEATURE_PERFMON_V2 BIT_ULL(0)	 /* CPUID.80000022H:EAX */
+#define OVERFLOW_WAIT_COUNT 50
+
+/* ---- overflows whose NMI is on its way ---- */
+
+static bool (*test_overflow)(const struct hw_perf_event *hwc);
+
+static bool test_overflow_topbit(const struct hw_perf_event *hwc)
+{
+	return !(rdmsr(hwc->event_base) & BIT_ULL(AMD_CNTVAL_BITS - 1));
+}
+
+static bool test_overflow_status(const struct hw_perf_event *hwc)
+{
+	return rdmsr(MSR_AMD64_PERF_CNTR_GLOBAL_STATUS) & BIT_ULL(hwc->idx);
+}
+
+static void delay_one_us(void)
+{
+	u64 begin = rdtsc();
+
+	while (rdtsc() - begin < us_to_tsc(1))
+		__asm__ volatile("pause");
+}
+
+static void wait_on_overflow(const struct hw_perf_event *hwc)
+{
+	u32 i;
+
+	for (i = 0; i < OVERFLOW_WAIT_COUNT && test_overflow(hwc); i++)
+		delay_one_us();
+}
+
+static void check_overflow(void)
+{
+	u32 idx;
+
+	if (cpu_hw_events.in_nmi)
+		return;
+	for_each_set_bit(idx, cpu_hw_events.active_mask)
+		wait_on_overflow(&cpu_hw_events.events[idx]->hw);
+}
+
+static void amd_pmu_disable_event(struct perf_event *event)
+{
+	wrmsr(event->hw.config_base, event->hw.config);
+	if (!cpu_hw_events.in_nmi)
+		wait_on_overflow(&event->hw);
+}
+
+static void account_overflow(struct perf_event *event)
+{
+	/* No sample where only a part of a very long period is over. */
+	if (!x86_perf_event_set_period(event))
+		return;
+	event->samples++;
+	perf_event_account_interrupt(event);
+}
+
+/* ---- without global registers ---- */
+
+static void amd_pmu_enable_event(struct perf_event *event)
+{
+	if (cpu_hw_events.enabled)
+		wrmsr(event->hw.config_base, event->hw.config | ARCH_PERFMON_EVENTSEL_ENABLE);
+}
+
+static void amd_pmu_enable_all(void)
+{
+	u32 idx;
+
+	for_each_set_bit(idx, cpu_hw_events.active_mask)
+		amd_pmu_enable_event(cpu_hw_events.events[idx]);
+}
+
+static void amd_pmu_disable_all(void)
+{
+	u32 idx;
+	u64 val;
+
+	for_each_set_bit(idx, cpu_hw_events.active_mask) {
+		u32 msr = cpu_hw_events.events[idx]->hw.config_base;
+
+		val = rdmsr(msr);
+		if (val & ARCH_PERFMON_EVENTSEL_ENABLE)
+			wrmsr(msr, val & ~ARCH_PERFMON_EVENTSEL_ENABLE);
+	}
+	check_overflow();
+}
+
+static void amd_pmu_handle_irq(void)
+{
+	struct cpu_hw_events *cpuc = &cpu_hw_events;
+	bool enabled = cpuc->enabled;
+	u32 idx, handled = 0;
+
+	cpuc->enabled = false;
+	apic_write(APIC_LVTPC, APIC_DM_NMI);
+	for_each_set_bit(idx, cpuc->active_mask) {
+		struct perf_event *event = cpuc->events[idx];
+
+		x86_perf_event_update(event);
+		if (event->hw.prev_count & BIT_ULL(AMD_CNTVAL_BITS - 1))
+			continue;
+		handled++;
+		account_overflow(event);
+	}
+	if (!handled)
+		report.pmis_empty++;
+	cpuc->enabled = enabled;
+}
+
+static const struct x86_pmu_ops amd_ops = {
+	.enable = amd_pmu_enable_event,
+	.disable = amd_pmu_disable_event,
+	.enable_all = amd_pmu_enable_all,
+	.disable_all = amd_pmu_disable_all,
+	.handle_irq = amd_pmu_handle_irq,
+};
+
+/* ---- PerfMonV2 ---- */
+
+static void amd_pmu_v2_enable_event(struct perf_event *event)
+{
+	wrmsr(event->hw.config_base, event->hw.config | ARCH_PERFMON_EVENTSEL_ENABLE);
+}
+
+static void amd_pmu_v2_enable_all(void)
+{
+	wrmsr(MSR_AMD64_PERF_CNTR_GLOBAL_CTL, x86_pmu.all_counters);
+}
+
+static void amd_pmu_v2_disable_all(void)
+{
+	wrmsr(MSR_AMD64_PERF_CNTR_GLOBAL_CTL, 0);
+	check_overflow();
+}
+
+static void serve_overflows(u64 status)
+{
+	u32 idx;
+
+	for_each_set_bit(idx, cpu_hw_events.active_mask) {
+		struct perf_event *event = cpu_hw_events.events[idx];
+
+		x86_perf_event_update(event);
+		if (!(status & BIT_ULL(idx)))
+			continue;
+		status &= ~BIT_ULL(idx);
+		account_overflow(event);
+	}
+	/* What nobody could serve stays; all else is acknowledged. */
+	wrmsr(MSR_AMD64_PERF_CNTR_GLOBAL_STATUS_CLR, ~status);
+}
+
+static void amd_pmu_v2_handle_irq(void)
+{
+	struct cpu_hw_events *cpuc = &cpu_hw_events;
+	bool enabled = cpuc->enabled;
+	u64 status;
+
+	cpuc->enabled = false;
+	wrmsr(MSR_AMD64_PERF_CNTR_GLOBAL_CTL, 0);
+	status = rdmsr(MSR_AMD64_PERF_CNTR_GLOBAL_STATUS) & x86_pmu.all_counters;
+	if (status)
+		serve_overflows(status);
+	else
+		report.pmis_empty++;
+	cpuc->enabled = enabled;
+	if (enabled)
+		amd_pmu_v2_enable_all();
+}
+
+static const struct x86_pmu_ops amd_v2_ops = {
+	.enable = amd_pmu_v2_enable_event,
+	.disable = amd_pmu_disable_event,
+	.enable_all = amd_pmu_v2_enable_all,
+	.disable_all = amd_pmu_v2_disable_all,
+	.handle_irq = amd_pmu_v2_handle_irq,
+};
+
+/* ---- what is there ---- */
+
+static void core_init(void)
+{
+	struct cpuid_regs r = {0};
+
+	x86_pmu.eventsel = MSR_F15H_PERF_CTL;
+	x86_pmu.perfctr = MSR_F15H_PERF_CTR;
+	x86_pmu.stride = 2;
+	x86_pmu.num_counters = AMD64_NUM_COUNTERS_CORE;
+	if (cpuid(0x80000000).eax >= 0x80000022)
+		r = cpuid(0x80000022);
+	if (!(r.eax & FEATURE_PERFMON_V2))
+		return;
+	x86_pmu.version = 2;
+	x86_pmu.num_counters = r.ebx & 0xf;
+	x86_pmu.ops = &amd_v2_ops;
+	test_overflow = test_overflow_status;
+}
+
+void amd_pmu_init(void)
+{
+	x86_pmu.version = 1;
+	x86_pmu.ops = &amd_ops;
+	x86_pmu.eventsel = MSR_K7_EVNTSEL0;
+	x86_pmu.perfctr = MSR_K7_PERFCTR0;
+	x86_pmu.stride = 1;
+	x86_pmu.num_counters = AMD64_NUM_COUNTERS;
+	test_overflow = test_overflow_topbit;
+	if (cpuid(0x80000001).ecx & FEATURE_PERFCTR_CORE)
+		core_init();
+	if (!x86_pmu.num_counters)
+		die("no PMU: CPUID 0x80000022 has no counters");
+	x86_pmu.cntval_bits = AMD_CNTVAL_BITS;
+	x86_pmu.cntval_mask = BIT_ULL(AMD_CNTVAL_BITS) - 1;
+	x86_pmu.max_period = x86_pmu.cntval_mask >> 1;
+	x86_pmu.all_counters = BIT_ULL(x86_pmu.num_counters) - 1;
+}
