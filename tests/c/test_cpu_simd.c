@@ -5,7 +5,7 @@
  * What an instruction computes is judged by the processor (tests/judges).
  */
 #include "cpu/state.h"
-#include "test_cpu_guest.h"
+#include "test_cpu_faulting.h"
 
 #define CR4_SSE (CR4_OSFXSR | CR4_OSXMMEXCPT)
 #define MXCSR_DEFAULT 0x1f80u
@@ -19,42 +19,17 @@
 #define UNMASK(flag) (MXCSR_DEFAULT & ~((flag) << 7))
 #define FTZ 0x8000u
 #define RC(mode) ((u32)(mode) << 13)
-#define MISSING_AT 0x1ff000ull /* the page behind DATA_AT.. that a test takes away */
 
-/* SSE is on; every vector has a gate whose handler halts. */
+/* SSE is on. */
 static struct guest *simd_guest(const u8 *from, const u8 *end)
 {
-	struct guest *g = guest_new();
+	struct guest *g = faulting_guest(from, end);
 
-	for (unsigned int v = 0; v < 32; v++) {
-		guest_gate(g, v, HANDLER_AT + v * 16, 0, 0);
-		g->ram[HANDLER_AT + v * 16] = 0xf4;
-	}
-	guest_bytes(g, CODE_AT, from, end);
 	g->start.cr4 |= CR4_SSE;
 	cpu_start(g->cpu, &g->start);
 	return g;
 }
 #define GUEST(name) simd_guest(code_##name, code_##name##_end)
-
-#define NO_FAULT (-1)
-
-/* Run to HLT; the vector whose handler it was in, or NO_FAULT. */
-static int run(struct guest *g)
-{
-	u64 at;
-
-	EXPECT_EQ(CPU_STOP_HALT, guest_run(g));
-	at = cpu_rip(g->cpu) - 1;
-	return at >= HANDLER_AT && at < HANDLER_AT + 32 * 16 ? (int)((at - HANDLER_AT) / 16)
-							     : NO_FAULT;
-}
-
-/* RIP that a fault without an error code has pushed. */
-static u64 pushed_rip(const struct guest *g)
-{
-	return guest_get(g, cpu_reg(g->cpu, CPU_RSP));
-}
 
 static u32 get32(const struct guest *g, u64 pa)
 {

@@ -6,7 +6,7 @@
  * What an instruction computes is judged by the processor (tests/judges).
  */
 #include "cpu/state.h"
-#include "test_cpu_guest.h"
+#include "test_cpu_faulting.h"
 
 #define C1 0x200u
 #define STACK_FAULT 0x40u
@@ -20,38 +20,15 @@
 #define ROUND_DOWN 0x400u
 #define ROUND_UP 0x800u
 #define SINGLE_PRECISION_BITS 0x300u /* clear: 24 bits */
-#define MISSING_AT 0x1ff000ull
 
 static struct guest *x87_guest(const u8 *from, const u8 *end)
 {
-	struct guest *g = guest_new();
+	struct guest *g = faulting_guest(from, end);
 
-	for (unsigned int v = 0; v < 32; v++) {
-		guest_gate(g, v, HANDLER_AT + v * 16, 0, 0);
-		g->ram[HANDLER_AT + v * 16] = 0xf4;
-	}
-	guest_bytes(g, CODE_AT, from, end);
 	cpu_set_reg(g->cpu, CPU_RSI, DATA_AT);
 	return g;
 }
 #define GUEST(name) x87_guest(code_##name, code_##name##_end)
-
-#define NO_FAULT (-1)
-
-static int run(struct guest *g)
-{
-	u64 at;
-
-	EXPECT_EQ(CPU_STOP_HALT, guest_run(g));
-	at = cpu_rip(g->cpu) - 1;
-	return at >= HANDLER_AT && at < HANDLER_AT + 32 * 16 ? (int)((at - HANDLER_AT) / 16)
-							     : NO_FAULT;
-}
-
-static u64 pushed_rip(const struct guest *g)
-{
-	return guest_get(g, cpu_reg(g->cpu, CPU_RSP));
-}
 
 static u32 get16(const struct guest *g, u64 pa)
 {

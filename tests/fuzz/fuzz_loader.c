@@ -62,69 +62,38 @@ static void fresh_ram(unsigned int kind)
 
 /* ---- the good image ---- */
 
-static void good64(u8 *image)
-{
-	Elf64_Ehdr eh = {.e_type = ET_EXEC,
-			 .e_machine = EM_X86_64,
-			 .e_version = EV_CURRENT,
-			 .e_entry = CODE_AT,
-			 .e_phoff = sizeof(eh),
-			 .e_ehsize = sizeof(eh),
-			 .e_phentsize = sizeof(Elf64_Phdr),
-			 .e_phnum = 2};
-	Elf64_Phdr ph[2] = {
-		{.p_type = PT_LOAD,
-		 .p_flags = PF_R | PF_X,
-		 .p_offset = CODE_OFFSET,
-		 .p_vaddr = CODE_AT,
-		 .p_paddr = CODE_AT,
-		 .p_filesz = PART,
-		 .p_memsz = PART},
-		{.p_type = PT_LOAD,
-		 .p_flags = PF_R | PF_W,
-		 .p_offset = DATA_OFFSET,
-		 .p_vaddr = DATA_AT,
-		 .p_paddr = DATA_AT,
-		 .p_filesz = PART,
-		 .p_memsz = 0x10 * PART},
-	};
+#define PART_OF(file_offset, address, rights, size)                                                \
+	{.p_type = PT_LOAD,                                                                        \
+	 .p_flags = (rights),                                                                      \
+	 .p_offset = (file_offset),                                                                \
+	 .p_vaddr = (address),                                                                     \
+	 .p_paddr = (address),                                                                     \
+	 .p_filesz = PART,                                                                         \
+	 .p_memsz = (size)}
 
-	memcpy(eh.e_ident, ELFMAG "\2\1\1", SELFMAG + 3);
-	memcpy(image, &eh, sizeof(eh));
-	memcpy(image + sizeof(eh), ph, sizeof(ph));
-}
+#define GOOD_IMAGE(name, bits, machine, ident)                                                     \
+	static void name(u8 *image)                                                                \
+	{                                                                                          \
+		Elf##bits##_Ehdr eh = {.e_type = ET_EXEC,                                          \
+				       .e_machine = (machine),                                     \
+				       .e_version = EV_CURRENT,                                    \
+				       .e_entry = CODE_AT,                                         \
+				       .e_phoff = sizeof(eh),                                      \
+				       .e_ehsize = sizeof(eh),                                     \
+				       .e_phentsize = sizeof(Elf##bits##_Phdr),                    \
+				       .e_phnum = 2};                                              \
+		Elf##bits##_Phdr ph[2] = {                                                         \
+			PART_OF(CODE_OFFSET, CODE_AT, PF_R | PF_X, PART),                          \
+			PART_OF(DATA_OFFSET, DATA_AT, PF_R | PF_W, 0x10 * PART),                   \
+		};                                                                                 \
+                                                                                                   \
+		memcpy(eh.e_ident, ident, SELFMAG + 3);                                            \
+		memcpy(image, &eh, sizeof(eh));                                                    \
+		memcpy(image + sizeof(eh), ph, sizeof(ph));                                        \
+	}
 
-static void good32(u8 *image)
-{
-	Elf32_Ehdr eh = {.e_type = ET_EXEC,
-			 .e_machine = EM_386,
-			 .e_version = EV_CURRENT,
-			 .e_entry = CODE_AT,
-			 .e_phoff = sizeof(eh),
-			 .e_ehsize = sizeof(eh),
-			 .e_phentsize = sizeof(Elf32_Phdr),
-			 .e_phnum = 2};
-	Elf32_Phdr ph[2] = {
-		{.p_type = PT_LOAD,
-		 .p_flags = PF_R | PF_X,
-		 .p_offset = CODE_OFFSET,
-		 .p_vaddr = CODE_AT,
-		 .p_paddr = CODE_AT,
-		 .p_filesz = PART,
-		 .p_memsz = PART},
-		{.p_type = PT_LOAD,
-		 .p_flags = PF_R | PF_W,
-		 .p_offset = DATA_OFFSET,
-		 .p_vaddr = DATA_AT,
-		 .p_paddr = DATA_AT,
-		 .p_filesz = PART,
-		 .p_memsz = 0x10 * PART},
-	};
-
-	memcpy(eh.e_ident, ELFMAG "\1\1\1", SELFMAG + 3);
-	memcpy(image, &eh, sizeof(eh));
-	memcpy(image + sizeof(eh), ph, sizeof(ph));
-}
+GOOD_IMAGE(good64, 64, EM_X86_64, ELFMAG "\2\1\1")
+GOOD_IMAGE(good32, 32, EM_386, ELFMAG "\1\1\1")
 
 static size_t good_image(u8 *image, unsigned int kind)
 {
@@ -207,35 +176,35 @@ struct load {
 	u64 to, offset, filesz, memsz;
 };
 
+/* Multiboot goes by physical addresses; so does every ELF32 image, which has to have its header. */
+#define LOADS_OF(name, bits)                                                                       \
+	static u32 name(const u8 *image, bool physical, struct load *loads, u32 max)               \
+	{                                                                                          \
+		Elf##bits##_Ehdr eh;                                                               \
+		u32 n = 0;                                                                         \
+                                                                                                   \
+		memcpy(&eh, image, sizeof(eh));                                                    \
+		for (u32 k = 0; k < eh.e_phnum; k++) {                                             \
+			Elf##bits##_Phdr ph;                                                       \
+                                                                                                   \
+			memcpy(&ph, image + eh.e_phoff + k * sizeof(ph), sizeof(ph));              \
+			if (ph.p_type != PT_LOAD || !ph.p_memsz)                                   \
+				continue;                                                          \
+			REQUIRE(n < max);                                                          \
+			loads[n++] = (struct load){physical ? ph.p_paddr : ph.p_vaddr,             \
+						   ph.p_offset, ph.p_filesz, ph.p_memsz};          \
+		}                                                                                  \
+		return n;                                                                          \
+	}
+
+LOADS_OF(loads_of64, 64)
+LOADS_OF(loads_of32, 32)
+
 static u32 loads_of(const u8 *image, bool multiboot, struct load *loads, u32 max)
 {
-	bool is32 = image[EI_CLASS] == ELFCLASS32;
-	Elf64_Ehdr eh;
-	Elf32_Ehdr narrow;
-	u32 n = 0;
-
-	memcpy(&eh, image, sizeof(eh));
-	memcpy(&narrow, image, sizeof(narrow));
-	for (u32 k = 0; k < (is32 ? narrow.e_phnum : eh.e_phnum); k++) {
-		Elf64_Phdr ph;
-		Elf32_Phdr p;
-
-		if (is32) {
-			memcpy(&p, image + narrow.e_phoff + k * sizeof(p), sizeof(p));
-			if (p.p_type != PT_LOAD || !p.p_memsz)
-				continue;
-			REQUIRE(n < max);
-			loads[n++] = (struct load){p.p_paddr, p.p_offset, p.p_filesz, p.p_memsz};
-			continue;
-		}
-		memcpy(&ph, image + eh.e_phoff + k * sizeof(ph), sizeof(ph));
-		if (ph.p_type != PT_LOAD || !ph.p_memsz)
-			continue;
-		REQUIRE(n < max);
-		loads[n++] = (struct load){multiboot ? ph.p_paddr : ph.p_vaddr, ph.p_offset,
-					   ph.p_filesz, ph.p_memsz};
-	}
-	return n;
+	if (image[EI_CLASS] == ELFCLASS32)
+		return loads_of32(image, true, loads, max);
+	return loads_of64(image, multiboot, loads, max);
 }
 
 static void check_loaded(const u8 *image, size_t size, const struct cpu_start *start,

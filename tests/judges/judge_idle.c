@@ -34,42 +34,7 @@ struct program {
 	u8 bytes[PROGRAM_MAX + 256];
 };
 
-static u64 random_word(struct program *p)
-{
-	p->seed ^= p->seed << 13;
-	p->seed ^= p->seed >> 7;
-	p->seed ^= p->seed << 17;
-	return p->seed * 2685821657736338717ull;
-}
-
-static u32 below(struct program *p, u32 n)
-{
-	return (u32)((random_word(p) >> 33) % n);
-}
-
-static void byte(struct program *p, unsigned int v)
-{
-	p->bytes[p->length++] = (u8)v;
-}
-
-static void word32(struct program *p, u32 v)
-{
-	memcpy(p->bytes + p->length, &v, 4);
-	p->length += 4;
-}
-
-static void word64(struct program *p, u64 v)
-{
-	memcpy(p->bytes + p->length, &v, 8);
-	p->length += 8;
-}
-
-#define EMIT(p, text) emit((p), (text), sizeof(text) - 1)
-static void emit(struct program *p, const char *text, size_t n)
-{
-	memcpy(p->bytes + p->length, text, n);
-	p->length += (u32)n;
-}
+#include "random_code.h"
 
 /* ---- snippets ---- */
 
