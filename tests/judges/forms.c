@@ -342,3 +342,32 @@ u64 form_defined_flags(const struct form *f, u8 imm, u8 cl, bool *undefined)
 	default: return FORM_FLAGS;
 	}
 }
+
+bool form_branches(const struct form *f)
+{
+	u8 op = f->opcode;
+
+	if (f->map == 0)
+		return (op & 0xf0) == 0x70 || (op & 0xfc) == 0xe0 || (op & 0xfc) == 0xe8 ||
+		       (op & 0xf6) == 0xc2 || op == 0xea || (op & 0xfc) == 0xcc ||
+		       (op == 0xff && f->digit >= 2 && f->digit <= 5);
+	return f->map == 1 && ((op & 0xf0) == 0x80 || op == 0x05 || op == 0x07);
+}
+
+bool form_reads_and_writes(const struct form *f)
+{
+	u8 op = f->opcode;
+
+	if (!f->memory)
+		return false;
+	if (f->map == 1)
+		return op == 0xab || op == 0xb3 || op == 0xbb || (op == 0xba && f->digit > 4) ||
+		       (op & 0xf6) == 0xa4 || (op & 0xfe) == 0xb0 || (op & 0xfe) == 0xc0 ||
+		       op == 0xc7;
+	if (f->map == 0 && op < 0x38)
+		return (op & 7) < 2;
+	return f->map == 0 && (((op & 0xfc) == 0x80 && f->digit != 7) || (op & 0xfe) == 0x86 ||
+			       (op & 0xfe) == 0xc0 || (op & 0xfc) == 0xd0 ||
+			       ((op & 0xfe) == 0xf6 && (f->digit & 6) == 2) ||
+			       ((op & 0xfe) == 0xfe && f->digit < 2));
+}

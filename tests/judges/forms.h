@@ -65,6 +65,9 @@ bool form_repeats(const struct form *f);
 bool form_privileged(const struct form *f);
 /* Why the processor is no judge of it, or NULL. */
 const char *form_excluded(const struct form *f);
+/* Of the integer instructions: may go somewhere else; reads its memory operand and writes it. */
+bool form_branches(const struct form *f);
+bool form_reads_and_writes(const struct form *f);
 struct encoding form_of(const u8 *bytes, unsigned int n);
 
 #define FORM_FLAGS 0x8d5u /* CF, PF, AF, ZF, SF, OF */

@@ -5,6 +5,7 @@
 #include "lockstep.h"
 
 #include "cpu/state.h"
+#include "cpu_state.h"
 #include "forms.h"
 #include "test_cpu_guest.h"
 
@@ -103,78 +104,7 @@ static const struct cpu_ops follow_ops = {
 	.cpuid = guest_cpuid,
 };
 
-static void interpreter_get(const struct cpu *c, struct cpu_state *s)
-{
-	memcpy(s->regs, c->regs, sizeof(s->regs));
-	s->rip = c->rip;
-	s->rflags = cpu_rflags(c);
-	s->cr0 = c->cr0;
-	s->cr2 = c->cr2;
-	s->cr3 = c->cr3;
-	s->cr4 = c->cr4;
-	s->efer = c->efer;
-	s->star = c->star;
-	s->lstar = c->lstar;
-	s->cstar = c->cstar;
-	s->sfmask = c->sfmask;
-	s->kernel_gs_base = c->kernel_gs_base;
-	memcpy(s->seg, c->seg, sizeof(s->seg));
-	s->ldt = (struct cpu_segment){c->ldt.base, c->ldt.limit, c->ldt.selector, 0};
-	s->tr = (struct cpu_segment){c->tr.base, c->tr.limit, c->tr.selector, 0};
-	s->gdt_base = c->gdt.base;
-	s->gdt_limit = c->gdt.limit;
-	s->idt_base = c->idt.base;
-	s->idt_limit = c->idt.limit;
-	s->cpl = c->cpl;
-}
-
 /* ---- comparing ---- */
-
-static const char *const register_names[] = {"rax", "rcx", "rdx", "rbx", "rsp", "rbp",
-					     "rsi", "rdi", "r8",  "r9",	 "r10", "r11",
-					     "r12", "r13", "r14", "r15"};
-static const char *const segment_names[] = {"es", "cs", "ss", "ds", "fs", "gs"};
-
-static void print_state(const char *who, const struct cpu_state *s)
-{
-	printf("# %s\n", who);
-	for (int r = 0; r < 16; r++)
-		printf("%s%3s %016" PRIx64 "%s", r % 4 ? " " : "#   ", register_names[r],
-		       s->regs[r], r % 4 == 3 ? "\n" : "");
-	printf("#   rip %016" PRIx64 " flags %08" PRIx64 " cpl %u cr0 %" PRIx64 " cr2 %" PRIx64
-	       " cr3 %" PRIx64 " cr4 %" PRIx64 " efer %" PRIx64 "\n#  ",
-	       s->rip, s->rflags, s->cpl, s->cr0, s->cr2, s->cr3, s->cr4, s->efer);
-	for (int n = 0; n < 6; n++)
-		printf(" %s %04x/%" PRIx64, segment_names[n], s->seg[n].selector, s->seg[n].base);
-	printf(" ldt %04x/%" PRIx64 " tr %04x/%" PRIx64 " kgs %" PRIx64 "\n", s->ldt.selector,
-	       s->ldt.base, s->tr.selector, s->tr.base, s->kernel_gs_base);
-}
-
-static const char *segment_difference(const struct cpu_state *a, const struct cpu_state *b)
-{
-	bool wide = (a->seg[SEG_CS].attr & ATTR_LONG) != 0;
-
-	for (int n = 0; n < 6; n++) {
-		bool based = n == SEG_FS || n == SEG_GS || !wide;
-
-		if (a->seg[n].selector != b->seg[n].selector)
-			return "a selector";
-		/* A null segment has no base that anybody could see. */
-		if (based && a->seg[n].base != b->seg[n].base)
-			return "a segment base";
-	}
-	if (a->ldt.selector != b->ldt.selector || a->tr.selector != b->tr.selector)
-		return "LDTR or TR";
-	if (a->tr.base != b->tr.base || a->tr.limit != b->tr.limit)
-		return "the TSS";
-	if ((a->ldt.selector & 0xfffc) &&
-	    (a->ldt.base != b->ldt.base || a->ldt.limit != b->ldt.limit))
-		return "the LDT";
-	if (a->gdt_base != b->gdt_base || a->gdt_limit != b->gdt_limit ||
-	    a->idt_base != b->idt_base || a->idt_limit != b->idt_limit)
-		return "GDTR or IDTR";
-	return NULL;
-}
 
 static const char *difference(struct lockstep *l, const struct cpu_state *a,
 			      const struct cpu_state *b)
@@ -198,7 +128,7 @@ static const char *difference(struct lockstep *l, const struct cpu_state *a,
 	    a->cstar != b->cstar || a->sfmask != b->sfmask ||
 	    a->kernel_gs_base != b->kernel_gs_base)
 		return "MSRs";
-	return segment_difference(a, b);
+	return cpu_segment_difference(a, b);
 }
 
 /*
@@ -243,7 +173,7 @@ static void fail(struct lockstep *l, const char *what)
 	if (l->result->what)
 		return;
 	l->result->what = what;
-	interpreter_get(l->g->cpu, &ours);
+	cpu_state_of(l->g->cpu, &ours);
 	unicorn_get(l->u, &theirs);
 	printf("# step %" PRIu64 ": %s differ(s) after the last of\n", l->result->steps, what);
 	for (u64 n = l->result->steps < HISTORY ? 1 : l->result->steps - HISTORY + 1;
@@ -254,8 +184,8 @@ static void fail(struct lockstep *l, const char *what)
 		printf(" behind it %" PRIx64 ", Unicorn %" PRIx64 "\n",
 		       l->history[n % HISTORY].flags, l->history[n % HISTORY].flags_unicorn);
 	}
-	print_state("interpreter", &ours);
-	print_state("Unicorn", &theirs);
+	cpu_state_print("interpreter", &ours);
+	cpu_state_print("Unicorn", &theirs);
 	unicorn_stop(l->u);
 }
 
@@ -264,7 +194,7 @@ static void compare(struct lockstep *l)
 	struct cpu_state ours, theirs;
 	const char *what;
 
-	interpreter_get(l->g->cpu, &ours);
+	cpu_state_of(l->g->cpu, &ours);
 	unicorn_get(l->u, &theirs);
 	l->result->compared++;
 	l->history[l->result->steps % HISTORY].flags = ours.rflags;
@@ -366,17 +296,6 @@ static void read_instruction(struct lockstep *l, u64 rip)
 	l->undefined = FORM_FLAGS & ~form_defined_flags(&e.form, last, last, &none);
 }
 
-static bool branches(const struct form *f)
-{
-	u8 op = f->opcode;
-
-	if (f->map == 0)
-		return (op & 0xf0) == 0x70 || (op & 0xfc) == 0xe0 || (op & 0xfc) == 0xe8 ||
-		       (op & 0xf6) == 0xc2 || op == 0xea || (op & 0xfc) == 0xcc ||
-		       (op == 0xff && f->digit >= 2 && f->digit <= 5);
-	return f->map == 1 && ((op & 0xf0) == 0x80 || op == 0x05 || op == 0x07);
-}
-
 /*
  * Unicorn announces an instruction again for each iteration of a REP string, and when it has written
  * into its own translation, which is made anew before it is done.
@@ -386,7 +305,7 @@ static void on_instruction(void *ctx, u64 rip)
 	struct lockstep *l = ctx;
 	struct cpu_state s;
 
-	if (l->pending && rip == l->pending_rip && !l->raised && !branches(&l->form))
+	if (l->pending && rip == l->pending_rip && !l->raised && !form_branches(&l->form))
 		return;
 	follow(l);
 	if (l->result->what)
@@ -405,25 +324,6 @@ static void on_instruction(void *ctx, u64 rip)
 	l->result->user += s.cpl == 3;
 	l->result->compatible += !(s.seg[SEG_CS].attr & ATTR_LONG);
 	read_instruction(l, rip);
-}
-
-/* Its memory operand. */
-static bool reads_and_writes(const struct form *f)
-{
-	u8 op = f->opcode;
-
-	if (!f->memory)
-		return false;
-	if (f->map == 1)
-		return op == 0xab || op == 0xb3 || op == 0xbb || (op == 0xba && f->digit > 4) ||
-		       (op & 0xf6) == 0xa4 || (op & 0xfe) == 0xb0 || (op & 0xfe) == 0xc0 ||
-		       op == 0xc7;
-	if (f->map == 0 && op < 0x38)
-		return (op & 7) < 2;
-	return f->map == 0 && (((op & 0xfc) == 0x80 && f->digit != 7) || (op & 0xfe) == 0x86 ||
-			       (op & 0xfe) == 0xc0 || (op & 0xfc) == 0xd0 ||
-			       ((op & 0xfe) == 0xf6 && (f->digit & 6) == 2) ||
-			       ((op & 0xfe) == 0xfe && f->digit < 2));
 }
 
 static bool on_exception(void *ctx, unsigned int vector, u64 rip, bool software)
@@ -450,7 +350,7 @@ static bool on_exception(void *ctx, unsigned int vector, u64 rip, bool software)
 		l->result->software++;
 	else if (vector < 32)
 		l->result->exceptions[vector]++;
-	return vector == VECTOR_PF && reads_and_writes(&l->form);
+	return vector == VECTOR_PF && form_reads_and_writes(&l->form);
 }
 
 /* ---- interface ---- */

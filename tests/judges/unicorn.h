@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * unicorn.h - whole guests in Unicorn (QEMU's TCG), kernel mode included, for judge_lockstep.c.
+ * unicorn.h - whole guests in Unicorn (QEMU's TCG), kernel mode included.
  *
  * Unicorn leaves exceptions to hooks and does nothing for SYSCALL. QEMU's delivery through the IDT is
  * in the library all the same, and is called where the hook runs; SYSCALL is done here by the manual.
@@ -13,27 +13,15 @@
  *	unicorn_run(u);		events.instruction() before each instruction, and so on
  *
  * Not modelled
- *  - MSRs and ports beyond those of struct cpu_state, RDPMC, RDTSC, SYSENTER, NMI.
+ *  - MSRs beyond those of struct cpu_state, devices, RDPMC, RDTSC: whoever has them puts in what became
+ *    of the instruction, see unicorn_put().
  */
 #ifndef TESTS_JUDGES_UNICORN_H_
 #define TESTS_JUDGES_UNICORN_H_
 
-#include "cpu/cpu.h"
+#include "cpu_state.h"
 
 struct unicorn;
-
-/* What the two CPUs are compared in. */
-struct cpu_state {
-	u64 regs[16]; /* RAX, RCX, .., in the order of the encoding */
-	u64 rip, rflags;
-	u64 cr0, cr2, cr3, cr4;
-	u64 efer, star, lstar, cstar, sfmask, kernel_gs_base;
-	struct cpu_segment seg[6]; /* ES, CS, SS, DS, FS, GS */
-	struct cpu_segment ldt, tr;
-	u64 gdt_base, idt_base;
-	u32 gdt_limit, idt_limit;
-	unsigned int cpl;
-};
 
 /*
  * Where Unicorn is wrong or does nothing, and what is done instead; unicorn_corrected() has the text.
@@ -75,6 +63,21 @@ void unicorn_stop(struct unicorn *u);
 /* Guest-virtual memory, as far as it is mapped. */
 void unicorn_read(struct unicorn *u, u64 va, u8 *to, size_t n);
 void unicorn_get(struct unicorn *u, struct cpu_state *s);
+u32 unicorn_mxcsr(const struct unicorn *u);
+/* 16 bytes. */
+const void *unicorn_xmm(const struct unicorn *u, unsigned int n);
+
+/*
+ * From events.instruction(), instead of the instruction. put: go on in this state. interrupt: deliver it
+ * by QEMU's code, as hardware does. raise: the instruction faults, QEMU's code delivers it; @error < 0:
+ * no error code; does not return, but to the library. @rflags are those of the machine, since the library's own
+ * arithmetic flags are not always up to date.
+ */
+void unicorn_put(struct unicorn *u, const struct cpu_state *s);
+void unicorn_interrupt(struct unicorn *u, unsigned int vector, u64 rflags);
+void unicorn_raise(struct unicorn *u, unsigned int vector, s32 error, u64 rflags);
+void unicorn_put_xmm(struct unicorn *u, unsigned int n, const void *value);
+
 const char *unicorn_corrected(const struct unicorn *u, enum correction what, u64 *times);
 /* UNICORN_BROKEN, because there is no memory where it was to go. */
 bool unicorn_left_memory(const struct unicorn *u);
