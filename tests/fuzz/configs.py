@@ -24,6 +24,8 @@ from pmupass.plan import Plan
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from pmupass.config import MachineConfig
+
 MAGIC = 0x31464350
 MEMORY = 4 << 20
 
@@ -66,11 +68,11 @@ def options(folder: Path) -> Iterator[tuple[Options, Mode]]:
         yield Options(**kept, **arrangement), Mode.EMULATED  # type: ignore[arg-type]
 
 
-def record(plan: Plan, mode: Mode) -> bytes:
+def record(made: MachineConfig, memory: int = MEMORY) -> bytes:
     """Return one machine: the size of what follows, the struct, its arrays."""
-    built = core._Config(plan.config(mode))
+    built = core._Config(made)
     config = built.struct
-    config.memory = MEMORY
+    config.memory = memory
     parts = [bytes(core.ffi.buffer(config))]
     for pointer, count in (
         (config.cpuid, config.nr_cpuid),
@@ -88,13 +90,18 @@ def record(plan: Plan, mode: Mode) -> bytes:
     return struct.pack("<Q", len(body)) + body
 
 
-def write(target: Path) -> int:
-    """Write the file; return how many machines there are."""
-    with tempfile.TemporaryDirectory() as folder:
-        records = [record(Plan(o), mode) for o, mode in options(Path(folder))]
+def write_records(target: Path, records: list[bytes]) -> int:
+    """Write the file of some machines; return how many there are."""
     size = core.ffi.sizeof("struct pp_config")
     target.write_bytes(struct.pack("<III4x", MAGIC, len(records), size) + b"".join(records))
     return len(records)
+
+
+def write(target: Path) -> int:
+    """Write the file; return how many machines there are."""
+    with tempfile.TemporaryDirectory() as folder:
+        records = [record(Plan(o).config(mode)) for o, mode in options(Path(folder))]
+    return write_records(target, records)
 
 
 if __name__ == "__main__":

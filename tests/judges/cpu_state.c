@@ -55,7 +55,7 @@ void cpu_state_print(const char *who, const struct cpu_state *s)
 	       s->ldt.base, s->tr.selector, s->tr.base, s->kernel_gs_base);
 }
 
-const char *cpu_segment_difference(const struct cpu_state *a, const struct cpu_state *b)
+static const char *segment_difference(const struct cpu_state *a, const struct cpu_state *b)
 {
 	bool wide = (a->seg[SEG_CS].attr & ATTR_LONG) != 0;
 
@@ -79,4 +79,24 @@ const char *cpu_segment_difference(const struct cpu_state *a, const struct cpu_s
 	    a->idt_base != b->idt_base || a->idt_limit != b->idt_limit)
 		return "GDTR or IDTR";
 	return NULL;
+}
+
+const char *cpu_state_difference(const struct cpu_state *a, const struct cpu_state *b,
+				 u64 flags_left_out, bool cr2)
+{
+	if (a->rip != b->rip)
+		return "RIP";
+	if (a->cpl != b->cpl)
+		return "CPL";
+	if (memcmp(a->regs, b->regs, sizeof(a->regs)))
+		return "registers";
+	if ((a->rflags ^ b->rflags) & ~(flags_left_out | FLAG_RF))
+		return "flags of the system";
+	if (a->cr0 != b->cr0 || (cr2 && a->cr2 != b->cr2) || a->cr3 != b->cr3 || a->cr4 != b->cr4)
+		return "control registers";
+	if (a->efer != b->efer || a->star != b->star || a->lstar != b->lstar ||
+	    a->cstar != b->cstar || a->sfmask != b->sfmask ||
+	    a->kernel_gs_base != b->kernel_gs_base)
+		return "MSRs";
+	return segment_difference(a, b);
 }

@@ -19,7 +19,8 @@ struct cpu_state {
 
 void cpu_state_of(const struct cpu *c, struct cpu_state *s);
 void cpu_state_print(const char *who, const struct cpu_state *s);
-/* What differs in segments and tables, or NULL: bases where they matter, no attributes. */
-const char *cpu_segment_difference(const struct cpu_state *a, const struct cpu_state *b);
+/* What differs, or NULL: no attributes of segments, bases where they matter, no RF. */
+const char *cpu_state_difference(const struct cpu_state *a, const struct cpu_state *b,
+				 u64 flags_left_out, bool cr2);
 
 #endif /* TESTS_JUDGES_CPU_STATE_H_ */

@@ -9,7 +9,6 @@
 #include "forms.h"
 #include "test_cpu_guest.h"
 
-#define FLAGS_COMPARED (~(u64)FLAG_RF)
 #define INSN_BYTES 15u
 #define HISTORY 24u
 #define PTE_ACCESSED BIT_ULL(5)
@@ -109,26 +108,14 @@ static const struct cpu_ops follow_ops = {
 static const char *difference(struct lockstep *l, const struct cpu_state *a,
 			      const struct cpu_state *b)
 {
-	u64 flags = (a->rflags ^ b->rflags) & FLAGS_COMPARED;
+	u64 flags = (a->rflags ^ b->rflags) & FORM_FLAGS;
+	const char *what = cpu_state_difference(a, b, FORM_FLAGS, !l->fetching);
 
-	if (a->rip != b->rip)
-		return "RIP";
-	if (a->cpl != b->cpl)
-		return "CPL";
-	if (memcmp(a->regs, b->regs, sizeof(a->regs)))
-		return "registers";
-	if (flags & ~FORM_FLAGS)
-		return "flags of the system";
+	if (what)
+		return what;
 	l->result->loose += (flags & ~(l->loose | l->undefined)) != 0;
 	l->loose = flags;
-	if (a->cr0 != b->cr0 || (a->cr2 != b->cr2 && !l->fetching) || a->cr3 != b->cr3 ||
-	    a->cr4 != b->cr4)
-		return "control registers";
-	if (a->efer != b->efer || a->star != b->star || a->lstar != b->lstar ||
-	    a->cstar != b->cstar || a->sfmask != b->sfmask ||
-	    a->kernel_gs_base != b->kernel_gs_base)
-		return "MSRs";
-	return cpu_segment_difference(a, b);
+	return NULL;
 }
 
 /*

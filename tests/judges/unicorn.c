@@ -29,7 +29,6 @@
 #define UC_X86_REG_TR 245
 #define UC_X86_REG_MSR 248
 
-
 struct uc_msr {
 	u32 index;
 	u64 value;
@@ -139,11 +138,11 @@ static bool find_insides(struct unicorn *u)
 	if (!found)
 		return false;
 	u->msrs = (struct qemu_msrs *)(void *)found;
-	return find_xmm(u) && u->exception->old_exception == -1 && u->env->tr.selector == tr.selector &&
-	       u->env->tr.base == tr.base && u->env->tr.limit == tr.limit &&
-	       u->env->tr.flags == tr.flags && u->env->cr[3] == cr3 && u->msrs->lstar == mark + 1 &&
-	       u->msrs->cstar == mark + 2 && u->msrs->fmask == mark + 3 &&
-	       u->msrs->kernelgsbase == mark + 4;
+	return find_xmm(u) && u->exception->old_exception == -1 &&
+	       u->env->tr.selector == tr.selector && u->env->tr.base == tr.base &&
+	       u->env->tr.limit == tr.limit && u->env->tr.flags == tr.flags &&
+	       u->env->cr[3] == cr3 && u->msrs->lstar == mark + 1 && u->msrs->cstar == mark + 2 &&
+	       u->msrs->fmask == mark + 3 && u->msrs->kernelgsbase == mark + 4;
 }
 
 /* ---- interface ---- */
@@ -186,6 +185,12 @@ static struct qemu_segment to_qemu(const struct cpu_segment *s)
 	return (struct qemu_segment){s->selector, s->base, s->limit, (u32)s->attr << 8};
 }
 
+void unicorn_forget_code(struct unicorn *u)
+{
+	u->ctl(u->uc, UC_CTL_WRITE_TB_FLUSH);
+	u->ctl(u->uc, UC_CTL_WRITE_TLB_FLUSH);
+}
+
 void unicorn_start(struct unicorn *u, const struct cpu_start *start, const struct cpu_segment *tr)
 {
 	static const u32 msrs[] = {0xc0000081, 0xc0000082, 0xc0000083, 0xc0000084, 0xc0000102};
@@ -217,8 +222,7 @@ void unicorn_start(struct unicorn *u, const struct cpu_start *start, const struc
 	env->gdt = (struct qemu_segment){0, start->gdt_base, start->gdt_limit, 0};
 	env->idt = (struct qemu_segment){0, start->idt_base, start->idt_limit, 0};
 	u->stop_requested = false;
-	u->ctl(u->uc, UC_CTL_WRITE_TB_FLUSH);
-	u->ctl(u->uc, UC_CTL_WRITE_TLB_FLUSH);
+	unicorn_forget_code(u);
 }
 
 enum unicorn_end unicorn_run(struct unicorn *u)
@@ -230,6 +234,8 @@ enum unicorn_end unicorn_run(struct unicorn *u)
 		u->env->cr[2] = u->cr2;
 		if (u->stop_requested)
 			return UNICORN_STOPPED;
+		if (u->again)
+			u->env->eip = u->resume;
 	} while (u->invalid || u->again);
 	u->last_rip = u->env->eip;
 	if (u->delivering)

@@ -57,6 +57,8 @@ const char *unicorn_open(struct unicorn **out, const char *library, u8 *ram, u64
 void unicorn_close(struct unicorn *u);
 /* RAM has changed behind its back too. */
 void unicorn_start(struct unicorn *u, const struct cpu_start *start, const struct cpu_segment *tr);
+/* As unicorn_start(), in any state. */
+void unicorn_begin(struct unicorn *u, const struct cpu_state *s);
 enum unicorn_end unicorn_run(struct unicorn *u);
 /* From a callback: do no further instruction. */
 void unicorn_stop(struct unicorn *u);
@@ -64,18 +66,27 @@ void unicorn_stop(struct unicorn *u);
 void unicorn_read(struct unicorn *u, u64 va, u8 *to, size_t n);
 void unicorn_get(struct unicorn *u, struct cpu_state *s);
 u32 unicorn_mxcsr(const struct unicorn *u);
+struct unicorn_x87 {
+	u16 control, status;
+	u8 filled;    /* bit n: register n, not ST(n), is not empty */
+	u8 st[8][16]; /* ST(0) first, 10 bytes each */
+};
+void unicorn_x87(const struct unicorn *u, struct unicorn_x87 *x);
 /* 16 bytes. */
 const void *unicorn_xmm(const struct unicorn *u, unsigned int n);
 
 /*
  * From events.instruction(), instead of the instruction. put: go on in this state. interrupt: deliver it
- * by QEMU's code, as hardware does. raise: the instruction faults, QEMU's code delivers it; @error < 0:
+ * by QEMU's code, as hardware does; @resume: RF is in the flags that it pushes. raise: the instruction faults, QEMU's code delivers it; @error < 0:
  * no error code; does not return, but to the library. @rflags are those of the machine, since the library's own
  * arithmetic flags are not always up to date.
  */
 void unicorn_put(struct unicorn *u, const struct cpu_state *s);
-void unicorn_interrupt(struct unicorn *u, unsigned int vector, u64 rflags);
-void unicorn_raise(struct unicorn *u, unsigned int vector, s32 error, u64 rflags);
+void unicorn_interrupt(struct unicorn *u, unsigned int vector, u64 rflags, bool resume);
+void unicorn_raise(struct unicorn *u, unsigned int vector, s32 error, u64 cr2, u64 rflags);
+/* From any event, in place: registers; flags, which QEMU pushes as it holds them. */
+void unicorn_put_regs(struct unicorn *u, const u64 regs[16]);
+void unicorn_put_flags(struct unicorn *u, u64 rflags);
 void unicorn_put_xmm(struct unicorn *u, unsigned int n, const void *value);
 
 const char *unicorn_corrected(const struct unicorn *u, enum correction what, u64 *times);

@@ -108,7 +108,8 @@ u8 *unicorn_virtual_byte(const struct unicorn *u, u64 va)
 		memcpy(&entry, u->ram + at, w.entry);
 		if (!(entry & 1))
 			return NULL;
-		if (level > 1 && level < 4 && !(w.levels == 3 && level == 3) && (entry & PTE_LARGE)) {
+		if (level > 1 && level < 4 && !(w.levels == 3 && level == 3) &&
+		    (entry & PTE_LARGE)) {
 			mask = ~0ull << shift;
 			break;
 		}
@@ -122,13 +123,13 @@ static bool has_selector_error(unsigned int vector)
 	return vector >= VECTOR_TS && vector <= VECTOR_GP;
 }
 
-static void push_rf(struct unicorn *u, unsigned int vector, bool fault)
+static void push_rf(struct unicorn *u, unsigned int vector, bool fault, bool resume)
 {
 	bool wide = u->env->efer & EFER_LMA;
 	u64 at = u->env->regs[CPU_RSP] + (fault && has_error_code(vector) ? 3 : 2) * (wide ? 8 : 4);
 	u8 *flags = unicorn_virtual_byte(u, at + 2);
 
-	u8 rf = fault ? FLAG_RF >> 16 : 0;
+	u8 rf = resume ? FLAG_RF >> 16 : 0;
 
 	if (!flags || (*flags & FLAG_RF >> 16) == rf)
 		return;
@@ -163,12 +164,31 @@ static void correct_flags(struct unicorn *u)
 	u->corrected[CORRECTED_FLAGS]++;
 }
 
+struct delivery unicorn_before_delivery(const struct unicorn *u)
+{
+	return (struct delivery){u->env->segs[SEG_SS], u->env->hflags & HFLAG_CPL};
+}
+
+void unicorn_delivered(struct unicorn *u, unsigned int vector, const struct delivery *before,
+		       bool fault, bool resume)
+{
+	if (before->cpl == (u->env->hflags & HFLAG_CPL) &&
+	    before->ss.selector != u->env->segs[SEG_SS].selector) {
+		u->env->segs[SEG_SS] = before->ss;
+		u->corrected[CORRECTED_IST_SS]++;
+	}
+	push_rf(u, vector, fault, resume);
+	u->delivering = false;
+	u->cr2 = u->env->cr[2];
+}
+
 /* May leave by the library's longjmp(), when the delivery faults: then it comes again. */
 static void deliver(struct unicorn *u, unsigned int vector)
 {
-	struct qemu_segment ss = u->env->segs[SEG_SS];
-	u32 cpl = u->env->hflags & HFLAG_CPL;
 	bool software = u->exception->is_int;
+	struct delivery before = unicorn_before_delivery(u);
+	/* A single step is behind its instruction. */
+	bool trap = vector == VECTOR_DB && u->env->eip != u->last_rip;
 
 	if (u->delivering)
 		correct_nested_error(u, vector);
@@ -187,13 +207,7 @@ static void deliver(struct unicorn *u, unsigned int vector)
 		u->corrected[CORRECTED_WRITE_INTENT]++;
 	}
 	u->deliver(u->cpu);
-	if (cpl == (u->env->hflags & HFLAG_CPL) && ss.selector != u->env->segs[SEG_SS].selector) {
-		u->env->segs[SEG_SS] = ss;
-		u->corrected[CORRECTED_IST_SS]++;
-	}
-	push_rf(u, vector, !software);
-	u->delivering = false;
-	u->cr2 = u->env->cr[2];
+	unicorn_delivered(u, vector, &before, !software, !software && !trap);
 }
 
 static void on_exception(uc_void *uc, u32 vector, void *ctx)
@@ -282,4 +296,3 @@ bool unicorn_add_hooks(struct unicorn *u)
 	       !u->hook(u->uc, &h, UC_HOOK_INSN, CALL(on_in), u, 1, 0, UC_X86_INS_IN) &&
 	       !u->hook(u->uc, &h, UC_HOOK_INSN, CALL(on_cpuid), u, 1, 0, UC_X86_INS_CPUID);
 }
-

@@ -10,12 +10,17 @@
 
 #include "unicorn_internal.h"
 
+#define UC_X86_REG_FPSW 31
+#define UC_X86_REG_FP0 82
+#define UC_X86_REG_FPCW 246
+#define UC_X86_REG_FPTAG 247
 #define UC_X86_REG_MXCSR 249
 #define MSR_EFER 0xc0000080u
 
 static void go_on(struct unicorn *u)
 {
 	u->again = true;
+	u->resume = u->env->eip; /* the library puts the hook's address there when it stops */
 	u->stop(u->uc);
 }
 
@@ -40,6 +45,16 @@ static void put_control(struct unicorn *u, const struct cpu_state *s)
 	env->cr[2] = u->cr2 = s->cr2;
 }
 
+/* LDTR and TR; the interpreter keeps no attributes of them: present, and of type @attr. */
+static void put_table(struct qemu_segment *to, const struct cpu_segment *s, u16 attr)
+{
+	struct cpu_segment with = *s;
+
+	with.attr = attr;
+	if (to->selector != s->selector || to->base != s->base || to->limit != s->limit)
+		*to = to_qemu(&with);
+}
+
 static void put(struct unicorn *u, const struct cpu_state *s)
 {
 	u32 flags = (u32)s->rflags & ~(u32)FLAG_RF;
@@ -48,12 +63,12 @@ static void put(struct unicorn *u, const struct cpu_state *s)
 	put_control(u, s);
 	memcpy(env->regs, s->regs, sizeof(env->regs));
 	u->reg_write(u->uc, UC_X86_REG_EFLAGS, &flags);
-	*u->msrs = (struct qemu_msrs){s->star, u->msrs->vm_hsave, s->lstar, s->cstar, s->sfmask,
-				      s->kernel_gs_base};
+	*u->msrs = (struct qemu_msrs){s->star,	u->msrs->vm_hsave, s->lstar,
+				      s->cstar, s->sfmask,	   s->kernel_gs_base};
 	for (int n = 0; n < NR_SEGS; n++)
 		env->segs[n] = to_qemu(&s->seg[n]);
-	env->ldt = to_qemu(&s->ldt);
-	env->tr = to_qemu(&s->tr);
+	put_table(&env->ldt, &s->ldt, 0x82);
+	put_table(&env->tr, &s->tr, 0x8b);
 	env->gdt = (struct qemu_segment){0, s->gdt_base, s->gdt_limit, 0};
 	env->idt = (struct qemu_segment){0, s->idt_base, s->idt_limit, 0};
 	env->eip = s->rip;
@@ -63,14 +78,32 @@ static void put(struct unicorn *u, const struct cpu_state *s)
 	u->before[1] = env->segs[SEG_GS];
 }
 
+void unicorn_put_regs(struct unicorn *u, const u64 regs[16])
+{
+	memcpy(u->env->regs, regs, sizeof(u->env->regs));
+}
+
+void unicorn_begin(struct unicorn *u, const struct cpu_state *s)
+{
+	u32 mxcsr = 0x1f80; /* as behind FNINIT */
+	u16 control = 0x37f, tags = 0xffff;
+
+	u->reg_write(u->uc, UC_X86_REG_MXCSR, &mxcsr);
+	u->reg_write(u->uc, UC_X86_REG_FPCW, &control);
+	u->reg_write(u->uc, UC_X86_REG_FPTAG, &tags);
+	put(u, s);
+	u->stop_requested = false;
+	u->last_rip = s->rip;
+	unicorn_forget_code(u);
+}
+
 void unicorn_put(struct unicorn *u, const struct cpu_state *s)
 {
 	put(u, s);
 	go_on(u);
 }
 
-/* QEMU pushes the flags that it holds, which are not always up to date in a hook. */
-static void put_flags(struct unicorn *u, u64 rflags)
+void unicorn_put_flags(struct unicorn *u, u64 rflags)
 {
 	u32 flags = (u32)rflags & ~(u32)FLAG_RF;
 
@@ -78,21 +111,23 @@ static void put_flags(struct unicorn *u, u64 rflags)
 	u->last_flags = unicorn_rflags(u);
 }
 
-void unicorn_interrupt(struct unicorn *u, unsigned int vector, u64 rflags)
+void unicorn_interrupt(struct unicorn *u, unsigned int vector, u64 rflags, bool resume)
 {
-	put_flags(u, rflags);
+	struct delivery before = unicorn_before_delivery(u);
+
+	unicorn_put_flags(u, rflags);
 	u->env->eip = u->last_rip;
 	u->delivering = true;
 	u->delivering_software = false;
 	u->interrupt(u->env, (int)vector, 1);
-	u->delivering = false;
-	u->cr2 = u->env->cr[2];
+	unicorn_delivered(u, vector, &before, false, resume);
 	go_on(u);
 }
 
-void unicorn_raise(struct unicorn *u, unsigned int vector, s32 error, u64 rflags)
+void unicorn_raise(struct unicorn *u, unsigned int vector, s32 error, u64 cr2, u64 rflags)
 {
-	put_flags(u, rflags);
+	u->env->cr[2] = cr2;
+	unicorn_put_flags(u, rflags);
 	u->env->eip = u->last_rip;
 	u->raise(u->env, (int)vector, 0, error < 0 ? 0 : error, 0);
 }
@@ -113,4 +148,20 @@ u32 unicorn_mxcsr(const struct unicorn *u)
 
 	u->reg_read(u->uc, UC_X86_REG_MXCSR, &value);
 	return value;
+}
+
+void unicorn_x87(const struct unicorn *u, struct unicorn_x87 *x)
+{
+	u16 tags = 0;
+
+	u->reg_read(u->uc, UC_X86_REG_FPCW, &x->control);
+	u->reg_read(u->uc, UC_X86_REG_FPSW, &x->status);
+	u->reg_read(u->uc, UC_X86_REG_FPTAG, &tags);
+	x->filled = 0;
+	memset(x->st, 0, sizeof(x->st));
+	for (int n = 0; n < 8; n++) {
+		if ((tags >> (2 * n) & 3) != 3)
+			x->filled |= (u8)(1u << n);
+		u->reg_read(u->uc, UC_X86_REG_FP0 + ((n + (x->status >> 11)) & 7), x->st[n]);
+	}
 }

@@ -97,17 +97,30 @@ struct unicorn {
 	struct qemu_segment before[2]; /* FS and GS, before the instruction before */
 	u32 cpl_before;
 	bool stop_requested;
-	bool again; /* stopped to go on at RIP, see unicorn_force.c */
+	bool again; /* stopped to go on at .resume, see unicorn_force.c */
+	u64 resume;
 	bool invalid;			      /* #UD was delivered: the library has stopped */
 	bool delivering, delivering_software; /* an event whose delivery has not come to its end */
 	u64 corrected[NR_CORRECTIONS];
 	int error;
 };
 
+/* What a delivery must be put right by. */
+struct delivery {
+	struct qemu_segment ss;
+	u32 cpl;
+};
+
+struct delivery unicorn_before_delivery(const struct unicorn *u);
+/* @fault: it may have an error code; @resume: RF is in the pushed flags. */
+void unicorn_delivered(struct unicorn *u, unsigned int vector, const struct delivery *before,
+		       bool fault, bool resume);
 /* RFLAGS, of what the library keeps of it. */
 u32 unicorn_rflags(const struct unicorn *u);
 u8 *unicorn_virtual_byte(const struct unicorn *u, u64 va);
 bool unicorn_add_hooks(struct unicorn *u);
+/* Code and translations, after memory has changed behind its back. */
+void unicorn_forget_code(struct unicorn *u);
 void unicorn_write_msr(struct unicorn *u, u32 index, u64 value);
 
 #endif /* TESTS_JUDGES_UNICORN_INTERNAL_H_ */
