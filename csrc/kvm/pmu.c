@@ -44,8 +44,6 @@ int kvm_pmu_init(struct kvm_vcpu *vcpu, const struct kvm_pmu_backend *backend,
 	if (!guest->version)
 		return 0;
 	pmu->ops->refresh(pmu, guest);
-	for (unsigned int i = 0; i < pmu->nr_gp; i++)
-		pmu->backend->write_eventsel(&pmu->pmc[i]);
 	return backend->create(vcpu);
 }
 

@@ -6,8 +6,8 @@
     table.host("ref-cycles:D")                  what --host-perf says
     table.name_of(0x2_00c0)                     "instructions:k"
 
-The event lists (``*.json``) are facts of Intel's perfmon data and of Linux's lists for AMD: encodings, counters, extra
-registers. Which of them the model feeds stands with the CPU model.
+The event lists (``*.json``) are facts of Intel's perfmon data and of Linux's lists for AMD:
+encodings, counters, extra registers. Which of them the model feeds stands with the CPU model.
 """
 
 from __future__ import annotations

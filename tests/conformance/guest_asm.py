@@ -53,7 +53,8 @@ NO_ERRATA = {
         f"cpu.overcount_{side}_{event}=0"
         for side in ("exit", "entry")
         for event in ("instructions", "branches")
-    )
+    ),
+    **dict.fromkeys(("zen2", "zen3", "zen4", "zen5"), ("cpu.overcount_entry_branches=0",)),
 }
 
 RESULTS = 0x300000  # section .results: what the guest leaves for the test
