@@ -15,36 +15,15 @@
  */
 #define _GNU_SOURCE
 #include <asm/ldt.h>
-#include <stdarg.h>
 #include <sys/mman.h>
 #include <sys/syscall.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
-#include "cpu/block.h"
 #include "cpu/decode.h"
-#include "cpu/flags.h"
 #include "cpu/handlers.h"
-#include "cpu/memory.h"
-#include "cpu/state.h"
-#include "forms.h"
-#include "host.h"
-#include "test_cpu_guest.h"
+#include "judged.h"
 
-#define JUDGED_CODE 0x20000000u
-#define JUDGED_DATA 0x30000000u
-#define DATA_PAGES 9u /* the last one is read-only */
-#define DATA_BYTES (DATA_PAGES * 4096u)
-#define CODE_PA 0x600000u
-#define DATA_PA 0x610000u
-#define CODE_TABLE 0x5000u
-#define DATA_TABLE 0x6000u
 #define STREAM 16u
-#define REFILL 256u
-#define MAX_REPEATS 64
-#define MAX_REPORTS 20u
-#define MAX_TRIES 2000u
-#define DEFAULT_INSTRUCTIONS 100000u
 #define NR_SHAPES (1u << 17)
 #define FLAG_TESTED (FORM_FLAGS | 0x400)
 
@@ -56,42 +35,6 @@ struct shape {
 	struct form form;
 	bool operand, address;
 };
-
-/* What the child leaves to the parent. */
-struct report {
-	u64 judged, accepted;
-	u64 seed;
-	u8 bytes[STREAM]; /* of the case under way */
-	u32 shape_judged[2][NR_SHAPES], shape_retired[2][NR_SHAPES];
-	bool finished;
-	u32 differences;
-	u32 used;
-	char text[1u << 14];
-};
-
-struct judge {
-	struct guest *guest;
-	struct report *report;
-	u8 *code, *data; /* where the host has them */
-	u64 seed;
-	u32 *required[2]; /* shapes, for 16- and 32-bit code */
-	u32 nr_required[2], next[2];
-	bool wide_code, wide_stack; /* of the case */
-	struct host_state before, host, guest_state;
-	u64 retired; /* by the guest */
-};
-
-__attribute__((format(printf, 2, 3))) static void tell(struct report *r, const char *format, ...)
-{
-	va_list arguments;
-	int n;
-
-	va_start(arguments, format);
-	n = vsnprintf(r->text + r->used, sizeof(r->text) - r->used, format, arguments);
-	va_end(arguments);
-	if (n > 0 && r->used + (u32)n < sizeof(r->text))
-		r->used += (u32)n;
-}
 
 /* ---- shapes ---- */
 
@@ -207,19 +150,6 @@ static u64 defined_flags(const struct judge *j, const struct form *f, u8 imm, bo
 
 /* ---- chance ---- */
 
-static u64 random_word(struct judge *j)
-{
-	j->seed ^= j->seed << 13;
-	j->seed ^= j->seed >> 7;
-	j->seed ^= j->seed << 17;
-	return j->seed * 2685821657736338717ull;
-}
-
-static u32 below(struct judge *j, u32 n)
-{
-	return (u32)((random_word(j) >> 33) % n);
-}
-
 /* Mostly in the data; at their ends, at page boundaries, around the 64 KB. */
 static u32 offset(struct judge *j)
 {
@@ -233,11 +163,6 @@ static u32 offset(struct judge *j)
 	case 6: return below(j, 64);
 	default: return 0x1000 + below(j, 0x6000);
 	}
-}
-
-static void put(u8 *at, u64 v, unsigned int n)
-{
-	memcpy(at, &v, n);
 }
 
 /* ---- code ---- */
@@ -302,52 +227,6 @@ static void make_code(struct judge *j, const struct shape *s, bool plain, u8 *by
 
 /* ---- the guest ---- */
 
-static void next_instruction(void *ctx, enum privilege priv, struct cpu_room *room)
-{
-	(void)ctx;
-	(void)priv;
-	memset(room, 0xff, sizeof(*room));
-	cpu_room_limit(room, EVENT_INSTRUCTIONS, 1);
-}
-
-static bool always_stop(void *ctx)
-{
-	(void)ctx;
-	return true;
-}
-
-static struct cpu_ops judge_ops;
-
-static struct guest *judged_guest(void)
-{
-	struct guest *g = guest_new();
-
-	judge_ops = guest_ops;
-	judge_ops.horizon = next_instruction;
-	judge_ops.land = always_stop;
-	g->cpu->ops = &judge_ops;
-	/* Only the judged pages are for user mode. */
-	for (u64 n = 0; n < 512; n++) {
-		guest_set(g, PD_AT + n * 8, 0);
-		guest_set(g, PT_AT + n * 8, n << 12 | 3);
-	}
-	guest_set(g, PD_AT, PT_AT | 3);
-	guest_set(g, PD_AT + (JUDGED_CODE >> 21) * 8, CODE_TABLE | 7);
-	guest_set(g, PD_AT + (JUDGED_DATA >> 21) * 8, DATA_TABLE | 7);
-	guest_set(g, CODE_TABLE, CODE_PA | 7);
-	for (u64 n = 0; n < DATA_PAGES; n++)
-		guest_set(g, DATA_TABLE + n * 8,
-			  (DATA_PA + (n << 12)) | (n == DATA_PAGES - 1 ? 5 : 7) | BIT_ULL(63));
-	for (unsigned int v = 0; v < 256; v++) {
-		guest_gate(g, v, HANDLER_AT + v * 16, 0, 0);
-		g->ram[HANDLER_AT + v * 16] = 0xf4; /* hlt */
-	}
-	g->start.cr4 |= CR4_OSFXSR | CR4_OSXMMEXCPT;
-	g->start.efer |= EFER_NXE;
-	g->start.cr0 |= CR0_WP;
-	return g;
-}
-
 static void start_guest(struct judge *j)
 {
 	struct guest *g = j->guest;
@@ -363,65 +242,7 @@ static void start_guest(struct judge *j)
 	cpu_start(g->cpu, &g->start);
 }
 
-static bool has_error_code(int vector)
-{
-	return vector == VECTOR_DF || (vector >= VECTOR_TS && vector <= VECTOR_PF);
-}
-
-/* A fault has come to its handler: take what was pushed. */
-static void take_fault(const struct guest *g, struct host_state *s)
-{
-	const struct cpu *c = g->cpu;
-	u64 sp = c->regs[CPU_RSP];
-
-	s->trap = (int)((c->rip - HANDLER_AT) / 16);
-	if (has_error_code(s->trap)) {
-		s->error = guest_get(g, sp);
-		sp += 8;
-	}
-	s->rip = guest_get(g, sp);
-	s->flags = guest_get(g, sp + 16);
-	s->regs[CPU_RSP] = guest_get(g, sp + 24);
-}
-
-static bool guest_step(struct judge *j)
-{
-	struct guest *g = j->guest;
-	struct cpu *c = g->cpu;
-	u64 budget = 1000, count;
-	enum cpu_stop stop;
-
-	start_guest(j);
-	c->tr = (struct descriptor_table){TSS_AT, 0x67, TSS_SELECTOR};
-	memcpy(c->regs, j->before.regs, sizeof(j->before.regs));
-	fpu_to_guest(c, &j->before.fpu);
-	count = c->totals.count[PRIV_USR][EVENT_INSTRUCTIONS];
-	stop = cpu_run(c, &budget);
-	j->retired = c->totals.count[PRIV_USR][EVENT_INSTRUCTIONS] - count;
-	j->guest_state = (struct host_state){
-		.rip = c->rip, .flags = get_rflags(c), .trap = TRAP_STEP, .linear = c->cr2};
-	memcpy(j->guest_state.regs, c->regs, sizeof(j->before.regs));
-	fpu_from_guest(c, &j->guest_state.fpu);
-	if (stop == CPU_STOP_UNIMPLEMENTED)
-		return false;
-	if (c->cpl == 0)
-		take_fault(g, &j->guest_state);
-	return true;
-}
-
 /* ---- a case ---- */
-
-static void fill_data(struct judge *j)
-{
-	for (u32 n = 0; n < DATA_BYTES - 4096; n += 8)
-		put(j->data + n, random_word(j) >> (below(j, 2) ? 0 : 48), 8);
-	memcpy(j->guest->ram + DATA_PA, j->data, DATA_BYTES);
-}
-
-static u64 random_for_fpu(void *ctx)
-{
-	return random_word(ctx);
-}
 
 static void set_registers(struct judge *j, const struct shape *s)
 {
@@ -449,28 +270,6 @@ static void set_registers(struct judge *j, const struct shape *s)
 	b->cs = SELECTOR(j->wide_code ? LDT_CODE32 : LDT_CODE16);
 	b->ss = SELECTOR(j->wide_stack ? LDT_DATA32 : LDT_DATA16);
 	b->data = SELECTOR(LDT_DATA32);
-}
-
-/* Such code has no upper halves; a kernel's return to a 16-bit stack leaves something in RSP's. */
-static void step_on_host(const struct host_state *before, struct host_state *after)
-{
-	host_step(before, after);
-	for (unsigned int n = 0; n < 8; n++)
-		after->regs[n] = (u32)after->regs[n];
-}
-
-/* Natively each iteration of a rep string is a step of its own. */
-static void run_host(struct judge *j, const struct form *f)
-{
-	struct host_state s = j->before;
-
-	for (int n = 0; n < MAX_REPEATS; n++) {
-		step_on_host(&s, &j->host);
-		if (!form_repeats(f) || j->host.trap != TRAP_STEP || j->host.rip != s.rip)
-			return;
-		s = j->host;
-		s.flags &= FLAG_TESTED;
-	}
 }
 
 static bool is_access_fault(int trap)
@@ -501,8 +300,7 @@ static bool accepted(const struct judge *j, const struct form *f)
 		       !memcmp(j->host.regs, j->guest_state.regs, 8 * sizeof(u64));
 	if (f->map == 0 && f->opcode == 0x61 && j->host.trap == VECTOR_PF &&
 	    j->guest_state.trap == VECTOR_PF)
-		return j->host.rip == j->guest_state.rip &&
-		       !memcmp(j->data, j->guest->ram + DATA_PA, DATA_BYTES);
+		return j->host.rip == j->guest_state.rip && same_data(j);
 	return f->map == 0 && (f->opcode | 1) == 0xa7 && is_access_fault(j->host.trap) &&
 	       is_access_fault(j->guest_state.trap) && j->host.rip == j->guest_state.rip &&
 	       !memcmp(j->host.regs, j->guest_state.regs, 8 * sizeof(u64));
@@ -513,97 +311,31 @@ static bool same_error(const struct host_state *h, const struct host_state *g)
 {
 	u64 mask = h->trap == VECTOR_PF && h->linear < 0x200000 ? ~1ull : ~0ull;
 
+	if (h->trap == VECTOR_PF && h->linear != g->linear)
+		return false;
 	return !has_error_code(h->trap) || !((h->error ^ g->error) & mask);
 }
 
-static const char *difference(const struct judge *j, const struct form *f, u8 imm)
+static void tell_case(struct judge *j)
 {
-	const struct host_state *h = &j->host, *g = &j->guest_state;
-	bool undefined, zero;
-	const char *what;
-	u64 flags = defined_flags(j, f, imm, &undefined);
-
-	if (h->trap != g->trap)
-		return "vector";
-	if (h->trap != TRAP_STEP) {
-		flags = FORM_FLAGS;
-		undefined = false;
-	}
-	/* BSF, BSR of 0: the destination is undefined. */
-	zero = f->map == 1 && (f->opcode | 1) == 0xbd && f->prefix != PREFIX_REP &&
-	       (h->flags & 0x40);
-	if (!same_error(h, g))
-		return "error code";
-	if (h->trap == VECTOR_PF && h->linear != g->linear)
-		return "CR2";
-	if (h->rip != g->rip)
-		return "RIP";
-	if ((h->flags ^ g->flags) & (flags | 0x400))
-		return "flags";
-	if (j->retired != (h->trap == TRAP_STEP))
-		return "count";
-	if (undefined || zero)
-		return NULL;
-	/* ENTER whose new stack cannot be written: whether (E)BP has been pushed is not said. */
-	if (f->map == 0 && f->opcode == 0xc8 && h->trap != TRAP_STEP)
-		return NULL;
-	if (memcmp(h->regs, g->regs, 8 * sizeof(u64)))
-		return "register";
-	what = fpu_difference(&h->fpu, &g->fpu);
-	if (what)
-		return what;
-	if (memcmp(j->data, j->guest->ram + DATA_PA, DATA_BYTES))
-		return "memory";
-	return NULL;
+	tell(j->report, "%d-bit code, %d-bit stack, ", j->wide_code ? 32 : 16,
+	     j->wide_stack ? 32 : 16);
 }
 
-static void tell_difference(struct judge *j, const char *what)
+static struct coverage *coverage_of(const struct judge *j, u32 index, unsigned int wide)
 {
-	const struct host_state *b = &j->before, *h = &j->host, *g = &j->guest_state;
-	struct report *r = j->report;
-
-	if (r->differences++ >= MAX_REPORTS)
-		return;
-	tell(r, "# %s differs, %d-bit code, %d-bit stack, case of seed 0x%" PRIx64 ":", what,
-	     j->wide_code ? 32 : 16, j->wide_stack ? 32 : 16, r->seed);
-	for (u32 n = 0; n < STREAM; n++)
-		tell(r, " %02x", r->bytes[n]);
-	tell(r, " at 0x%" PRIx64 "\n", b->rip);
-	for (int k = 0; k < 2; k++) {
-		const struct host_state *s = k ? g : h;
-
-		tell(r,
-		     "#   %s: vector %d error 0x%" PRIx64 " cr2 0x%" PRIx64 " rip 0x%" PRIx64
-		     " flags 0x%" PRIx64 "\n",
-		     k ? "interpreter" : "processor", s->trap, s->error, s->linear, s->rip,
-		     s->flags);
-	}
-	for (int n = 0; n < 8; n++)
-		tell(r,
-		     "#   register %d: 0x%" PRIx64 ", processor 0x%" PRIx64
-		     ", interpreter 0x%" PRIx64 "\n",
-		     n, b->regs[n], h->regs[n], g->regs[n]);
-}
-
-static void place(struct judge *j)
-{
-	struct cpu *c = j->guest->cpu;
-	u32 at = 0x100 + below(j, 0xe00);
-
-	memcpy(j->code + at, j->report->bytes, STREAM);
-	memcpy(j->guest->ram + CODE_PA + at, j->report->bytes, STREAM);
-	block_written(c, CODE_PA, 4096);
-	if (c->nr_blocks > BLOCK_POOL - 256)
-		blocks_flush(c);
-	j->before.rip = at;
+	return &j->coverage[wide * NR_SHAPES + index];
 }
 
 static void judge_case(struct judge *j, u32 index, bool wide_code)
 {
+	struct coverage *covered = coverage_of(j, index, wide_code);
 	struct report *r = j->report;
 	struct insn out[2];
 	struct shape s;
 	const char *what;
+	bool undefined;
+	u64 flags;
 	u32 n;
 
 	r->seed = j->seed;
@@ -612,21 +344,23 @@ static void judge_case(struct judge *j, u32 index, bool wide_code)
 	s = shape_at(index, wide_code);
 	make_code(j, &s, false, r->bytes);
 	set_registers(j, &s);
-	place(j);
-	if (!guest_step(j))
+	j->before.rip = 0x100 + below(j, 0xe00);
+	place_code(j, (u32)j->before.rip, STREAM);
+	start_guest(j);
+	if (!guest_runs(j, 1000))
 		return; /* what some bytes behind the opcode make of it */
 	decode_insn(j->guest->cpu, j->before.rip, r->bytes, STREAM, out, &n);
-	run_host(j, &s.form);
+	host_runs(j, &s.form);
 	r->judged++;
-	r->shape_judged[wide_code][index]++;
-	r->shape_retired[wide_code][index] += j->host.trap == TRAP_STEP;
-	what = difference(j, &s.form, r->bytes[out[n - 1].len - 1]);
+	covered->judged++;
+	covered->retired += j->host.trap == TRAP_STEP;
+	flags = defined_flags(j, &s.form, r->bytes[out[n - 1].len - 1], &undefined);
+	what = difference(j, &s.form, flags, undefined);
 	if (what && accepted(j, &s.form))
 		r->accepted++;
 	else if (what)
 		tell_difference(j, what);
-	if (memcmp(j->data, j->guest->ram + DATA_PA, DATA_BYTES))
-		memcpy(j->guest->ram + DATA_PA, j->data, DATA_BYTES);
+	restore_data(j);
 }
 
 /* ---- the child ---- */
@@ -662,12 +396,12 @@ static void find_required(struct judge *j)
 	}
 }
 
-static bool is_covered(const struct report *r, u32 index, unsigned int wide)
+static bool is_covered(const struct judge *j, u32 index, unsigned int wide)
 {
+	const struct coverage *covered = coverage_of(j, index, wide);
 	struct shape s = shape_at(index, wide);
 
-	return r->shape_judged[wide][index] &&
-	       (r->shape_retired[wide][index] || form_privileged(&s.form));
+	return covered->judged && (covered->retired || form_privileged(&s.form));
 }
 
 static void judge_uncovered(struct judge *j, unsigned int wide)
@@ -675,7 +409,7 @@ static void judge_uncovered(struct judge *j, unsigned int wide)
 	for (u32 n = 0; n < j->nr_required[wide]; n++) {
 		u32 index = j->required[wide][n];
 
-		for (u32 k = 0; k < MAX_TRIES && !is_covered(j->report, index, wide); k++)
+		for (u32 k = 0; k < MAX_TRIES && !is_covered(j, index, wide); k++)
 			judge_case(j, index, wide);
 	}
 }
@@ -724,14 +458,6 @@ static void *map_at(u32 address, size_t bytes, int protection)
 
 static const char *prepare(struct judge *j)
 {
-	const char *reason;
-
-#ifdef __SANITIZE_ADDRESS__
-	return "AddressSanitizer owns addresses that random instructions reach";
-#endif
-	reason = host_prepare();
-	if (reason)
-		return reason;
 	if (!set_ldt(LDT_CODE16, true, false) || !set_ldt(LDT_CODE32, true, true) ||
 	    !set_ldt(LDT_DATA16, false, false) || !set_ldt(LDT_DATA32, false, true))
 		return "the kernel has no modify_ldt()";
@@ -750,12 +476,13 @@ static bool print_coverage(const struct judge *j)
 			u32 index = j->required[wide][n];
 			struct shape s = shape_at(index, wide);
 
-			if (is_covered(r, index, wide))
+			if (is_covered(j, index, wide))
 				continue;
 			printf("# not covered: %d-bit code, %s%02x /%u %s%s%s prefix %u: %u judged\n",
 			       wide ? 32 : 16, s.form.map ? "0f " : "", s.form.opcode, s.form.digit,
 			       s.form.memory ? "memory" : "register", s.operand ? " 66" : "",
-			       s.address ? " 67" : "", s.form.prefix, r->shape_judged[wide][index]);
+			       s.address ? " 67" : "", s.form.prefix,
+			       coverage_of(j, index, wide)->judged);
 			uncovered++;
 		}
 	}
@@ -765,57 +492,34 @@ static bool print_coverage(const struct judge *j)
 	return !uncovered;
 }
 
-static bool print_end(const struct judge *j, int status)
+/* Words of 64 and of 16 bits. */
+static u64 data_word(struct judge *j)
 {
-	const struct report *r = j->report;
+	u64 word = random_word(j);
 
-	fwrite(r->text, 1, r->used, stdout);
-	if (!r->finished) {
-		printf("# the child ended with status 0x%x in:", status);
-		for (u32 n = 0; n < STREAM; n++)
-			printf(" %02x", r->bytes[n]);
-		printf("\n");
-	}
-	return r->finished && !r->differences;
+	return word >> (below(j, 2) ? 0 : 48);
 }
 
-static int verdict(bool ok, int number, const char *name)
-{
-	printf("%s %d - %s\n", ok ? "ok" : "not ok", number, name);
-	return !ok;
-}
+static const struct judge_kind legacy = {
+	.name = "legacy_code_as_on_the_processor",
+	.instructions = 100000,
+	.nr_forms = 2 * NR_SHAPES,
+	.code_pages = 1,
+	.code_access = 7,
+	.nr_registers = 8,
+	.max_repeats = 64,
+	.flags = FLAG_TESTED,
+	.stream = STREAM,
+	.prepare = prepare,
+	.find_required = find_required,
+	.data_word = data_word,
+	.judge = child,
+	.same_error = same_error,
+	.tell_case = tell_case,
+	.print_coverage = print_coverage,
+};
 
 int main(int argc, char **argv)
 {
-	u64 instructions = argc > 1 ? strtoull(argv[1], NULL, 0) : DEFAULT_INSTRUCTIONS;
-	struct judge j = {.seed = 88172645463325252ull};
-	const char *reason = prepare(&j);
-	int status = 0, failed;
-	pid_t pid;
-
-	if (reason) {
-		printf("1..0 # SKIP %s\n", reason);
-		return 0;
-	}
-	if (argc > 2)
-		j.seed ^= strtoull(argv[2], NULL, 0) * 0x9e3779b97f4a7c15ull;
-	j.report = mmap(NULL, sizeof(*j.report), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS,
-			-1, 0);
-	j.guest = judged_guest();
-	find_required(&j);
-	fill_data(&j);
-	mprotect(j.data + DATA_BYTES - 4096, 4096, PROT_READ);
-	printf("1..2\n");
-	fflush(stdout);
-	pid = fork();
-	if (pid == 0)
-		child(&j, instructions);
-	if (pid < 0 || waitpid(pid, &status, 0) != pid)
-		return 2;
-	failed = verdict(print_end(&j, status), 1, "legacy_code_as_on_the_processor");
-	failed |= verdict(print_coverage(&j), 2, "every_form_is_covered");
-	guest_free(j.guest);
-	free(j.required[0]);
-	free(j.required[1]);
-	return failed;
+	return judge_main(&legacy, argc, argv);
 }

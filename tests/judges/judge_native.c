@@ -14,98 +14,26 @@
  * bytes. Prints the coverage by opcode and fails if a form was never judged, or never retired
  * although it does not always fault.
  */
-#define HOST_MAPPINGS 0x7f0000000000ull /* where Linux puts stack and libraries */
 #define _GNU_SOURCE
 #include <linux/seccomp.h>
-#include <stdarg.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/syscall.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
-#include "cpu/block.h"
 #include "cpu/decode.h"
-#include "cpu/flags.h"
 #include "cpu/handlers.h"
-#include "cpu/memory.h"
-#include "cpu/state.h"
-#include "forms.h"
-#include "host.h"
-#include "test_cpu_guest.h"
+#include "judged.h"
 
-#define JUDGED_CODE 0x20000000ull
-#define JUDGED_DATA 0x30000000ull
+#define HOST_MAPPINGS 0x7f0000000000ull /* where Linux puts stack and libraries */
 #define CODE_PAGES 2u
-#define DATA_PAGES 9u /* the last one is read-only */
 #define CODE_BYTES (CODE_PAGES * 4096u)
-#define DATA_BYTES (DATA_PAGES * 4096u)
-#define CODE_PA 0x600000ull
-#define DATA_PA 0x610000ull
-#define CODE_TABLE 0x5000ull
-#define DATA_TABLE 0x6000ull
 #define STREAM 24u /* bytes of code of a case */
-#define REFILL 256u
-#define MAX_REPEATS 600
 #define KERNEL_HALF 0xffff800000000000ull
 #define LARGE_BASE 0x7fffcfff0000ull
 #define MANY_PREFIXES 4u
-#define MAX_REPORTS 20u
-#define MAX_TRIES 2000u /* of a form that has not retired */
-#define DEFAULT_INSTRUCTIONS 150000u
-
-/* What the child leaves to the parent. */
-struct report {
-	u64 judged, unimplemented, excluded, accepted;
-	u64 faults[32];
-	u32 form_judged[NR_FORMS], form_retired[NR_FORMS];
-	u64 seed;
-	u8 bytes[STREAM + 16]; /* of the case under way; more is written than is used */
-	bool finished;
-	u32 differences;
-	u32 used;
-	char text[1u << 16];
-};
-
-struct judge {
-	struct guest *guest;
-	struct report *report;
-	u8 *code; /* writable view of the host's code */
-	u8 *data;
-	u64 seed;
-	u32 *required; /* form indices */
-	u32 nr_required, next;
-	struct host_state before, host, guest_state;
-	u64 retired;	       /* by the guest */
-	bool checks_alignment; /* CR0.AM is set on the host */
-};
-
-__attribute__((format(printf, 2, 3))) static void tell(struct report *r, const char *format, ...)
-{
-	va_list arguments;
-	int n;
-
-	va_start(arguments, format);
-	n = vsnprintf(r->text + r->used, sizeof(r->text) - r->used, format, arguments);
-	va_end(arguments);
-	if (n > 0 && r->used + (u32)n < sizeof(r->text))
-		r->used += (u32)n;
-}
 
 /* ---- chance ---- */
-
-static u64 random_word(struct judge *j)
-{
-	j->seed ^= j->seed << 13;
-	j->seed ^= j->seed >> 7;
-	j->seed ^= j->seed << 17;
-	return j->seed * 2685821657736338717ull;
-}
-
-static u32 below(struct judge *j, u32 n)
-{
-	return (u32)((random_word(j) >> 33) % n);
-}
 
 static u64 interesting(struct judge *j)
 {
@@ -147,12 +75,6 @@ static u64 pointer(struct judge *j)
 
 /* ---- code ---- */
 
-static void put(u8 *at, u64 v, unsigned int n)
-{
-	memcpy(at, &v, n);
-}
-
-/* Displacement and immediate: where an address needs it, one that hits the data. */
 static void tail(struct judge *j, const struct form *f, u8 *at)
 {
 	u64 hit = JUDGED_DATA + 0x1000 + below(j, 0x6000);
@@ -246,119 +168,22 @@ static void random_bytes(struct judge *j, u8 *at)
 
 /* ---- the guest ---- */
 
-static void next_instruction(void *ctx, enum privilege priv, struct cpu_room *room)
+static bool guest_step(struct judge *j)
 {
-	(void)ctx;
-	(void)priv;
-	memset(room, 0xff, sizeof(*room));
-	cpu_room_limit(room, EVENT_INSTRUCTIONS, 1);
-}
+	struct guest *g = j->guest;
 
-static bool always_stop(void *ctx)
-{
-	(void)ctx;
-	return true;
-}
-
-static struct cpu_ops judge_ops;
-
-static struct guest *judged_guest(void)
-{
-	struct guest *g = guest_new();
-
-	judge_ops = guest_ops;
-	judge_ops.horizon = next_instruction;
-	judge_ops.land = always_stop;
-	g->cpu->ops = &judge_ops;
-	/* Nothing below the code is for user mode; only the judged pages are. */
-	for (u64 n = 0; n < 512; n++) {
-		guest_set(g, PD_AT + n * 8, 0);
-		guest_set(g, PT_AT + n * 8, n << 12 | 3);
-	}
-	guest_set(g, PD_AT, PT_AT | 3);
-	guest_set(g, PD_AT + (JUDGED_CODE >> 21) * 8, CODE_TABLE | 7);
-	guest_set(g, PD_AT + (JUDGED_DATA >> 21) * 8, DATA_TABLE | 7);
-	for (u64 n = 0; n < CODE_PAGES; n++)
-		guest_set(g, CODE_TABLE + n * 8, (CODE_PA + (n << 12)) | 5);
-	for (u64 n = 0; n < DATA_PAGES; n++)
-		guest_set(g, DATA_TABLE + n * 8,
-			  (DATA_PA + (n << 12)) | (n == DATA_PAGES - 1 ? 5 : 7) | BIT_ULL(63));
-	for (unsigned int v = 0; v < 256; v++) {
-		guest_gate(g, v, HANDLER_AT + v * 16, 0, 0);
-		g->ram[HANDLER_AT + v * 16] = 0xf4; /* hlt */
-	}
 	g->start.cs = (struct cpu_segment){0, ~0u, 0x33, 0xa0fb};
 	g->start.ss = (struct cpu_segment){0, ~0u, 0x2b, 0xc0f3};
 	g->start.ds = (struct cpu_segment){0, ~0u, 0, 0xc0f3};
-	g->start.efer |= EFER_NXE;
-	g->start.cr0 |= CR0_WP | CR0_AM;
-	g->start.cr4 |= CR4_FSGSBASE | CR4_OSFXSR | CR4_OSXMMEXCPT;
-	return g;
-}
-
-static bool has_error_code(int vector)
-{
-	return vector == VECTOR_DF || (vector >= VECTOR_TS && vector <= VECTOR_PF) ||
-	       vector == VECTOR_AC;
-}
-
-/* A fault has come to its handler: take what was pushed. */
-static void take_fault(const struct guest *g, struct host_state *s)
-{
-	const struct cpu *c = g->cpu;
-	u64 sp = c->regs[CPU_RSP];
-
-	s->trap = (int)((c->rip - HANDLER_AT) / 16);
-	if (has_error_code(s->trap)) {
-		s->error = guest_get(g, sp);
-		sp += 8;
-	}
-	s->rip = guest_get(g, sp);
-	s->flags = guest_get(g, sp + 16);
-	s->regs[CPU_RSP] = guest_get(g, sp + 24);
-}
-
-/* False if the interpreter does not implement it. */
-static bool guest_step(struct judge *j)
-{
-	const struct host_state *b = &j->before;
-	struct guest *g = j->guest;
-	struct cpu *c = g->cpu;
-	u64 budget = 100, count;
-	enum cpu_stop stop;
-
-	g->start.rip = b->rip;
-	g->start.rflags = b->flags | 0x202;
-	cpu_start(c, &g->start);
-	c->tr = (struct descriptor_table){TSS_AT, 0x67, TSS_SELECTOR};
-	memcpy(c->regs, b->regs, sizeof(b->regs));
-	fpu_to_guest(c, &b->fpu);
-	c->seg[SEG_FS].base = b->fs_base;
-	c->seg[SEG_GS].base = b->gs_base;
-	count = c->totals.count[PRIV_USR][EVENT_INSTRUCTIONS];
-	stop = cpu_run(c, &budget);
-	j->retired = c->totals.count[PRIV_USR][EVENT_INSTRUCTIONS] - count;
-	j->guest_state = (struct host_state){.rip = c->rip,
-					     .flags = get_rflags(c),
-					     .fs_base = c->seg[SEG_FS].base,
-					     .gs_base = c->seg[SEG_GS].base,
-					     .trap = TRAP_STEP,
-					     .linear = c->cr2};
-	memcpy(j->guest_state.regs, c->regs, sizeof(b->regs));
-	fpu_from_guest(c, &j->guest_state.fpu);
-	if (stop == CPU_STOP_UNIMPLEMENTED)
-		return false;
-	if (c->cpl == 0)
-		take_fault(g, &j->guest_state);
-	return true;
+	g->start.rip = j->before.rip;
+	g->start.rflags = j->before.flags | 0x202;
+	cpu_start(g->cpu, &g->start);
+	g->cpu->seg[SEG_FS].base = j->before.fs_base;
+	g->cpu->seg[SEG_GS].base = j->before.gs_base;
+	return guest_runs(j, 100);
 }
 
 /* ---- a case ---- */
-
-static u64 random_for_fpu(void *ctx)
-{
-	return random_word(ctx);
-}
 
 static u64 data_word(struct judge *j)
 {
@@ -367,13 +192,6 @@ static u64 data_word(struct judge *j)
 	case 1: return fpu_interesting(random_for_fpu, j);
 	default: return pointer(j);
 	}
-}
-
-static void fill_data(struct judge *j)
-{
-	for (u32 n = 0; n < DATA_BYTES - 4096; n += 8)
-		put(j->data + n, data_word(j), 8);
-	memcpy(j->guest->ram + DATA_PA, j->data, DATA_BYTES);
 }
 
 static void set_registers(struct judge *j, const struct form *f)
@@ -483,20 +301,6 @@ static void ignore_saved_pointers(struct judge *j, const struct form *f, u64 va)
 			     offsetof(struct x87_image, st));
 }
 
-/* Natively each iteration of a rep string is a step of its own. */
-static void run_host(struct judge *j, const struct form *f)
-{
-	struct host_state s = j->before;
-
-	for (int n = 0; n < MAX_REPEATS; n++) {
-		host_step(&s, &j->host);
-		if (!form_repeats(f) || j->host.trap != TRAP_STEP || j->host.rip != s.rip)
-			return;
-		s = j->host;
-		s.flags &= FORM_FLAGS | FLAG_DF | FLAG_AC;
-	}
-}
-
 static bool in_window(u64 va)
 {
 	return (va >= JUDGED_CODE - 4096 && va < JUDGED_CODE + CODE_BYTES + 4096) ||
@@ -538,8 +342,7 @@ static bool is_other_operand_of_cmps(const struct judge *j)
 
 	return f.map == 0 && (f.opcode | 1) == 0xa7 && is_access_fault(h->trap) &&
 	       is_access_fault(g->trap) && h->rip == g->rip && j->retired == 0 &&
-	       !memcmp(h->regs, g->regs, sizeof(h->regs)) &&
-	       !memcmp(j->data, j->guest->ram + DATA_PA, DATA_BYTES);
+	       !memcmp(h->regs, g->regs, sizeof(h->regs)) && same_data(j);
 }
 
 /* FLDENV, FNSTENV; FRSTOR, FNSAVE; operands of ten bytes */
@@ -560,8 +363,7 @@ static bool is_precision_flag(const struct judge *j)
 
 	return h->trap == VECTOR_XM && g->trap == VECTOR_XM && h->rip == g->rip &&
 	       fpu_is_precision_flag(&h->fpu, &g->fpu) &&
-	       !memcmp(h->regs, g->regs, sizeof(h->regs)) && !j->retired &&
-	       !memcmp(j->data, j->guest->ram + DATA_PA, DATA_BYTES);
+	       !memcmp(h->regs, g->regs, sizeof(h->regs)) && !j->retired && same_data(j);
 }
 
 static bool is_fault_of_area(const struct judge *j)
@@ -576,7 +378,7 @@ static bool is_fault_of_area(const struct judge *j)
 		return false;
 	return is_access_fault(h->trap) && is_access_fault(g->trap) && h->rip == g->rip &&
 	       !memcmp(h->regs, g->regs, sizeof(h->regs)) && !fpu_difference(&h->fpu, &g->fpu) &&
-	       !j->retired && !memcmp(j->data, j->guest->ram + DATA_PA, DATA_BYTES);
+	       !j->retired && same_data(j);
 }
 
 static bool accepted(const struct judge *j)
@@ -611,122 +413,9 @@ static bool same_error(const struct host_state *h, const struct host_state *g)
 	return !has_error_code(h->trap) || h->error == g->error;
 }
 
-static const char *difference(const struct judge *j, const struct form *f, u8 imm)
-{
-	const struct host_state *h = &j->host, *g = &j->guest_state;
-	bool undefined, zero;
-	const char *what;
-	u64 flags = form_defined_flags(f, imm, (u8)j->before.regs[CPU_RCX], &undefined);
-
-	if (h->trap != g->trap)
-		return "vector";
-	if (h->trap != TRAP_STEP) {
-		flags = FORM_FLAGS;
-		undefined = false;
-	}
-	/* BSF, BSR of 0: the destination is undefined. */
-	zero = f->map == 1 && (f->opcode | 1) == 0xbd && f->prefix != PREFIX_REP &&
-	       (h->flags & 0x40);
-	if (!same_error(h, g))
-		return "error code or CR2";
-	if (h->rip != g->rip)
-		return "RIP";
-	if ((h->flags ^ g->flags) & (flags | 0x400))
-		return "flags";
-	if (h->fs_base != g->fs_base || h->gs_base != g->gs_base)
-		return "base";
-	if (j->retired != (h->trap == TRAP_STEP))
-		return "count";
-	if (undefined || zero)
-		return NULL;
-	/* ENTER whose new stack cannot be written: whether RBP has been pushed by then is not said. */
-	if (f->map == 0 && f->opcode == 0xc8 && h->trap != TRAP_STEP)
-		return NULL;
-	if (memcmp(h->regs, g->regs, sizeof(h->regs)))
-		return "register";
-	what = fpu_difference(&h->fpu, &g->fpu);
-	if (what)
-		return what;
-	if (memcmp(j->data, j->guest->ram + DATA_PA, DATA_BYTES))
-		return "memory";
-	return NULL;
-}
-
-static void tell_fpu(struct report *r, const struct judge *j)
-{
-	const struct fpu_area *b = &j->before.fpu, *h = &j->host.fpu, *g = &j->guest_state.fpu;
-
-	tell(r, "#   before: mxcsr %04x x87 control %04x status %04x tags %02x\n", b->mxcsr,
-	     b->control, b->status, b->tags);
-	tell(r, "#   processor, interpreter: mxcsr %04x %04x control %04x %04x status %04x %04x",
-	     h->mxcsr, g->mxcsr, h->control, g->control, h->status, g->status);
-	tell(r, " tags %02x %02x\n", h->tags, g->tags);
-	for (int n = 0; n < 16; n++) {
-		if (memcmp(h->xmm[n], g->xmm[n], 16))
-			tell(r,
-			     "#   xmm%d: %016" PRIx64 "%016" PRIx64 ", processor %016" PRIx64
-			     "%016" PRIx64 ", interpreter %016" PRIx64 "%016" PRIx64 "\n",
-			     n, b->xmm[n][1], b->xmm[n][0], h->xmm[n][1], h->xmm[n][0],
-			     g->xmm[n][1], g->xmm[n][0]);
-	}
-	for (int n = 0; n < 8; n++) {
-		u64 low[3], high[3] = {0};
-
-		memcpy(&low[0], b->st[n], 8);
-		memcpy(&low[1], h->st[n], 8);
-		memcpy(&low[2], g->st[n], 8);
-		memcpy(&high[0], b->st[n] + 8, 2);
-		memcpy(&high[1], h->st[n] + 8, 2);
-		memcpy(&high[2], g->st[n] + 8, 2);
-		if (low[1] != low[2] || high[1] != high[2])
-			tell(r,
-			     "#   st%d: %04x %016" PRIx64 ", processor %04x %016" PRIx64
-			     ", interpreter %04x %016" PRIx64 "\n",
-			     n, (u32)high[0], low[0], (u32)high[1], low[1], (u32)high[2], low[2]);
-	}
-}
-
-static void tell_difference(struct judge *j, const char *what)
-{
-	const struct host_state *b = &j->before, *h = &j->host, *g = &j->guest_state;
-	struct report *r = j->report;
-
-	if (r->differences++ >= MAX_REPORTS)
-		return;
-	tell(r, "# %s differs, case of seed 0x%" PRIx64 ":", what, r->seed);
-	for (u32 n = 0; n < 15; n++)
-		tell(r, " %02x", r->bytes[n]);
-	tell(r, " at 0x%" PRIx64 "\n", b->rip);
-	for (int k = 0; k < 2; k++) {
-		const struct host_state *s = k ? g : h;
-
-		tell(r,
-		     "#   %s: vector %d error 0x%" PRIx64 " cr2 0x%" PRIx64 " rip 0x%" PRIx64
-		     " flags 0x%" PRIx64 "\n",
-		     k ? "interpreter" : "processor", s->trap, s->error, s->linear, s->rip,
-		     s->flags);
-	}
-	for (int n = 0; n < 16; n++) {
-		if (h->regs[n] != g->regs[n])
-			tell(r,
-			     "#   register %d: 0x%" PRIx64 ", processor 0x%" PRIx64
-			     ", interpreter 0x%" PRIx64 "\n",
-			     n, b->regs[n], h->regs[n], g->regs[n]);
-	}
-	tell_fpu(r, j);
-	for (u32 n = 0, told = 0; n < DATA_BYTES && told < 8; n++) {
-		u8 theirs = j->data[n], ours = j->guest->ram[DATA_PA + n];
-
-		if (theirs != ours && told++ < 8)
-			tell(r, "#   at 0x%llx: processor %02x, interpreter %02x\n",
-			     JUDGED_DATA + n, theirs, ours);
-	}
-}
-
 /* Put the bytes where they run; sometimes across the page boundary or against the end. */
 static u32 place(struct judge *j)
 {
-	struct cpu *c = j->guest->cpu;
 	u32 offset, n = STREAM;
 
 	switch (below(j, 16)) {
@@ -737,12 +426,7 @@ static u32 place(struct judge *j)
 	}
 	if (offset + n > CODE_BYTES)
 		n = CODE_BYTES - offset;
-	memcpy(j->code + offset, j->report->bytes, n);
-	memcpy(j->guest->ram + CODE_PA + offset, j->report->bytes, n);
-	block_written(c, CODE_PA, 4096);
-	block_written(c, CODE_PA + 4096, 4096);
-	if (c->nr_blocks > BLOCK_POOL - 256)
-		blocks_flush(c);
+	place_code(j, offset, n);
 	return offset;
 }
 
@@ -753,16 +437,17 @@ static void judge_case(struct judge *j, const struct form *wanted)
 	struct insn out[2];
 	struct encoding e;
 	const char *what;
+	bool undefined;
 	u32 offset, n;
-	u64 va;
+	u64 va, flags;
 	u8 imm;
 
 	r->seed = j->seed;
 	if (wanted || below(j, 4)) {
-		struct form f = form_at(j->required[j->next % j->nr_required]);
+		struct form f = form_at(j->required[0][j->next[0] % j->nr_required[0]]);
 
 		if (!wanted)
-			j->next++;
+			j->next[0]++;
 		memset(r->bytes, 0, sizeof(r->bytes));
 		form_bytes(j, wanted ? wanted : &f, false, r->bytes);
 	} else {
@@ -784,21 +469,21 @@ static void judge_case(struct judge *j, const struct form *wanted)
 		r->unimplemented++;
 		return;
 	}
-	run_host(j, &e.form);
+	host_runs(j, &e.form);
 	ignore_saved_pointers(j, &e.form, va);
 	r->judged++;
-	r->form_judged[form_index(&e.form)]++;
+	j->coverage[form_index(&e.form)].judged++;
 	if (j->host.trap == TRAP_STEP)
-		r->form_retired[form_index(&e.form)]++;
+		j->coverage[form_index(&e.form)].retired++;
 	else
 		r->faults[j->host.trap & 31]++;
-	what = difference(j, &e.form, imm);
+	flags = form_defined_flags(&e.form, imm, (u8)j->before.regs[CPU_RCX], &undefined);
+	what = difference(j, &e.form, flags, undefined);
 	if (what && accepted(j))
 		r->accepted++;
 	else if (what)
 		tell_difference(j, what);
-	if (memcmp(j->data, j->guest->ram + DATA_PA, DATA_BYTES))
-		memcpy(j->guest->ram + DATA_PA, j->data, DATA_BYTES);
+	restore_data(j);
 }
 
 /* ---- the child ---- */
@@ -806,7 +491,7 @@ static void judge_case(struct judge *j, const struct form *wanted)
 /* Forms that the interpreter executes and the processor can judge. */
 static void find_required(struct judge *j)
 {
-	j->required = calloc(NR_FORMS, sizeof(*j->required));
+	j->required[0] = calloc(NR_FORMS, sizeof(u32));
 	for (u32 index = 0; index < NR_FORMS; index++) {
 		struct form f = form_at(index);
 		struct insn out[2], *i;
@@ -824,7 +509,7 @@ static void find_required(struct judge *j)
 		decode_insn(j->guest->cpu, JUDGED_CODE, bytes, STREAM, out, &n);
 		i = &out[n - 1];
 		if (i->fn != op_invalid && i->fn != op_unimplemented)
-			j->required[j->nr_required++] = index;
+			j->required[0][j->nr_required[0]++] = index;
 	}
 }
 
@@ -848,20 +533,20 @@ static const char *map_memory(struct judge *j)
 	return NULL;
 }
 
-static bool is_covered(const struct report *r, u32 index)
+static bool is_covered(const struct judge *j, u32 index)
 {
 	struct form f = form_at(index);
 
-	return r->form_judged[index] && (r->form_retired[index] || form_privileged(&f));
+	return j->coverage[index].judged && (j->coverage[index].retired || form_privileged(&f));
 }
 
 /* Forms that have faulted so far whenever they came up. */
 static void judge_uncovered(struct judge *j)
 {
-	for (u32 n = 0; n < j->nr_required; n++) {
-		struct form f = form_at(j->required[n]);
+	for (u32 n = 0; n < j->nr_required[0]; n++) {
+		struct form f = form_at(j->required[0][n]);
 
-		for (u32 k = 0; k < MAX_TRIES && !is_covered(j->report, j->required[n]); k++) {
+		for (u32 k = 0; k < MAX_TRIES && !is_covered(j, j->required[0][n]); k++) {
 			if (k % REFILL == 0)
 				fill_data(j);
 			judge_case(j, &f);
@@ -903,24 +588,23 @@ static _Noreturn void child(struct judge *j, u64 instructions)
 static void print_row(const struct judge *j, u32 from, u32 *uncovered)
 {
 	static const char *const escape[] = {"", "0f ", "0f 38 "};
-	const struct report *r = j->report;
 	u32 forms = 0;
 	u64 judged = 0, retired = 0;
 
-	for (u32 n = 0; n < j->nr_required; n++) {
-		u32 index = j->required[n];
+	for (u32 n = 0; n < j->nr_required[0]; n++) {
+		u32 index = j->required[0][n];
 		struct form f = form_at(index);
 
 		if ((index >> 8 & 0x3ff) != from)
 			continue;
 		forms++;
-		judged += r->form_judged[index];
-		retired += r->form_retired[index];
-		if (is_covered(r, index))
+		judged += j->coverage[index].judged;
+		retired += j->coverage[index].retired;
+		if (is_covered(j, index))
 			continue;
 		printf("# not covered: %s%02x /%u %s size %u prefix %u: %u judged\n", escape[f.map],
 		       f.opcode, f.digit, f.memory ? "memory" : "register", f.size, f.prefix,
-		       r->form_judged[index]);
+		       j->coverage[index].judged);
 		(*uncovered)++;
 	}
 	if (forms)
@@ -936,7 +620,7 @@ static bool print_coverage(const struct judge *j)
 	for (u32 from = 0; from < 0x300; from++)
 		print_row(j, from, &uncovered);
 	printf("# %" PRIu64 " instructions judged, %u forms, %u not covered\n", r->judged,
-	       j->nr_required, uncovered);
+	       j->nr_required[0], uncovered);
 	printf("# faults: #DE %" PRIu64 ", #UD %" PRIu64 ", #SS %" PRIu64 ", #GP %" PRIu64
 	       ", #PF %" PRIu64 ", #MF %" PRIu64 ", #AC %" PRIu64 ", #XM %" PRIu64 "\n",
 	       r->faults[VECTOR_DE], r->faults[VECTOR_UD], r->faults[VECTOR_SS],
@@ -948,69 +632,33 @@ static bool print_coverage(const struct judge *j)
 	return !uncovered;
 }
 
-static bool print_end(const struct judge *j, int status)
+static void tell_case(struct judge *j)
 {
-	const struct report *r = j->report;
-
-	fwrite(r->text, 1, r->used, stdout);
-	if (!r->finished) {
-		printf("# the child ended with status 0x%x in:", status);
-		for (u32 n = 0; n < 15; n++)
-			printf(" %02x", r->bytes[n]);
-		printf("\n");
-	}
-	return r->finished && !r->differences;
+	(void)j;
 }
 
-static int verdict(bool ok, int number, const char *name)
-{
-	printf("%s %d - %s\n", ok ? "ok" : "not ok", number, name);
-	return !ok;
-}
-
-static const char *prepare(struct judge *j)
-{
-	const char *reason;
-
-#ifdef __SANITIZE_ADDRESS__
-	return "AddressSanitizer owns addresses that random instructions reach";
-#endif
-	reason = host_prepare();
-	if (!reason)
-		reason = map_memory(j);
-	return reason;
-}
+static const struct judge_kind native = {
+	.name = "as_on_the_processor",
+	.instructions = 150000,
+	.nr_forms = NR_FORMS,
+	.code_pages = CODE_PAGES,
+	.code_access = 5,
+	.cr0 = CR0_AM,
+	.cr4 = CR4_FSGSBASE,
+	.nr_registers = 16,
+	.max_repeats = 600,
+	.flags = FORM_FLAGS | FLAG_DF | FLAG_AC,
+	.stream = 15,
+	.prepare = map_memory,
+	.find_required = find_required,
+	.data_word = data_word,
+	.judge = child,
+	.same_error = same_error,
+	.tell_case = tell_case,
+	.print_coverage = print_coverage,
+};
 
 int main(int argc, char **argv)
 {
-	u64 instructions = argc > 1 ? strtoull(argv[1], NULL, 0) : DEFAULT_INSTRUCTIONS;
-	struct judge j = {.seed = 88172645463325252ull};
-	const char *reason = prepare(&j);
-	int status = 0, failed;
-	pid_t pid;
-
-	if (reason) {
-		printf("1..0 # SKIP %s\n", reason);
-		return 0;
-	}
-	if (argc > 2)
-		j.seed ^= strtoull(argv[2], NULL, 0) * 0x9e3779b97f4a7c15ull;
-	j.report = mmap(NULL, sizeof(*j.report), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS,
-			-1, 0);
-	j.guest = judged_guest();
-	find_required(&j);
-	fill_data(&j);
-	mprotect(j.data + DATA_BYTES - 4096, 4096, PROT_READ);
-	printf("1..2\n");
-	fflush(stdout);
-	pid = fork();
-	if (pid == 0)
-		child(&j, instructions);
-	if (pid < 0 || waitpid(pid, &status, 0) != pid)
-		return 2;
-	failed = verdict(print_end(&j, status), 1, "as_on_the_processor");
-	failed |= verdict(print_coverage(&j), 2, "every_form_is_covered");
-	guest_free(j.guest);
-	free(j.required);
-	return failed;
+	return judge_main(&native, argc, argv);
 }
