@@ -4,15 +4,13 @@
 from __future__ import annotations
 
 import importlib.util
-import os
 import re
-import subprocess
 import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import pytest
+import unicorn_judge
 
 from pmupass.config import Mode
 from pmupass.options import Options
@@ -60,12 +58,8 @@ class Guest:
         return Plan(options, Workload("judge", "", data=self.image))
 
 
-@dataclass
-class Judged:
+class Judged(unicorn_judge.Said):
     """What the judge said of one guest."""
-
-    status: int
-    text: str
 
     def __getitem__(self, name: str) -> int:
         """Return one of its counts."""
@@ -88,25 +82,13 @@ class Judged:
 
 
 def judge(
-    program: Path, library: Path, folder: Path, guest: Guest, *, stride: int = 1, more: tuple = ()
+    program: Path, folder: Path, guest: Guest, *, stride: int = 1, spoil: tuple[int, ...] = ()
 ) -> Judged:
-    """Run the judge on a guest; skip where the library cannot be used."""
+    """Run the judge on a guest; ``spoil`` is what and when, see judge_guests.c."""
     configs = script("tests/fuzz/configs.py")
-    plan = guest.plan()
-    config = plan.config(guest.mode, perf=bool(guest.builtin))
+    config = guest.plan().config(guest.mode, perf=bool(guest.builtin))
     image, machine = folder / "image", folder / "machine"
     image.write_bytes(config.image)
     configs.write_records(machine, [configs.record(config, MEMORY)])
-    words = [program, library, machine, "0", image, config.cmdline, str(stride), "1", *more]
-    done = subprocess.run(
-        words,
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        check=False,
-        env={k: v for k, v in os.environ.items() if k != "LD_PRELOAD"},
-    )
-    if done.stdout.startswith("1..0 # SKIP "):
-        pytest.skip(done.stdout.partition("SKIP ")[2].strip())
-    return Judged(done.returncode, done.stdout)
+    said = unicorn_judge.run(program, machine, 0, image, config.cmdline, stride, 1, *spoil)
+    return Judged(said.status, said.text)

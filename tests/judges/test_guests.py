@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING
 
 import pytest
 from guests import ROOT, STOP_EXIT, STOP_HALTED, Guest, Judged, judge, script
-from test_lockstep import library
 
 from pmupass.config import Mode
 
@@ -43,7 +42,7 @@ def judged(judge_build: Path, tmp_path: Path) -> Judge:
     """Return a function that runs a guest in lock-step to its end and prints the counts."""
 
     def run(guest: Guest, *, stride: int = 1, stop: int = STOP_EXIT) -> Judged:
-        result = judge(judge_build / "judge_guests", library(), tmp_path, guest, stride=stride)
+        result = judge(judge_build / "judge_guests", tmp_path, guest, stride=stride)
         print(f"{guest.name} {guest.mode}\n{result.text}")
         if result.status != 0:
             pytest.fail(f"{guest.name} {guest.mode}: {result.text}", pytrace=False)
@@ -126,8 +125,8 @@ def test_a_mistake_is_found(
 ) -> None:
     """Unicorn gets something wrong on its way, which the next comparison must say."""
     found = {"a register": "registers", "an XMM register": "XMM registers", "memory": "memory"}
-    spoil = (str(list(found).index(what)), "12345")
-    result = judge(judge_build / "judge_guests", library(), tmp_path, image("boot"), more=spoil)
+    spoil = (list(found).index(what), 12345)
+    result = judge(judge_build / "judge_guests", tmp_path, image("boot"), spoil=spoil)
     assert result.status == 1
     assert f"\nnot ok 1 - a guest in lock-step with Unicorn: {found[what]}\n" in result.text
     assert "# registers differ(s) after 12346 comparisons" in result.text or what != "a register"

@@ -1,13 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """Unicorn judges the interpreter in kernel mode: random kernels, both in lock step."""
 
-import importlib.util
-import os
 import re
-import subprocess
 from pathlib import Path
 
 import pytest
+import unicorn_judge
 
 SUMMARY = re.compile(
     r"^# (\d+) instructions, .* (\d+) at CPL 3, (\d+) in 32-bit code$", re.MULTILINE
@@ -16,31 +14,13 @@ VECTOR = re.compile(r"^# vector (\d+): (\d+)$", re.MULTILINE)
 CORRECTION = re.compile(r"^# corrected (\d+) times: (.*)$", re.MULTILINE)
 
 
-def library() -> Path:
-    """Return Unicorn's shared library, which the judge loads itself."""
-    found = importlib.util.find_spec("unicorn")
-    if found is None or found.origin is None:
-        pytest.skip("unicorn is a development dependency")
-    return Path(found.origin).parent / "lib" / "libunicorn.so.2"
-
-
 def judge(program: Path, *, programs: int, seed: int, stride: int = 1) -> str:
     """Run the judge and return what it printed, which has the seed of what differed."""
-    done = subprocess.run(
-        [program, library(), str(programs), str(seed), str(stride)],
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        check=False,
-        env={k: v for k, v in os.environ.items() if k != "LD_PRELOAD"},
-    )
-    if done.stdout.startswith("1..0 # SKIP "):
-        pytest.skip(done.stdout.partition("SKIP ")[2].strip())
-    if done.returncode != 0:
-        pytest.fail(f"status {done.returncode}\n{done.stdout}", pytrace=False)
-    print(done.stdout)
-    return done.stdout
+    done = unicorn_judge.run(program, programs, seed, stride)
+    if done.status != 0:
+        pytest.fail(f"status {done.status}\n{done.text}", pytrace=False)
+    print(done.text)
+    return done.text
 
 
 def judged(text: str) -> tuple[int, int, int]:

@@ -14,6 +14,7 @@
 #include "forms.h"
 #include "fpu.h"
 #include "whole_memory.h"
+#include "whole_review.h"
 
 #define INSN_BYTES 15u
 #define HISTORY 16u
@@ -343,62 +344,14 @@ static bool give(struct whole *w)
 	return true;
 }
 
-/* Reserved bits of MSRs, control and debug registers, MXCSR; RDPMC; ports at CPL 3; SSE operands that are not aligned. */
-static bool is_missing_gp(const struct form *f)
-{
-	if (f->map == 0)
-		return (f->opcode & 0xf4) == 0xe4 || (f->opcode & 0xfc) == 0x6c;
-	return f->map == 1 &&
-	       (f->opcode == 0x30 || f->opcode == 0x33 || f->opcode == 0x22 || f->opcode == 0x23 ||
-		(f->opcode == 0xae && f->memory) || (form_is_simd(f) && f->memory));
-}
-
-/* Faults that Unicorn does not raise, or otherwise. */
-static bool is_missing(const struct step *step, const struct form *f)
-{
-	switch (step->vector) {
-	case VECTOR_DB:
-	case VECTOR_SS: /* an address that is not canonical is always #GP */
-	case VECTOR_MF:
-	case VECTOR_AC:
-	case VECTOR_XM: return true;
-	/* XBEGIN, XABORT, XEND, XTEST: this model of Unicorn has RTM. */
-	case VECTOR_UD:
-		return (f->map == 0 && (f->opcode & 0xfe) == 0xc6) ||
-		       (f->map == 1 && f->opcode == 0x01 && !f->memory);
-	case VECTOR_PF: return f->map == 1 && f->opcode == 0xae && f->memory; /* CLFLUSH */
-	case VECTOR_GP: return is_missing_gp(f);
-	default: return false;
-	}
-}
-
-/* What is stored of a state that Unicorn has otherwise. -1: nothing. */
-static int reviewed_form(const struct whole *w)
-{
-	const struct form *f = &w->form;
-
-	if (f->map == 0 && f->opcode == 0x9c)
-		return w->loose ? REVIEWED_UNDEFINED : -1;
-	if (f->map == 1 && f->opcode == 0x21)
-		return REVIEWED_DEBUG;
-	if (f->map == 1 && f->opcode == 0xae && f->memory && f->digit == 0)
-		return REVIEWED_FXSAVE;
-	/* STMXCSR, FNSTSW, FNSTENV, FNSAVE. */
-	if ((f->map == 1 && f->opcode == 0xae && f->memory && f->digit == 3) ||
-	    (f->map == 0 && f->opcode == 0xdd && f->memory && f->digit >= 6) ||
-	    (f->map == 0 && f->opcode == 0xd9 && f->memory && f->digit == 6) ||
-	    (f->map == 0 && f->opcode == 0xdf && !f->memory && f->digit == 4))
-		return REVIEWED_STICKY;
-	return -1;
-}
-
 /* Reviewed differences of the instruction that begins. */
 static void review(struct whole *w)
 {
 	const struct step *step = &w->s.step;
 	int why;
 
-	if (step->faulted && step->fault_at == w->retired && is_missing(step, &w->form)) {
+	if (step->faulted && step->fault_at == w->retired &&
+	    reviewed_fault(step->vector, &w->form)) {
 		w->result->reviewed[REVIEWED_EXCEPTION]++;
 		raise_as_machine(w);
 		return;
@@ -409,7 +362,7 @@ static void review(struct whole *w)
 		take_over(w, step->end);
 		return;
 	}
-	why = reviewed_form(w);
+	why = reviewed_store(&w->form, w->loose != 0);
 	if (why < 0)
 		return;
 	w->result->reviewed[why]++;
@@ -579,21 +532,4 @@ const char *whole_run(struct pp_machine *m, const char *library,
 	whole_memory_free(&w.memory);
 	munmap(ram, size);
 	return why;
-}
-
-const char *reviewed_text(enum reviewed what)
-{
-	static const char *const texts[NR_REVIEWED] = {
-		[REVIEWED_STICKY] = "Unicorn keeps no sticky flags of SSE and x87: stores of them",
-		[REVIEWED_EXCEPTION] =
-			"exceptions that Unicorn does not raise, or otherwise: of breakpoints, INT1, "
-			"reserved bits, alignment, CLFLUSH, XBEGIN, #SS, #MF, #XM",
-		[REVIEWED_DEBUG] = "reads of debug registers: Unicorn does not set DR6",
-		[REVIEWED_UNDEFINED] = "undefined flags that are pushed",
-		[REVIEWED_FXSAVE] = "FXSAVE: sticky flags, and reserved bytes",
-		[REVIEWED_TABLE_BITS] = "accessed and dirty bits that the manual leaves open",
-		[REVIEWED_FLAGS] = "arithmetic flags that Unicorn had not up to date",
-	};
-
-	return texts[what];
 }

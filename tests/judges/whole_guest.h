@@ -17,18 +17,7 @@
 
 #include "machine_steps.h"
 #include "unicorn.h"
-
-/* What Unicorn has not, or does otherwise than the manual says; reviewed_text() has the reasons. */
-enum reviewed {
-	REVIEWED_STICKY,
-	REVIEWED_EXCEPTION,
-	REVIEWED_FXSAVE,
-	REVIEWED_TABLE_BITS,
-	REVIEWED_DEBUG,
-	REVIEWED_UNDEFINED,
-	REVIEWED_FLAGS,
-	NR_REVIEWED
-};
+#include "whole_review.h"
 
 struct whole_result {
 	const char *what; /* NULL: no difference */
@@ -58,6 +47,5 @@ struct whole_options {
 /* @m has not run yet. Prints what differs. The text says why the library cannot be used, or NULL. */
 const char *whole_run(struct pp_machine *m, const char *library,
 		      const struct whole_options *options, struct whole_result *result);
-const char *reviewed_text(enum reviewed what);
 
 #endif /* TESTS_JUDGES_WHOLE_GUEST_H_ */
