@@ -64,6 +64,8 @@ static int copy_config(struct pp_machine *m, const struct pp_config *config, str
 			sizeof(*m->intercepts)) ||
 	    !copy_array((void **)&m->filter_entries, config->kvm.filter.entries,
 			config->kvm.filter.nr_entries, sizeof(*m->filter_entries)) ||
+	    !copy_array((void **)&m->msrs_to_save, config->kvm.msrs_to_save,
+			config->kvm.nr_msrs_to_save, sizeof(*m->msrs_to_save)) ||
 	    !copy_array((void **)&m->host_event_configs, config->host_events,
 			config->nr_host_events, sizeof(*m->host_event_configs)) ||
 	    !copy_profiles(m, config))
@@ -71,6 +73,7 @@ static int copy_config(struct pp_machine *m, const struct pp_config *config, str
 	m->config.cpuid = m->cpuid;
 	m->config.kvm.intercepts = m->intercepts;
 	m->config.kvm.filter.entries = m->filter_entries;
+	m->config.kvm.msrs_to_save = m->msrs_to_save;
 	m->config.host_events = m->host_event_configs;
 	/* Needed only while the machine is built. */
 	m->config.profiles = NULL;
@@ -345,6 +348,7 @@ void pp_machine_free(struct pp_machine *m)
 	free(m->cpuid);
 	free(m->intercepts);
 	free(m->filter_entries);
+	free(m->msrs_to_save);
 	free(m->host_event_configs);
 	free(m->profiles);
 	free(m);

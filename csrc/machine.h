@@ -30,6 +30,7 @@ struct pp_machine {
 	/* Copies of what the config points at */
 	struct pp_cpuid *cpuid;
 	struct pp_msr_intercept *intercepts;
+	uint32_t *msrs_to_save;
 	struct pp_filter_entry *filter_entries;
 	struct pp_host_event *host_event_configs;
 	struct cpu_profile *profiles;

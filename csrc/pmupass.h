@@ -56,6 +56,7 @@ enum pp_error_code {
 	PP_OK,
 	PP_EINVAL = -22, /* a config that no caller of the command line can make */
 	PP_ENOMEM = -12,
+	PP_E2BIG = -7,
 	PP_EBUSY = -16, /* KVM_CREATE_VCPU: an include-guest host event exists */
 	PP_EIMAGE = -8	/* malformed guest image */
 };
@@ -152,6 +153,12 @@ struct pp_host_event {
 	uint8_t pad[5];
 };
 
+/* struct kvm_msr_entry */
+struct pp_msr_entry {
+	uint32_t index, pad;
+	uint64_t data;
+};
+
 enum pp_interception { PP_INTERCEPT_UPSTREAM, PP_INTERCEPT_RFC2024, PP_INTERCEPT_NONE };
 
 struct pp_kvm {
@@ -162,7 +169,9 @@ struct pp_kvm {
 	uint32_t selectors_direct;	 /* interception none: put reads the selectors back */
 	uint32_t force_emulation_prefix; /* 0: off; bit 1: RFLAGS.RF is cleared first */
 	uint32_t nr_intercepts, pad;
+	uint32_t nr_msrs_to_save, pad2;
 	const struct pp_msr_intercept *intercepts;
+	const uint32_t *msrs_to_save; /* KVM_GET_MSR_INDEX_LIST */
 	struct pp_filter filter;
 };
 
@@ -203,6 +212,14 @@ int32_t pp_machine_run(struct pp_machine *m, uint64_t blocks);
  * within milliseconds. Where a run is cut shows nowhere.
  */
 void pp_machine_pause(struct pp_machine *m);
+
+/*
+ * KVM_GET_MSRS and KVM_SET_MSRS, under KVM, between runs: how many entries were done before the first
+ * that failed. A vCPU in the guest exits for it. PP_E2BIG: 256 entries or more; PP_EINVAL: a bare machine,
+ * or one whose counters have been read out.
+ */
+int32_t pp_kvm_get_msrs(struct pp_machine *m, struct pp_msr_entry *entries, uint32_t n);
+int32_t pp_kvm_set_msrs(struct pp_machine *m, const struct pp_msr_entry *entries, uint32_t n);
 
 struct pp_guest_info {
 	uint64_t instructions; /* completed by the guest, emulated ones included */

@@ -132,7 +132,10 @@ class HostEvent:
 
 @dataclass(frozen=True, slots=True)
 class Kvm:
-    """What KVM is told: the vPMU, the intercepts that the policy computed, the event filter."""
+    """What KVM is told: the vPMU, the intercepts that the policy computed, the event filter.
+
+    ``msrs_to_save`` is KVM_GET_MSR_INDEX_LIST.
+    """
 
     vpmu: bool = False
     exit_save_global_ctrl: bool = False
@@ -141,6 +144,7 @@ class Kvm:
     selectors_direct: bool = False
     force_emulation_prefix: int = 0
     intercepts: tuple[MsrIntercept, ...] = ()
+    msrs_to_save: tuple[int, ...] = ()
     filter: Filter = field(default_factory=Filter)
 
 

@@ -10,10 +10,10 @@ from __future__ import annotations
 import functools
 import struct
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pmupass import records
-from pmupass.config import MachineConfig, Overcount, Pmu, Vendor
+from pmupass.config import MachineConfig, Mode, Overcount, Pmu, Vendor
 from pmupass.errors import InputError, ModelError
 
 try:
@@ -26,6 +26,9 @@ except ImportError as error:
         "    pip install --no-build-isolation -e '.[test]'",
         name="pmupass._core",
     ) from error
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
 
 NO_FEED = 0xFF
 MAX_EVENTS = 32
@@ -146,6 +149,8 @@ class _Config:
             "struct pp_msr_intercept",
             [{"msr": i.msr, "read": i.read, "write": i.write} for i in kvm.intercepts],
         )
+        out.nr_msrs_to_save = len(kvm.msrs_to_save)
+        out.msrs_to_save = self._array("uint32_t", list(kvm.msrs_to_save))
         out.filter.action = kvm.filter.action
         out.filter.fixed_bitmap = kvm.filter.fixed_bitmap
         out.filter.nr_entries = len(kvm.filter.entries)
@@ -231,6 +236,7 @@ class Machine:
             _check(error)
             raise ModelError("the core made no machine and gave no reason")
         self._handle = ffi.gc(handle, lib.pp_machine_free)
+        self._config = config
 
     def close(self) -> None:
         """Give the guest's memory back now; the machine must not be used afterwards."""
@@ -243,6 +249,52 @@ class Machine:
     def pause(self) -> None:
         """From another thread: have a :meth:`run` return Stop.BUDGET within milliseconds."""
         lib.pp_machine_pause(self._handle)
+
+    # What a VMM does to a vCPU between two runs
+
+    def msr_index_list(self) -> tuple[int, ...]:
+        """KVM_GET_MSR_INDEX_LIST: the registers that a VMM saves and restores.
+
+        It names what host and KVM have; the guest may lack some (see :meth:`get_msrs`).
+        """
+        self._require_vcpu("KVM_GET_MSR_INDEX_LIST")
+        return self._config.kvm.msrs_to_save
+
+    def get_msrs(self, indices: Sequence[int]) -> list[int]:
+        """KVM_GET_MSRS: return values, in order, up to the first register that cannot be read.
+
+        So the result is shorter than ``indices`` if one failed. A listed register that the guest
+        lacks reads 0. A vCPU that is in the guest exits for it (EXTERNAL_INTERRUPT, as for a
+        signal). What the VMM reads is no read of the guest's in the results. InputError for a
+        native machine, for one whose counters have been read out, and for 256 registers or more
+        (E2BIG).
+        """
+        entries = ffi.new("struct pp_msr_entry[]", [{"index": index} for index in indices])
+        done = self._msrs("KVM_GET_MSRS", lib.pp_kvm_get_msrs, entries, len(indices))
+        return [entries[i].data for i in range(done)]
+
+    def set_msrs(self, values: Iterable[tuple[int, int]]) -> int:
+        """KVM_SET_MSRS: write (register, value) pairs; return how many, up to the first refused.
+
+        Rules are those for the VMM, not for the guest: docs/model.md has them. A listed register
+        that the guest lacks takes 0. Errors are those of :meth:`get_msrs`.
+        """
+        given = [{"index": index, "data": data} for index, data in values]
+        entries = ffi.new("struct pp_msr_entry[]", given)
+        return self._msrs("KVM_SET_MSRS", lib.pp_kvm_set_msrs, entries, len(given))
+
+    def _msrs(self, ioctl: str, function: Any, entries: Any, count: int) -> int:
+        self._require_vcpu(ioctl)
+        done = int(function(self._handle, entries, count))
+        if done == lib.PP_E2BIG:
+            raise InputError(f"{ioctl}: {count} registers, KVM takes 255 at most (E2BIG)")
+        if done < 0:
+            raise InputError(f"{ioctl}: the machine's counters have been read out, its run is over")
+        return done
+
+    def _require_vcpu(self, what: str) -> None:
+        if self._config.mode is Mode.NATIVE:
+            raise InputError(f"{what}: a native machine has no KVM and no VMM")
 
     def _all(self, function: Any, kind: str) -> Any:
         count = function(self._handle, ffi.NULL, 0)

@@ -11,7 +11,14 @@ from pmupass.cpus.model import FIXED_SHIFT
 from pmupass.errors import UsageError
 from pmupass.events import EventTable, placement
 from pmupass.options import DEFAULT_TIME_NS
-from pmupass.policy import enablement, event_filter, guest_cpuid, interception, machine_msrs
+from pmupass.policy import (
+    enablement,
+    event_filter,
+    guest_cpuid,
+    interception,
+    machine_msrs,
+    msr_list,
+)
 from pmupass.profiles.model import named_events
 
 if TYPE_CHECKING:
@@ -227,6 +234,11 @@ class Plan:
             selectors_direct=interception.selectors_direct(rows),
             force_emulation_prefix=self.settings.integer("kvm.force_emulation_prefix"),
             intercepts=tuple(interception.msr_intercepts([*rows, *others])),
+            msrs_to_save=msr_list.msrs_to_save(
+                self.cpu,
+                max_gp=self.settings.integer("kvm.max_gp_counters"),
+                max_fixed=self.settings.integer("kvm.max_fixed_counters"),
+            ),
             filter=self.filter,
         )
 

@@ -13,6 +13,22 @@
  */
 #include "kvm/vcpu.h"
 
+#include "pmu/access.h"
+
+/* The table is for the CPUID of the start. The VMM can take full-width writes away before the first run;
+ * then the guest must not reach these registers in silicon, which has them. */
+static void intercept_absent_counters(struct kvm_vcpu *vcpu)
+{
+	const struct pp_pmu *hw = &vcpu->config->hw, *guest = &vcpu->pmu.guest;
+	enum counter_alias alias;
+
+	for (u32 msr = MSR_IA32_PMC0; msr < MSR_IA32_PMC0 + PP_MAX_GP; msr++) {
+		if (pmu_msr_to_counter(hw, msr, &alias) >= 0 &&
+		    pmu_msr_to_counter(guest, msr, &alias) < 0)
+			cpu_intercept_msr(&vcpu->intercept, msr, true, true);
+	}
+}
+
 void kvm_setup_intercepts(struct kvm_vcpu *vcpu)
 {
 	const struct pp_kvm *kvm = &vcpu->config->kvm;
@@ -38,6 +54,7 @@ void kvm_setup_intercepts(struct kvm_vcpu *vcpu)
 	for (u32 i = 0; i < kvm->nr_intercepts; i++)
 		cpu_intercept_msr(in, kvm->intercepts[i].msr, kvm->intercepts[i].read,
 				  kvm->intercepts[i].write);
+	intercept_absent_counters(vcpu);
 	kvm_update_msr_bitmap_x2apic(vcpu);
 }
 

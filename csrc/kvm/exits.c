@@ -86,19 +86,26 @@ static void emulate_cpuid(struct kvm_vcpu *vcpu)
 	account_leave(vcpu_books(vcpu));
 }
 
-static void emulate_rdmsr(struct kvm_vcpu *vcpu, u32 msr)
+static void emulate_rdmsr(struct kvm_vcpu *vcpu, u32 index)
 {
-	u64 value = 0;
+	struct msr_data msr = {.index = index};
 	int fault;
 
-	note_access(vcpu, pmu_access_kind(&vcpu->config->hw, msr, false));
+	note_access(vcpu, pmu_access_kind(&vcpu->config->hw, index, false));
 	account_enter(vcpu_books(vcpu), COST_EMULATE_RDMSR);
-	fault = kvm_get_msr(vcpu, msr, &value);
+	fault = kvm_get_msr(vcpu, &msr);
 	if (!fault)
-		set_edx_eax(vcpu, value);
+		set_edx_eax(vcpu, msr.data);
 	complete_or_fault(vcpu, fault);
 	account_leave(vcpu_books(vcpu));
-	pcpu_trace(vcpu->pcpu, TRACE_KVM_MSR, fault ? 2 : 0, msr, value, 0);
+	pcpu_trace(vcpu->pcpu, TRACE_KVM_MSR, fault ? 2 : 0, index, msr.data, 0);
+}
+
+static int set_msr(struct kvm_vcpu *vcpu, u32 index, u64 value)
+{
+	struct msr_data msr = {.index = index, .data = value};
+
+	return kvm_set_msr(vcpu, &msr);
 }
 
 static void emulate_wrmsr(struct kvm_vcpu *vcpu, u32 msr, u64 value)
@@ -107,7 +114,7 @@ static void emulate_wrmsr(struct kvm_vcpu *vcpu, u32 msr, u64 value)
 
 	note_access(vcpu, pmu_access_kind(&vcpu->config->hw, msr, true));
 	account_enter(vcpu_books(vcpu), COST_EMULATE_WRMSR);
-	fault = kvm_set_msr(vcpu, msr, value);
+	fault = set_msr(vcpu, msr, value);
 	complete_or_fault(vcpu, fault);
 	account_leave(vcpu_books(vcpu));
 	pcpu_trace(vcpu->pcpu, TRACE_KVM_MSR, fault ? 2 : 1, msr, value, 0);
@@ -256,7 +263,7 @@ bool kvm_handle_exit_fastpath(struct kvm_vcpu *vcpu)
 		return false;
 	}
 	account_enter(vcpu_books(vcpu), COST_FASTPATH_WRMSR);
-	done = !kvm_set_msr(vcpu, exit->msr, exit->value);
+	done = !set_msr(vcpu, exit->msr, exit->value);
 	if (done)
 		kvm_skip_emulated_instruction(vcpu);
 	account_leave(vcpu_books(vcpu));

@@ -1,45 +1,57 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
- * msr.c - dispatch of intercepted RDMSR and WRMSR.
+ * msr.c - dispatch of RDMSR and WRMSR that were intercepted, and of the VMM's accesses (ioctl.c).
  *
- * Interface: kvm_get_msr(), kvm_set_msr(); 0, or -1 for #GP(0). The first SPEC_CTRL that is not 0 gives
+ * Interface: kvm_get_msr(), kvm_set_msr(); 0 or KVM_MSR_RET_*. The first SPEC_CTRL that is not 0 gives
  * the register to the guest; PRED_CMD is the guest's from the start, as its CPUID has IBPB.
  *
- * Not modelled: MSR filters of the VMM, ignore_msrs.
+ * Not modelled: MSR filters of the VMM, ignore_msrs, rules of their own for the VMM's writes of EFER and
+ * of the APIC's registers (the guest's rules hold).
  */
 #include "kvm/vcpu.h"
 
-int kvm_get_msr(struct kvm_vcpu *vcpu, u32 msr, u64 *value)
+int kvm_get_msr(struct kvm_vcpu *vcpu, struct msr_data *msr)
 {
-	if (lapic_owns_msr(msr)) {
+	if (lapic_owns_msr(msr->index)) {
 		account_charge(vcpu_books(vcpu), COST_LAPIC_MSR_READ);
-		return lapic_rdmsr(&vcpu->lapic, msr, value);
+		return lapic_rdmsr(&vcpu->lapic, msr->index, &msr->data);
 	}
-	if (!pcpu_guest_rdmsr_plain(&vcpu->guest, msr, value))
+	if (!pcpu_guest_rdmsr_plain(&vcpu->guest, msr->index, &msr->data))
 		return 0;
-	return kvm_pmu_get_msr(vcpu, msr, value);
+	return kvm_pmu_get_msr(vcpu, msr);
 }
 
-static int set_lapic_msr(struct kvm_vcpu *vcpu, u32 msr, u64 value)
+static int set_lapic_msr(struct kvm_vcpu *vcpu, const struct msr_data *msr)
 {
+	bool deadline = msr->index == MSR_IA32_TSC_DEADLINE;
 	int fault;
 
-	account_charge(vcpu_books(vcpu),
-		       msr == MSR_IA32_TSC_DEADLINE ? COST_SET_TSCDEADLINE : COST_LAPIC_MSR);
-	fault = lapic_wrmsr(&vcpu->lapic, msr, value);
-	if (msr == MSR_IA32_APICBASE && !fault)
+	account_charge(vcpu_books(vcpu), deadline ? COST_SET_TSCDEADLINE : COST_LAPIC_MSR);
+	fault = lapic_wrmsr(&vcpu->lapic, msr->index, msr->data);
+	if (msr->index == MSR_IA32_APICBASE && !fault)
 		kvm_update_msr_bitmap_x2apic(vcpu);
 	return fault;
 }
 
-int kvm_set_msr(struct kvm_vcpu *vcpu, u32 msr, u64 value)
+static int set_plain_msr(struct kvm_vcpu *vcpu, const struct msr_data *msr)
 {
-	if (lapic_owns_msr(msr))
-		return set_lapic_msr(vcpu, msr, value);
-	if (!pcpu_guest_wrmsr_plain(&vcpu->guest, msr, value)) {
-		if (msr == MSR_IA32_SPEC_CTRL && value)
-			cpu_intercept_msr(&vcpu->intercept, msr, false, false);
+	if (msr->host_initiated)
+		return pcpu_guest_restore_plain(&vcpu->guest, msr->index, msr->data);
+	return pcpu_guest_wrmsr_plain(&vcpu->guest, msr->index, msr->data);
+}
+
+int kvm_set_msr(struct kvm_vcpu *vcpu, struct msr_data *msr)
+{
+	u64 value;
+
+	if (lapic_owns_msr(msr->index))
+		return set_lapic_msr(vcpu, msr);
+	if (!set_plain_msr(vcpu, msr)) {
+		if (msr->index == MSR_IA32_SPEC_CTRL && msr->data)
+			cpu_intercept_msr(&vcpu->intercept, msr->index, false, false);
 		return 0;
 	}
-	return kvm_pmu_set_msr(vcpu, msr, value);
+	if (!pcpu_guest_rdmsr_plain(&vcpu->guest, msr->index, &value))
+		return KVM_MSR_RET_INVALID;
+	return kvm_pmu_set_msr(vcpu, msr);
 }

@@ -3,7 +3,8 @@
  * pmu.c - the vPMU as far as both designs share it.
  *
  * Interface
- *  - kvm_pmu_set_msr()/get_msr()/rdpmc(): guest accesses that were intercepted; -1 is #GP.
+ *  - kvm_pmu_set_msr()/get_msr()/rdpmc(): guest accesses that were intercepted, and the
+ *    VMM's; not 0 is #GP.
  *  - kvm_pmu_handle_event(): KVM_REQ_PMU, before the next VM-entry.
  *  - kvm_pmu_deliver_pmi(): KVM_REQ_PMI.
  *  - kvm_pmu_instruction_retired(), kvm_pmu_branch_retired(): the credit of an emulated instruction.
@@ -28,6 +29,16 @@ static const struct kvm_pmu_ops *kvm_pmu_ops_of(const struct pp_pmu *hw)
 	return hw->vendor == PP_VENDOR_AMD ? &amd_pmu_ops : &intel_pmu_ops;
 }
 
+#define CPUID_1_ECX_PDCM (1u << 15)
+
+static bool guest_has_pdcm(struct kvm_vcpu *vcpu)
+{
+	u32 regs[4];
+
+	pcpu_guest_cpuid(&vcpu->guest, 1, 0, regs);
+	return regs[2] & CPUID_1_ECX_PDCM;
+}
+
 int kvm_pmu_init(struct kvm_vcpu *vcpu, const struct kvm_pmu_backend *backend,
 		 const struct pp_pmu *guest)
 {
@@ -41,10 +52,36 @@ int kvm_pmu_init(struct kvm_vcpu *vcpu, const struct kvm_pmu_backend *backend,
 		pmu->pmc[idx].is_paused = true;
 	}
 	pmu->ops = kvm_pmu_ops_of(&vcpu->config->hw);
+	pmu->pdcm = guest->version && (guest->perf_capabilities || guest_has_pdcm(vcpu));
 	if (!guest->version)
 		return 0;
 	pmu->ops->refresh(pmu, guest);
 	return backend->create(vcpu);
+}
+
+void kvm_pmu_refresh(struct kvm_vcpu *vcpu, const struct pp_pmu *guest)
+{
+	struct truth *truth = &vcpu->pcpu->truth;
+	struct kvm_pmu *pmu = &vcpu->pmu;
+	unsigned int idx;
+
+	for_each_set_bit(idx, pmu->all_valid_pmc_idx) {
+		struct kvm_pmc *pmc = &pmu->pmc[idx];
+
+		kvm_pmu_write_counter(pmc, 0);
+		if (pmc_is_fixed(pmc))
+			continue;
+		pmc->eventsel = 0;
+		pmu->backend->write_eventsel(pmc);
+		truth_control_written(truth, truth->vendor->selector_msr(&pmu->guest, idx), 0);
+	}
+	pmu->fixed_ctr_ctrl = pmu->fixed_ctr_ctrl_hw = 0;
+	pmu->global_status = 0;
+	pmu->reprogram_pmi = 0;
+	pmu->ops->refresh(pmu, guest);
+	truth_control_written(truth, MSR_CORE_PERF_FIXED_CTR_CTRL, 0);
+	truth_control_written(truth, truth->vendor->global_ctrl, pmu->global_ctrl);
+	kvm_setup_intercepts(vcpu);
 }
 
 void kvm_pmu_request_counter_reprogram(struct kvm_pmc *pmc)
@@ -85,33 +122,50 @@ bool pmc_is_event_allowed(const struct kvm_pmc *pmc)
 				      pmc_is_fixed(pmc), pmc->idx - INTEL_PMC_IDX_FIXED);
 }
 
-int kvm_pmu_get_msr(struct kvm_vcpu *vcpu, u32 msr, u64 *value)
+int kvm_pmu_get_msr(struct kvm_vcpu *vcpu, struct msr_data *msr)
 {
 	account_charge(vcpu_books(vcpu), COST_PMU_GET_MSR);
-	if (!vcpu->pmu.ops->is_valid_msr(&vcpu->pmu, msr))
-		return -1;
-	return vcpu->pmu.ops->get_msr(vcpu, msr, value);
+	if (!vcpu->pmu.ops->is_valid_msr(&vcpu->pmu, msr->index))
+		return KVM_MSR_RET_UNSUPPORTED;
+	return vcpu->pmu.ops->get_msr(vcpu, msr);
 }
 
-int kvm_pmu_set_msr(struct kvm_vcpu *vcpu, u32 msr, u64 value)
+int kvm_pmu_set_msr(struct kvm_vcpu *vcpu, struct msr_data *msr)
 {
 	const struct kvm_pmu_ops *ops = vcpu->pmu.ops;
-	int ret;
+	int ret = KVM_MSR_RET_UNSUPPORTED;
 
 	account_enter(vcpu_books(vcpu), COST_PMU_SET_MSR);
-	ret = ops->is_valid_msr(&vcpu->pmu, msr) ? ops->set_msr(vcpu, msr, &value) : -1;
+	if (ops->is_valid_msr(&vcpu->pmu, msr->index))
+		ret = ops->set_msr(vcpu, msr);
 	account_leave(vcpu_books(vcpu));
-	if (!ret)
-		truth_control_written(&vcpu->pcpu->truth, msr, value);
+	if (!ret && !vcpu->restoring)
+		truth_control_written(&vcpu->pcpu->truth, msr->index, msr->data);
 	return ret;
 }
 
-u64 kvm_pmu_read_counter(struct kvm_pmc *pmc)
+int kvm_pmu_set_perf_capabilities(struct kvm_vcpu *vcpu, const struct msr_data *msr)
+{
+	struct pp_pmu guest = vcpu->pmu.guest;
+
+	if (!msr->host_initiated || msr->data & ~PERF_CAP_FW_WRITES)
+		return KVM_MSR_RET_INVALID;
+	if (msr->data == guest.perf_capabilities)
+		return 0;
+	guest.perf_capabilities = msr->data;
+	guest.fw_write = !!(msr->data & PERF_CAP_FW_WRITES);
+	kvm_pmu_refresh(vcpu, &guest);
+	return 0;
+}
+
+/* What the VMM reads the guest has not seen. */
+u64 kvm_pmu_read_counter(struct kvm_pmc *pmc, bool host_initiated)
 {
 	struct kvm_pmu *pmu = &pmc->vcpu->pmu;
 	u64 value = pmu->backend->read_counter(pmc) & pmc_bitmask(pmu, pmc);
 
-	truth_counter_read(&pmc->vcpu->pcpu->truth, pmc->idx, value);
+	if (!host_initiated)
+		truth_counter_read(&pmc->vcpu->pcpu->truth, pmc->idx, value);
 	return value;
 }
 
@@ -120,8 +174,9 @@ void kvm_pmu_write_counter(struct kvm_pmc *pmc, u64 value)
 	struct kvm_pmu *pmu = &pmc->vcpu->pmu;
 
 	value &= pmc_bitmask(pmu, pmc);
-	truth_counter_written(&pmc->vcpu->pcpu->truth, pmc->idx, pmu->backend->peek_counter(pmc),
-			      value);
+	if (!pmc->vcpu->restoring)
+		truth_counter_written(&pmc->vcpu->pcpu->truth, pmc->idx,
+				      pmu->backend->peek_counter(pmc), value);
 	pmu->backend->write_counter(pmc, value);
 }
 
@@ -154,7 +209,7 @@ int kvm_pmu_rdpmc(struct kvm_vcpu *vcpu, u32 ecx, u64 *value)
 	account_enter(vcpu_books(vcpu), COST_PMU_RDPMC);
 	idx = pmu->version ? pmu_vendor(&pmu->guest)->rdpmc_of(&pmu->guest, ecx) : -1;
 	if (idx >= 0)
-		*value = kvm_pmu_read_counter(&pmu->pmc[idx]);
+		*value = kvm_pmu_read_counter(&pmu->pmc[idx], false);
 	account_leave(vcpu_books(vcpu));
 	return idx < 0 ? -1 : 0;
 }

@@ -18,6 +18,7 @@
 
 struct kvm_vcpu;
 struct kvm_pmu;
+struct msr_data;
 struct perf_event;
 
 struct kvm_pmc {
@@ -43,6 +44,7 @@ struct kvm_pmc {
 struct kvm_pmu {
 	const struct kvm_pmu_backend *backend;
 	const struct kvm_pmu_ops *ops;
+	bool pdcm; /* the guest's CPUID has PERF_CAPABILITIES */
 	u32 version, nr_gp, nr_fixed;
 	struct pp_pmu guest;	 /* the same, as the guest's CPUID says it */
 	u64 gp_mask, fixed_mask; /* counter values */
@@ -72,11 +74,11 @@ struct kvm_pmu_ops {
 	/* Selectors of the two events that an emulated instruction credits: event select and umask */
 	u64 instructions_retired, branches_retired;
 
-	/* Registers: 0, or -1 for #GP. set_msr leaves in *value what the register holds then. */
+	/* Registers: 0, or -1 for #GP. set_msr leaves in msr->data what the register holds then. */
 	void (*refresh)(struct kvm_pmu *pmu, const struct pp_pmu *guest);
 	bool (*is_valid_msr)(const struct kvm_pmu *pmu, u32 msr);
-	int (*get_msr)(struct kvm_vcpu *vcpu, u32 msr, u64 *value);
-	int (*set_msr)(struct kvm_vcpu *vcpu, u32 msr, u64 *value);
+	int (*get_msr)(struct kvm_vcpu *vcpu, struct msr_data *msr);
+	int (*set_msr)(struct kvm_vcpu *vcpu, struct msr_data *msr);
 
 	/* Emulated design: what VM-entry and VM-exit switch by themselves. */
 	void (*emulated_vm_entry)(struct kvm_vcpu *vcpu);
@@ -131,8 +133,10 @@ extern const struct kvm_pmu_backend kvm_pmu_mediated;
 /* pmu.c: both designs */
 int kvm_pmu_init(struct kvm_vcpu *vcpu, const struct kvm_pmu_backend *backend,
 		 const struct pp_pmu *guest);
-int kvm_pmu_get_msr(struct kvm_vcpu *vcpu, u32 msr, u64 *value);
-int kvm_pmu_set_msr(struct kvm_vcpu *vcpu, u32 msr, u64 value);
+int kvm_pmu_get_msr(struct kvm_vcpu *vcpu, struct msr_data *msr);
+int kvm_pmu_set_msr(struct kvm_vcpu *vcpu, struct msr_data *msr);
+/* A new model of the guest's PMU, before the vCPU has run: registers as after reset. */
+void kvm_pmu_refresh(struct kvm_vcpu *vcpu, const struct pp_pmu *guest);
 int kvm_pmu_rdpmc(struct kvm_vcpu *vcpu, u32 ecx, u64 *value);
 void kvm_pmu_handle_event(struct kvm_vcpu *vcpu);
 void kvm_pmu_deliver_pmi(struct kvm_vcpu *vcpu);
@@ -149,7 +153,9 @@ u64 kvm_pmu_visible(void *vcpu, unsigned int idx);
 /* Helpers of the vendors */
 void kvm_pmu_write_global_ctrl(struct kvm_vcpu *vcpu, u64 value);
 void kvm_pmu_write_counter(struct kvm_pmc *pmc, u64 value);
-u64 kvm_pmu_read_counter(struct kvm_pmc *pmc);
+u64 kvm_pmu_read_counter(struct kvm_pmc *pmc, bool host_initiated);
+/* PERF_CAPABILITIES, which only the VMM writes; see msr.c for what is returned. */
+int kvm_pmu_set_perf_capabilities(struct kvm_vcpu *vcpu, const struct msr_data *msr);
 void kvm_pmu_write_eventsel(struct kvm_pmc *pmc, u64 value);
 
 /* pmu_mediated.c: register accesses of the switch: charged, counted, done. */

@@ -7,14 +7,14 @@
  * No write faults, as on silicon: what is reserved is dropped. GLOBAL_STATUS ignores the guest's writes,
  * STATUS_CLR looks at no reserved bits, STATUS_SET at them only. The K7 registers are other names of the
  * first four counters. A selector's GuestOnly and HostOnly bits are reserved for the guest, which has no
- * SVM.
+ * SVM. The VMM may write GLOBAL_STATUS, without reserved bits; its writes of STATUS_CLR and STATUS_SET do
+ * nothing.
  *
  * A VMRUN switches no PMU register. In the emulated design perf has set GuestOnly; in the mediated one
  * KVM sets it in every selector that goes into hardware, so that GLOBAL_CTL may be on from load to put
  * and nothing counts but the guest. It is read back after every #VMEXIT unless its writes exit.
  *
- * Not modelled: nested guests (GuestOnly and HostOnly of L1), host-initiated accesses (KVM_SET_MSRS), PMU
- * state in the VMCB, SEV-ES.
+ * Not modelled: nested guests (GuestOnly and HostOnly of L1), PMU state in the VMCB, SEV-ES.
  */
 #include "kvm/vcpu.h"
 
@@ -58,71 +58,85 @@ static bool amd_is_valid_msr(const struct kvm_pmu *pmu, u32 msr)
 				vendor->selector_of(&pmu->guest, msr) >= 0);
 }
 
-static int amd_pmu_get_msr(struct kvm_vcpu *vcpu, u32 msr, u64 *value)
+static int amd_pmu_get_msr(struct kvm_vcpu *vcpu, struct msr_data *msr)
 {
 	const struct pmu_vendor *vendor = pmu_vendor(&vcpu->pmu.guest);
 	struct kvm_pmu *pmu = &vcpu->pmu;
 	enum counter_alias alias;
 	int idx;
 
-	switch (msr) {
-	case MSR_AMD64_PERF_CNTR_GLOBAL_STATUS: *value = pmu->global_status; return 0;
-	case MSR_AMD64_PERF_CNTR_GLOBAL_CTL: *value = pmu->global_ctrl; return 0;
+	switch (msr->index) {
+	case MSR_AMD64_PERF_CNTR_GLOBAL_STATUS: msr->data = pmu->global_status; return 0;
+	case MSR_AMD64_PERF_CNTR_GLOBAL_CTL: msr->data = pmu->global_ctrl; return 0;
 	case MSR_AMD64_PERF_CNTR_GLOBAL_STATUS_CLR:
-	case MSR_AMD64_PERF_CNTR_GLOBAL_STATUS_SET: *value = 0; return 0;
+	case MSR_AMD64_PERF_CNTR_GLOBAL_STATUS_SET: msr->data = 0; return 0;
 	default: break;
 	}
-	idx = vendor->counter_of(&pmu->guest, msr, &alias);
+	idx = vendor->counter_of(&pmu->guest, msr->index, &alias);
 	if (idx >= 0) {
-		*value = kvm_pmu_read_counter(&pmu->pmc[idx]);
+		msr->data = kvm_pmu_read_counter(&pmu->pmc[idx], msr->host_initiated);
 		return 0;
 	}
-	idx = vendor->selector_of(&pmu->guest, msr);
+	idx = vendor->selector_of(&pmu->guest, msr->index);
 	if (idx < 0)
 		return -1;
-	*value = pmu->pmc[idx].eventsel;
+	msr->data = pmu->pmc[idx].eventsel;
 	return 0;
 }
 
-static int set_global(struct kvm_vcpu *vcpu, u32 msr, u64 *value)
+static int set_status(struct kvm_pmu *pmu, const struct msr_data *msr)
+{
+	/* The guest's write is ignored. */
+	if (!msr->host_initiated)
+		return 0;
+	if (msr->data & pmu->global_status_rsvd)
+		return -1;
+	pmu->global_status = msr->data;
+	return 0;
+}
+
+static int set_global(struct kvm_vcpu *vcpu, struct msr_data *msr)
 {
 	struct kvm_pmu *pmu = &vcpu->pmu;
 
-	switch (msr) {
+	switch (msr->index) {
+	case MSR_AMD64_PERF_CNTR_GLOBAL_STATUS: return set_status(pmu, msr);
 	case MSR_AMD64_PERF_CNTR_GLOBAL_CTL:
-		*value &= ~pmu->global_ctrl_rsvd;
-		kvm_pmu_write_global_ctrl(vcpu, *value);
-		break;
-	case MSR_AMD64_PERF_CNTR_GLOBAL_STATUS_CLR: pmu->global_status &= ~*value; break;
-	case MSR_AMD64_PERF_CNTR_GLOBAL_STATUS_SET:
-		pmu->global_status |= *value & ~pmu->global_status_rsvd;
-		break;
-	default: /* GLOBAL_STATUS: ignored */ break;
+		msr->data &= ~pmu->global_ctrl_rsvd;
+		kvm_pmu_write_global_ctrl(vcpu, msr->data);
+		return 0;
+	case MSR_AMD64_PERF_CNTR_GLOBAL_STATUS_CLR:
+		if (!msr->host_initiated)
+			pmu->global_status &= ~msr->data;
+		return 0;
+	default: /* STATUS_SET */
+		if (!msr->host_initiated)
+			pmu->global_status |= msr->data & ~pmu->global_status_rsvd;
+		return 0;
 	}
-	return 0;
 }
 
-static int amd_pmu_set_msr(struct kvm_vcpu *vcpu, u32 msr, u64 *value)
+static int amd_pmu_set_msr(struct kvm_vcpu *vcpu, struct msr_data *msr)
 {
 	const struct pmu_vendor *vendor = pmu_vendor(&vcpu->pmu.guest);
 	struct kvm_pmu *pmu = &vcpu->pmu;
 	enum counter_alias alias;
 	int idx;
 
-	if (is_global_msr(msr))
-		return set_global(vcpu, msr, value);
-	idx = vendor->counter_of(&pmu->guest, msr, &alias);
+	if (is_global_msr(msr->index))
+		return set_global(vcpu, msr);
+	idx = vendor->counter_of(&pmu->guest, msr->index, &alias);
 	if (idx >= 0) {
 		pmu->pmc_in_use |= BIT_ULL(idx);
-		kvm_pmu_write_counter(&pmu->pmc[idx], *value);
+		kvm_pmu_write_counter(&pmu->pmc[idx], msr->data);
 		return 0;
 	}
-	idx = vendor->selector_of(&pmu->guest, msr);
+	idx = vendor->selector_of(&pmu->guest, msr->index);
 	if (idx < 0)
 		return -1;
 	pmu->pmc_in_use |= BIT_ULL(idx);
-	*value &= ~pmu->eventsel_rsvd;
-	kvm_pmu_write_eventsel(&pmu->pmc[idx], *value);
+	msr->data &= ~pmu->eventsel_rsvd;
+	kvm_pmu_write_eventsel(&pmu->pmc[idx], msr->data);
 	return 0;
 }
 

@@ -4,7 +4,10 @@
  *
  * Interface: intel_pmu_ops.
  *
- * Not modelled: PEBS, LBR, DEBUGCTL, IN_TX and IN_TXCP, host-initiated accesses (KVM_SET_MSRS).
+ * The VMM may write GLOBAL_STATUS, its writes of OVF_CTRL do nothing, and those of a legacy counter are
+ * taken as they are, without sign extension. Otherwise what is refused to the guest is refused to it.
+ *
+ * Not modelled: PEBS, LBR, DEBUGCTL, IN_TX and IN_TXCP.
  */
 #include "kvm/vcpu.h"
 
@@ -61,36 +64,36 @@ static bool intel_is_valid_msr(const struct kvm_pmu *pmu, u32 msr)
 	case MSR_CORE_PERF_GLOBAL_STATUS:
 	case MSR_CORE_PERF_GLOBAL_CTRL:
 	case MSR_CORE_PERF_GLOBAL_OVF_CTRL: return pmu->version > 1;
-	case MSR_IA32_PERF_CAPABILITIES: return pmu->guest.perf_capabilities;
+	case MSR_IA32_PERF_CAPABILITIES: return pmu->pdcm;
 	default:
 		return pmu_msr_to_counter(&pmu->guest, msr, &alias) >= 0 ||
 		       msr - MSR_IA32_PERFEVTSEL0 < pmu->nr_gp;
 	}
 }
 
-static int intel_pmu_get_msr(struct kvm_vcpu *vcpu, u32 msr, u64 *value)
+static int intel_pmu_get_msr(struct kvm_vcpu *vcpu, struct msr_data *msr)
 {
 	struct kvm_pmu *pmu = &vcpu->pmu;
 	enum counter_alias alias;
 	struct kvm_pmc *pmc;
 
-	switch (msr) {
-	case MSR_CORE_PERF_FIXED_CTR_CTRL: *value = pmu->fixed_ctr_ctrl; return 0;
-	case MSR_CORE_PERF_GLOBAL_STATUS: *value = pmu->global_status; return 0;
-	case MSR_CORE_PERF_GLOBAL_CTRL: *value = pmu->global_ctrl; return 0;
-	case MSR_CORE_PERF_GLOBAL_OVF_CTRL: *value = 0; return 0;
-	case MSR_IA32_PERF_CAPABILITIES: *value = pmu->guest.perf_capabilities; return 0;
+	switch (msr->index) {
+	case MSR_CORE_PERF_FIXED_CTR_CTRL: msr->data = pmu->fixed_ctr_ctrl; return 0;
+	case MSR_CORE_PERF_GLOBAL_STATUS: msr->data = pmu->global_status; return 0;
+	case MSR_CORE_PERF_GLOBAL_CTRL: msr->data = pmu->global_ctrl; return 0;
+	case MSR_CORE_PERF_GLOBAL_OVF_CTRL: msr->data = 0; return 0;
+	case MSR_IA32_PERF_CAPABILITIES: msr->data = pmu->guest.perf_capabilities; return 0;
 	default: break;
 	}
-	pmc = msr_to_pmc(pmu, msr, &alias);
+	pmc = msr_to_pmc(pmu, msr->index, &alias);
 	if (pmc) {
-		*value = kvm_pmu_read_counter(pmc);
+		msr->data = kvm_pmu_read_counter(pmc, msr->host_initiated);
 		return 0;
 	}
-	pmc = msr_to_selector(pmu, msr);
+	pmc = msr_to_selector(pmu, msr->index);
 	if (!pmc)
 		return -1;
-	*value = pmc->eventsel;
+	msr->data = pmc->eventsel;
 	return 0;
 }
 
@@ -108,11 +111,12 @@ static void reprogram_fixed_counters(struct kvm_vcpu *vcpu, u64 value)
 	}
 }
 
-static int set_control(struct kvm_vcpu *vcpu, u32 msr, u64 value)
+static int set_control(struct kvm_vcpu *vcpu, const struct msr_data *msr)
 {
 	struct kvm_pmu *pmu = &vcpu->pmu;
+	u64 value = msr->data;
 
-	switch (msr) {
+	switch (msr->index) {
 	case MSR_CORE_PERF_FIXED_CTR_CTRL:
 		if (value & pmu->fixed_ctr_ctrl_rsvd)
 			return -1;
@@ -127,37 +131,47 @@ static int set_control(struct kvm_vcpu *vcpu, u32 msr, u64 value)
 	case MSR_CORE_PERF_GLOBAL_OVF_CTRL:
 		if (value & pmu->global_status_rsvd)
 			return -1;
-		pmu->global_status &= ~value;
+		if (!msr->host_initiated)
+			pmu->global_status &= ~value;
 		return 0;
-	default: /* GLOBAL_STATUS and PERF_CAPABILITIES: read-only for the guest */ return -1;
+	case MSR_CORE_PERF_GLOBAL_STATUS:
+		if (!msr->host_initiated || value & pmu->global_status_rsvd)
+			return -1;
+		pmu->global_status = value;
+		return 0;
+	default: return kvm_pmu_set_perf_capabilities(vcpu, msr);
 	}
 }
 
-static int set_counter(struct kvm_pmc *pmc, enum counter_alias alias, u64 value)
+static int set_counter(struct kvm_pmc *pmc, enum counter_alias alias, const struct msr_data *msr)
 {
+	u64 value = msr->data;
+
 	if (alias == ALIAS_FULL_WIDTH && value & ~pmc->vcpu->pmu.gp_mask)
 		return -1;
-	kvm_pmu_write_counter(pmc, alias == ALIAS_LEGACY ? sign_extend_legacy_write(value) : value);
+	if (alias == ALIAS_LEGACY && !msr->host_initiated)
+		value = sign_extend_legacy_write(value);
+	kvm_pmu_write_counter(pmc, value);
 	return 0;
 }
 
-static int intel_pmu_set_msr(struct kvm_vcpu *vcpu, u32 msr, u64 *value)
+static int intel_pmu_set_msr(struct kvm_vcpu *vcpu, struct msr_data *msr)
 {
 	struct kvm_pmu *pmu = &vcpu->pmu;
 	enum counter_alias alias;
-	struct kvm_pmc *pmc = msr_to_pmc(pmu, msr, &alias);
+	struct kvm_pmc *pmc = msr_to_pmc(pmu, msr->index, &alias);
 
 	if (pmc) {
 		pmu->pmc_in_use |= BIT_ULL(pmc->idx);
-		return set_counter(pmc, alias, *value);
+		return set_counter(pmc, alias, msr);
 	}
-	pmc = msr_to_selector(pmu, msr);
+	pmc = msr_to_selector(pmu, msr->index);
 	if (!pmc)
-		return set_control(vcpu, msr, *value);
+		return set_control(vcpu, msr);
 	pmu->pmc_in_use |= BIT_ULL(pmc->idx);
-	if (*value & (pmu->eventsel_rsvd | eventsel_reserved_high(pmu->guest.rtm, pmc->idx)))
+	if (msr->data & (pmu->eventsel_rsvd | eventsel_reserved_high(pmu->guest.rtm, pmc->idx)))
 		return -1;
-	kvm_pmu_write_eventsel(pmc, *value);
+	kvm_pmu_write_eventsel(pmc, msr->data);
 	return 0;
 }
 

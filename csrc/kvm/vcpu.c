@@ -219,6 +219,7 @@ static enum pp_stop vcpu_block(struct kvm_vcpu *vcpu, u64 *budget)
 
 static void vcpu_enter_guest(struct kvm_vcpu *vcpu)
 {
+	vcpu->has_run = true;
 	account_charge(vcpu_books(vcpu), COST_VCPU_RUN);
 	account_enter(vcpu_books(vcpu), COST_VCPU_ENTER_GUEST);
 	while (vcpu->requests)
@@ -322,6 +323,23 @@ static enum pp_stop serve_event(struct kvm_vcpu *vcpu)
 	if (pcpu_tsc(pcpu) >= lapic_deadline(&vcpu->lapic))
 		return leave_guest(vcpu, vcpu->x86_ops->timer_exit, false);
 	return PP_STOP_BUDGET;
+}
+
+void kvm_vcpu_kick_out(struct kvm_vcpu *vcpu)
+{
+	while (vcpu->in_guest && !vcpu->pcpu->check->broken) {
+		int trap = vcpu->trap_exit;
+
+		/* An exit that is due behind the guest's last instruction goes first. */
+		vcpu->trap_exit = -1;
+		if (trap >= 0) {
+			leave_guest(vcpu, (enum exit_reason)trap, false);
+			continue;
+		}
+		leave_guest(vcpu, EXIT_EXTERNAL_INTERRUPT, false);
+		account_charge(vcpu_books(vcpu), COST_INTERRUPT);
+	}
+	account_charge(vcpu_books(vcpu), COST_USERSPACE);
 }
 
 bool kvm_event_due(struct kvm_vcpu *vcpu)

@@ -7,7 +7,7 @@
  *
  *	vcpu.c		the loop: requests, injection, entry, exit
  *	exits.c		exit handlers	exception.c	those of exceptions, the emulator
- *	msr.c		MSR and RDPMC dispatch
+ *	msr.c		MSR and RDPMC dispatch	ioctl.c	the VMM's accesses
  *	direct.c	what the guest reaches without an exit
  *	vmx.c, svm.c	what differs by the vendor of the CPU
  *	pmu.c		vPMU, both designs	pmu_intel.c, pmu_amd.c	its registers
@@ -53,6 +53,17 @@ _Static_assert(NR_EXIT_BOOKS >= NR_SVM_EXITS && NR_EXIT_BOOKS >= NR_EXIT_REASONS
 #define GP_VECTOR 13
 #define AC_VECTOR 17
 #define MC_VECTOR 18
+
+/* One access to an MSR: an instruction of the guest, or the VMM's KVM_GET_MSRS and KVM_SET_MSRS. */
+struct msr_data {
+	bool host_initiated;
+	u32 index;
+	u64 data;
+};
+
+/* What an access to an MSR comes to, beside 0; the guest gets #GP from either. */
+#define KVM_MSR_RET_INVALID (-1)     /* a value or an access that the register does not take */
+#define KVM_MSR_RET_UNSUPPORTED (-2) /* this vCPU has no such register */
 
 #define KVM_REQ_PMU BIT_ULL(0)
 #define KVM_REQ_PMI BIT_ULL(1)
@@ -101,6 +112,8 @@ struct kvm_vcpu {
 	u64 requests;
 	bool in_guest; /* between VM-entry and VM-exit */
 	bool halted;
+	bool has_run;	     /* it has entered the guest once */
+	bool restoring;	     /* a saved state goes in, and the truth comes with it */
 	bool intercept_exit; /* cpu_exit_info() tells what the exit is about */
 	bool fastpath_done;  /* the exit's instruction was completed in the fastpath */
 	int trap_exit;	     /* reason of an exit due after the instruction, -1: none */
@@ -121,6 +134,9 @@ int kvm_vcpu_init(struct kvm_vcpu *vcpu, struct pcpu *pcpu, struct perf_cpu *per
 /* Run until the budget is used up or the guest is done. enum pp_stop. */
 enum pp_stop kvm_vcpu_run(struct kvm_vcpu *vcpu, u64 *budget);
 void kvm_vcpu_destroy(struct kvm_vcpu *vcpu);
+/* Take the vCPU out of the guest and back to the VMM, as a signal does; no more than a place on the way
+ * if it is not in the guest. */
+void kvm_vcpu_kick_out(struct kvm_vcpu *vcpu);
 /* Something that wakes a halted guest is pending. */
 bool kvm_vcpu_has_events(struct kvm_vcpu *vcpu);
 
@@ -152,9 +168,13 @@ void kvm_handle_dr(struct kvm_vcpu *vcpu);
 void kvm_load_debug_registers(struct kvm_vcpu *vcpu);
 void kvm_sync_debug_registers(struct kvm_vcpu *vcpu);
 
-/* msr.c: 0, or -1 for #GP */
-int kvm_get_msr(struct kvm_vcpu *vcpu, u32 msr, u64 *value);
-int kvm_set_msr(struct kvm_vcpu *vcpu, u32 msr, u64 value);
+/* msr.c: 0 or KVM_MSR_RET_* */
+int kvm_get_msr(struct kvm_vcpu *vcpu, struct msr_data *msr);
+int kvm_set_msr(struct kvm_vcpu *vcpu, struct msr_data *msr);
+
+/* ioctl.c: what the VMM asks of a vCPU. How many entries were done, or a negative errno. */
+int kvm_vcpu_ioctl_get_msrs(struct kvm_vcpu *vcpu, struct pp_msr_entry *entries, u32 n);
+int kvm_vcpu_ioctl_set_msrs(struct kvm_vcpu *vcpu, const struct pp_msr_entry *entries, u32 n);
 
 /* direct.c */
 extern const struct cpu_ops kvm_cpu_ops;

@@ -58,13 +58,19 @@ void pcpu_guest_init(struct pcpu_guest *g, struct pcpu *pcpu, struct lapic *lapi
 
 u64 pcpu_guest_tsc(const struct pcpu_guest *g)
 {
-	return pcpu_tsc(g->pcpu) + g->tsc_adjust;
+	return pcpu_tsc(g->pcpu) + g->tsc_offset;
 }
 
-static void adjust_tsc(struct pcpu_guest *g, u64 adjust)
+static void move_tsc(struct pcpu_guest *g, u64 by)
 {
-	g->tsc_adjust = adjust;
-	lapic_tsc_adjusted(g->lapic, adjust);
+	g->tsc_offset += by;
+	lapic_tsc_adjusted(g->lapic, g->tsc_offset);
+}
+
+static void adjust_tsc(struct pcpu_guest *g, u64 by)
+{
+	g->tsc_adjust += by;
+	move_tsc(g, by);
 }
 
 /* ---- the physical PMU ---- */
@@ -137,11 +143,11 @@ int pcpu_guest_wrmsr_plain(struct pcpu_guest *g, u32 msr, u64 value)
 	int fault;
 
 	switch (msr) {
-	case MSR_IA32_TSC: adjust_tsc(g, g->tsc_adjust + value - pcpu_guest_tsc(g)); return 0;
+	case MSR_IA32_TSC: adjust_tsc(g, value - pcpu_guest_tsc(g)); return 0;
 	case MSR_IA32_TSC_ADJUST:
 		if (!g->has_tsc_adjust)
 			return -1;
-		adjust_tsc(g, value);
+		adjust_tsc(g, value - g->tsc_adjust);
 		return 0;
 	default: break;
 	}
@@ -151,6 +157,21 @@ int pcpu_guest_wrmsr_plain(struct pcpu_guest *g, u32 msr, u64 value)
 	if (forget)
 		cpu_forget_branches(g->pcpu->cpu);
 	return fault;
+}
+
+int pcpu_guest_restore_plain(struct pcpu_guest *g, u32 msr, u64 value)
+{
+	switch (msr) {
+	case MSR_IA32_TSC: move_tsc(g, value - pcpu_guest_tsc(g)); return 0;
+	case MSR_IA32_TSC_ADJUST:
+		if (g->has_tsc_adjust)
+			g->tsc_adjust = value;
+		return 0;
+	default: break;
+	}
+	if (!misc_restore_msr(&g->misc, msr, value))
+		return 0;
+	return pcpu_guest_wrmsr_plain(g, msr, value);
 }
 
 int pcpu_guest_rdmsr(struct pcpu_guest *g, u32 msr, u64 *value)

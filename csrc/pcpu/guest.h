@@ -4,8 +4,8 @@
  * interrupts that its local APIC hands to it.
  *
  * The bare machine and a vCPU each have one. The local APIC is the physical one natively, and the one
- * that KVM models under KVM. The guest's TSC is that of the pCPU plus tsc_adjust, which is also what
- * IA32_TSC_ADJUST reads: the offset of a VM's start is not kept apart.
+ * that KVM models under KVM. The guest's TSC is that of the pCPU plus tsc_offset. What the guest writes
+ * moves tsc_offset and IA32_TSC_ADJUST together; a VMM sets them one by one.
  */
 #ifndef PCPU_GUEST_H_
 #define PCPU_GUEST_H_
@@ -20,7 +20,8 @@ struct pcpu_guest {
 	const struct pp_config *config;
 
 	struct misc_msrs misc;
-	u64 tsc_adjust;
+	u64 tsc_offset;
+	u64 tsc_adjust;	     /* IA32_TSC_ADJUST */
 	bool has_tsc_adjust; /* as CPUID says */
 
 	/* PMIs on their way from the LVTPC to the guest */
@@ -44,6 +45,8 @@ int pcpu_guest_rdpmc(struct pcpu_guest *g, u32 ecx, u64 *value);
 /* The MSRs that are neither the PMU's nor the APIC's: TSC, start-up, and the CPU's own. */
 int pcpu_guest_rdmsr_plain(struct pcpu_guest *g, u32 msr, u64 *value);
 int pcpu_guest_wrmsr_plain(struct pcpu_guest *g, u32 msr, u64 value);
+/* The same from outside, as a VMM restores them: what the guest may not change may be, one at a time. */
+int pcpu_guest_restore_plain(struct pcpu_guest *g, u32 msr, u64 value);
 
 /*
  * The configured leaf. On Intel's CPUs one that is behind the last of its range (basic, extended,

@@ -73,3 +73,16 @@ int misc_wrmsr(struct misc_msrs *m, u32 msr, u64 value, bool *forget)
 	default: return -1;
 	}
 }
+
+int misc_restore_msr(struct misc_msrs *m, u32 msr, u64 value)
+{
+	u64 now;
+
+	switch (msr) {
+	case MSR_IA32_MISC_ENABLE: m->misc_enable = value; return m->kind->misc_enable ? 0 : -1;
+	case MSR_IA32_FEAT_CTL:
+	case MSR_IA32_UCODE_REV:
+	case MSR_PLATFORM_INFO: return misc_rdmsr(m, msr, &now) || now != value ? -1 : 0;
+	default: return -1;
+	}
+}

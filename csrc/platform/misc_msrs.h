@@ -41,5 +41,7 @@ void misc_msrs_init(struct misc_msrs *m, const struct misc_kind *kind, bool has_
 int misc_rdmsr(const struct misc_msrs *m, u32 msr, u64 *value);
 /* *forget is set by an IBPB: the caller clears the branch predictor. */
 int misc_wrmsr(struct misc_msrs *m, u32 msr, u64 value, bool *forget);
+/* From outside: MISC_ENABLE whole, and the value that a read-only register has. -1: none of these. */
+int misc_restore_msr(struct misc_msrs *m, u32 msr, u64 value);
 
 #endif /* PLATFORM_MISC_MSRS_H_ */

@@ -57,6 +57,7 @@ static void read_config(struct pp_config *c, const u8 *at, u64 size)
 	c->host_events = array(&at, c->nr_host_events, sizeof(*c->host_events));
 	c->costs = array(&at, c->nr_costs, sizeof(*c->costs));
 	c->kvm.intercepts = array(&at, c->kvm.nr_intercepts, sizeof(*c->kvm.intercepts));
+	c->kvm.msrs_to_save = array(&at, c->kvm.nr_msrs_to_save, sizeof(*c->kvm.msrs_to_save));
 	c->kvm.filter.entries = array(&at, c->kvm.filter.nr_entries,
 				      sizeof(*c->kvm.filter.entries));
 	c->image = NULL;

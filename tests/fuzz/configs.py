@@ -81,6 +81,7 @@ def record(made: MachineConfig, memory: int = MEMORY) -> bytes:
         (config.host_events, config.nr_host_events),
         (config.costs, config.nr_costs),
         (config.kvm.intercepts, config.kvm.nr_intercepts),
+        (config.kvm.msrs_to_save, config.kvm.nr_msrs_to_save),
         (config.kvm.filter.entries, config.kvm.filter.nr_entries),
     ):
         size = count * core.ffi.sizeof(core.ffi.typeof(pointer).item)

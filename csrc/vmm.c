@@ -1,0 +1,23 @@
+// SPDX-License-Identifier: Apache-2.0
+/*
+ * vmm.c - what a VMM does to a machine between two runs.
+ *
+ * Interface: pp_kvm_*(). A bare machine has no VMM, and one whose counters have been read out has
+ * closed its books: PP_EINVAL.
+ */
+#include "machine.h"
+
+static bool has_vcpu(const struct pp_machine *m)
+{
+	return !m->is_native && !m->pcpu.truth.finished;
+}
+
+int32_t pp_kvm_get_msrs(struct pp_machine *m, struct pp_msr_entry *entries, uint32_t n)
+{
+	return has_vcpu(m) ? kvm_vcpu_ioctl_get_msrs(&m->vcpu, entries, n) : PP_EINVAL;
+}
+
+int32_t pp_kvm_set_msrs(struct pp_machine *m, const struct pp_msr_entry *entries, uint32_t n)
+{
+	return has_vcpu(m) ? kvm_vcpu_ioctl_set_msrs(&m->vcpu, entries, n) : PP_EINVAL;
+}
