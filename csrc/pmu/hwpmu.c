@@ -51,23 +51,20 @@ static u64 effective_eventsel(const struct hwpmu *pmu, unsigned int idx)
 	       fixed_field_to_eventsel(fixed_ctrl_field(pmu->fixed_ctr_ctrl, i));
 }
 
-static bool should_run(const struct hwpmu *pmu, unsigned int idx)
+static bool should_run(const struct hwpmu *pmu, unsigned int idx, u64 eventsel)
 {
-	u64 eventsel = effective_eventsel(pmu, idx);
-
 	if (pmu->caps.version > 1 && !(pmu->global_ctrl & BIT_ULL(idx)))
 		return false;
 	if (idx < INTEL_PMC_IDX_FIXED && !(eventsel & ARCH_PERFMON_EVENTSEL_ENABLE))
 		return false;
-	return eventsel & (ARCH_PERFMON_EVENTSEL_OS | ARCH_PERFMON_EVENTSEL_USR) &&
-	       pmu->vendor->sides(pmu, eventsel);
+	return eventsel & (ARCH_PERFMON_EVENTSEL_OS | ARCH_PERFMON_EVENTSEL_USR);
 }
 
 u64 hwpmu_counter(struct hwpmu *pmu, unsigned int idx)
 {
 	struct hwpmc *pmc = &pmu->pmc[idx];
 
-	if (!pmc->running)
+	if (!(pmu->running & BIT_ULL(idx)))
 		return pmc->value;
 	return (pmc->value + pmc_total(pmu, pmc) - pmc->start) & hwpmu_value_mask(pmu, idx);
 }
@@ -78,7 +75,7 @@ static __always_inline bool land_counter_with(struct hwpmu *pmu, unsigned int id
 	struct hwpmc *pmc = &pmu->pmc[idx];
 	u64 total, value;
 
-	if (!pmc->running)
+	if (!(pmu->running & BIT_ULL(idx)))
 		return false;
 	total = pmc_total(pmu, pmc);
 	value = pmc->value + total - pmc->start + extra;
@@ -102,12 +99,11 @@ u64 hwpmu_overcount(struct hwpmu *pmu, unsigned int event, enum privilege priv, 
 	unsigned int idx;
 	u64 counters = 0;
 
-	for_each_set_bit(idx, pmu->counter_mask) {
+	for_each_set_bit(idx, pmu->running) {
 		const struct hwpmc *pmc = &pmu->pmc[idx];
 
-		if (!pmc->running || pmc->formula.event != event ||
-		    !(pmc->formula.privs & BIT_ULL(priv)) || !(pmc->sides & SIDE_GUEST) ||
-		    !event_formula_is_plain(&pmc->formula))
+		if (pmc->formula.event != event || !(pmc->formula.privs & BIT_ULL(priv)) ||
+		    !(pmc->sides & SIDE_GUEST) || !event_formula_is_plain(&pmc->formula))
 			continue;
 		land_counter_with(pmu, idx, n);
 		counters |= BIT_ULL(idx);
@@ -122,21 +118,33 @@ void hwpmu_restart_counter(struct hwpmu *pmu, unsigned int idx)
 
 	/* A wrap that nobody has seen yet must not go with the old setting. */
 	land_counter(pmu, idx);
-	pmc->running = should_run(pmu, idx);
-	pmc->interrupt = eventsel & ARCH_PERFMON_EVENTSEL_INT;
-	if (!pmc->running)
+	pmu->running &= ~BIT_ULL(idx);
+	if (!should_run(pmu, idx, eventsel))
 		return;
-	pmc->formula = event_formula_on(pmu->events, eventsel, idx);
 	pmc->sides = (u8)pmu->vendor->sides(pmu, eventsel);
+	if (!pmc->sides)
+		return;
+	pmu->running |= BIT_ULL(idx);
+	pmc->interrupt = eventsel & ARCH_PERFMON_EVENTSEL_INT;
+	pmc->formula = event_formula_on(pmu->events, eventsel, idx);
 	pmc->start = pmc_total(pmu, pmc);
+}
+
+/* A counter that neither counts nor is enabled by its own selector: most of them, at a PMU switch. */
+static bool is_at_rest(const struct hwpmu *pmu, unsigned int idx)
+{
+	return idx < INTEL_PMC_IDX_FIXED && !(pmu->running & BIT_ULL(idx)) &&
+	       !(pmu->eventsel[idx] & ARCH_PERFMON_EVENTSEL_ENABLE);
 }
 
 void hwpmu_restart_counters(struct hwpmu *pmu, u64 mask)
 {
 	unsigned int idx;
 
-	for_each_set_bit(idx, mask & pmu->counter_mask)
-		hwpmu_restart_counter(pmu, idx);
+	for_each_set_bit(idx, mask & pmu->counter_mask) {
+		if (!is_at_rest(pmu, idx))
+			hwpmu_restart_counter(pmu, idx);
+	}
 }
 
 void hwpmu_set_counter(struct hwpmu *pmu, unsigned int idx, u64 value)
@@ -150,11 +158,10 @@ void hwpmu_room(struct hwpmu *pmu, enum privilege priv, struct cpu_room *room)
 	struct event_room r;
 	unsigned int idx;
 
-	for_each_set_bit(idx, pmu->counter_mask) {
+	for_each_set_bit(idx, pmu->running) {
 		struct hwpmc *pmc = &pmu->pmc[idx];
 
-		if (!pmc->running || !(pmc->formula.privs & BIT_ULL(priv)) ||
-		    !(pmc->sides & SIDE_GUEST))
+		if (!(pmc->formula.privs & BIT_ULL(priv)) || !(pmc->sides & SIDE_GUEST))
 			continue;
 		r = event_formula_room(&pmc->formula, pmu->clk, pmu->guest,
 				       hwpmu_value_mask(pmu, idx) + 1 - hwpmu_counter(pmu, idx));
@@ -170,7 +177,7 @@ bool hwpmu_land(struct hwpmu *pmu)
 	bool any = false;
 	unsigned int idx;
 
-	for_each_set_bit(idx, pmu->counter_mask)
+	for_each_set_bit(idx, pmu->running)
 		any |= land_counter(pmu, idx);
 	return any;
 }

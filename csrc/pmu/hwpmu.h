@@ -28,7 +28,6 @@ struct hwpmc {
 	u64 value; /* at the last start, stop or write */
 	u64 start; /* formula total at that time; running only */
 	struct event_formula formula;
-	bool running;
 	bool interrupt; /* INT bit; running only */
 	u8 sides;	/* SIDE_*: whose events it counts; running only */
 };
@@ -52,6 +51,7 @@ struct hwpmu {
 	u64 global_ctrl;
 	u64 global_status;
 	struct hwpmc pmc[NR_PMC_IDX];
+	u64 running; /* counters that count, by index */
 
 	/* Told of each overflow whose INT bit asks for a PMI */
 	void (*overflow)(void *ctx, unsigned int idx);

@@ -186,6 +186,8 @@ static int intel_write_control(struct hwpmu *pmu, u32 msr, u64 value)
 	case MSR_CORE_PERF_FIXED_CTR_CTRL:
 		if (value & fixed_ctr_ctrl_reserved(pmu))
 			return -1;
+		if (value == pmu->fixed_ctr_ctrl)
+			return 0;
 		pmu->fixed_ctr_ctrl = value;
 		hwpmu_restart_counters(pmu, GENMASK_ULL(63, INTEL_PMC_IDX_FIXED));
 		return 0;

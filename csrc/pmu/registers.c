@@ -51,6 +51,8 @@ int hwpmu_wrmsr(struct hwpmu *pmu, u32 msr, u64 value)
 	if (idx >= 0) {
 		if (pmu->vendor->take_selector(pmu, (unsigned int)idx, &value))
 			return -1;
+		if (value == pmu->eventsel[idx])
+			return 0;
 		pmu->eventsel[idx] = value;
 		hwpmu_restart_counter(pmu, (unsigned int)idx);
 		return 0;
