@@ -232,14 +232,14 @@ static int make_pcpu(struct pp_machine *m, const struct pp_config *config, struc
 	hwpmu_init(&p->pmu, &m->config.hw, &p->events, &p->clk);
 	p->pmu.svme = !m->is_native;
 	p->events.code = p->pmu.vendor->event_code;
-	p->pmu.guest = cpu_totals(p->cpu);
-	p->pmu.host = &p->account.host;
+	hwpmu_set_producers(&p->pmu, cpu_totals(p->cpu), &p->account.host);
 	p->pmu.overflow = pcpu_overflow;
 	p->pmu.overflow_ctx = p;
 	p->truth.totals = (struct truth_totals){
 		.retired = cpu_totals(p->cpu),
 		.skipped_instructions = cpu_skipped(p->cpu)->instructions,
 		.skipped_branches = cpu_skipped(p->cpu)->branches,
+		.thresholds = &p->pmu.thresholds,
 	};
 	p->truth.tsc = truth_tsc;
 	p->truth.tsc_ctx = p;

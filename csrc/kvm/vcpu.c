@@ -262,6 +262,17 @@ static void serve_host_timer(struct kvm_vcpu *vcpu)
 	account_leave(vcpu_books(vcpu));
 }
 
+static bool exits_for_pmu(const struct kvm_vcpu *vcpu, enum exit_reason reason)
+{
+	switch (reason) {
+	case EXIT_RDPMC: return true;
+	case EXIT_MSR_READ:
+	case EXIT_MSR_WRITE:
+		return hwpmu_owns_msr(&vcpu->pcpu->pmu, cpu_exit_info(vcpu->pcpu->cpu)->msr);
+	default: return false;
+	}
+}
+
 /* The exit itself, as far as it happens before anything is decided. */
 static void vm_exit(struct kvm_vcpu *vcpu, enum exit_reason reason)
 {
@@ -272,6 +283,8 @@ static void vm_exit(struct kvm_vcpu *vcpu, enum exit_reason reason)
 	vcpu->exit_start = vcpu_books(vcpu)->host_cycles;
 	vcpu->exit_book = vcpu->x86_ops->exit_book(reason, vcpu->intercept_exit ? exit : NULL);
 	vcpu->exits[vcpu->exit_book]++;
+	if (unlikely(vcpu->pcpu->pmu.thresholds.nr) && exits_for_pmu(vcpu, reason))
+		pcpu_cut_thresholds(vcpu->pcpu);
 	kvm_pmu_overcount_exit(vcpu);
 	vcpu->pmu.backend->vm_exit(vcpu);
 	account_charge(vcpu_books(vcpu), vcpu->x86_ops->vmexit_cost);

@@ -80,7 +80,10 @@ static int read_pmu(struct pcpu_guest *g, u32 msr, u64 *value)
 	struct pcpu *p = g->pcpu;
 	enum counter_alias alias;
 	int idx = pmu_msr_to_counter(&p->pmu.caps, msr, &alias);
-	int fault = hwpmu_rdmsr(&p->pmu, msr, value);
+	int fault;
+
+	pcpu_guest_accesses_pmu(p);
+	fault = hwpmu_rdmsr(&p->pmu, msr, value);
 
 	if (!fault && idx >= 0)
 		truth_counter_read(&p->truth, (unsigned int)idx, *value);
@@ -94,9 +97,12 @@ static int write_pmu(struct pcpu_guest *g, u32 msr, u64 value)
 	struct pcpu *p = g->pcpu;
 	enum counter_alias alias;
 	int idx = pmu_msr_to_counter(&p->pmu.caps, msr, &alias);
-	u64 before = idx >= 0 ? hwpmu_counter(&p->pmu, (unsigned int)idx) : 0;
-	int fault = hwpmu_wrmsr(&p->pmu, msr, value);
+	u64 before;
+	int fault;
 
+	pcpu_guest_accesses_pmu(p);
+	before = idx >= 0 ? hwpmu_counter(&p->pmu, (unsigned int)idx) : 0;
+	fault = hwpmu_wrmsr(&p->pmu, msr, value);
 	access_direct(&g->access, pmu_access_kind(&p->pmu.caps, msr, true),
 		      g->config->timing.msr >> SUB_SHIFT);
 	pcpu_trace(p, TRACE_KVM_MSR, fault ? 2 : 1, msr, value, 1);
@@ -116,6 +122,7 @@ int pcpu_guest_rdpmc(struct pcpu_guest *g, u32 ecx, u64 *value)
 	struct pcpu *p = g->pcpu;
 	int idx = p->pmu.vendor->rdpmc_of(&p->pmu.caps, ecx);
 
+	pcpu_guest_accesses_pmu(p);
 	access_direct(&g->access, ACCESS_RDPMC, g->config->timing.rdpmc >> SUB_SHIFT);
 	if (hwpmu_rdpmc(&p->pmu, ecx, value))
 		return -1;

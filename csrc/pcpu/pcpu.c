@@ -58,6 +58,15 @@ void pcpu_room(struct pcpu *p, enum privilege priv, struct cpu_room *room)
 	pcpu_room_deadline(p, p->time_limit, room);
 }
 
+void pcpu_cut_thresholds(struct pcpu *p)
+{
+	thresholds_cut(&p->pmu.thresholds);
+	/* An inverted count moves now, and may wrap. */
+	hwpmu_land(&p->pmu);
+	truth_land(&p->truth);
+	cpu_horizon_changed(p->cpu);
+}
+
 void pcpu_idle_until(struct pcpu *p, u64 tsc)
 {
 	u64 now = pcpu_tsc(p);

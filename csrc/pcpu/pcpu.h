@@ -60,6 +60,15 @@ void pcpu_overflow(void *pcpu, unsigned int idx);
 void pcpu_room(struct pcpu *p, enum privilege priv, struct cpu_room *room);
 /* Shorten @room to a TSC deadline. */
 void pcpu_room_deadline(const struct pcpu *p, u64 tsc, struct cpu_room *room);
+/* The guest is about to access its PMU, directly or by an exit: thresholds are cut here (threshold.h).
+ * Before the access does anything, and before anything is switched. */
+void pcpu_cut_thresholds(struct pcpu *p);
+static inline void pcpu_guest_accesses_pmu(struct pcpu *p)
+{
+	if (unlikely(p->pmu.thresholds.nr))
+		pcpu_cut_thresholds(p);
+}
+
 /* Let time pass with nothing running, until @tsc. */
 void pcpu_idle_until(struct pcpu *p, u64 tsc);
 

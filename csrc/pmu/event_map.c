@@ -6,7 +6,7 @@
  *  - event_map_find() gives the data of an encoding, event_formula_of() how it counts.
  *  - event_formula_total() and event_formula_room() are all that counters need.
  *
- * Not modelled: events per single cycle (cmask and edge work on aggregated counts), inv.
+ * Not modelled: transactions that do something, thresholds inside of transactions.
  */
 #include "pmu/event_map.h"
 
@@ -89,8 +89,7 @@ struct event_formula event_formula_of(const struct event_map *map, u64 eventsel)
 	if (eventsel & ARCH_PERFMON_EVENTSEL_USR)
 		f.privs |= PRIV_MASK_USR;
 	/* Without a threshold, inv has nothing to invert: hardware ignores it. */
-	if (eventsel & ARCH_PERFMON_EVENTSEL_INV && !event_formula_is_plain(&f))
-		f.event = EVENT_NONE;
+	f.inverted = eventsel & ARCH_PERFMON_EVENTSEL_INV && !event_formula_is_plain(&f);
 	look_at_transactions(&f, eventsel & ~map->code);
 	return f;
 }
@@ -105,33 +104,17 @@ struct event_formula event_formula_on(const struct event_map *map, u64 eventsel,
 	return f;
 }
 
-static u64 plain_total(const struct event_formula *f, const struct core_clock *clk,
-		       const struct event_totals *t)
+u64 event_formula_total(const struct event_formula *f, const struct core_clock *clk,
+			const struct event_totals *t)
 {
+	if (f->event == EVENT_NONE || !f->privs)
+		return 0;
 	if (f->but_transactions)
 		return sub_to_event(clk, f->event, events_sub(t, f->privs)) -
 		       events_count(t, EVENT_TX_CYCLES, f->privs);
 	if (event_is_derived(f->event))
 		return sub_to_event(clk, f->event, events_sub(t, f->privs));
 	return events_count(t, f->event, f->privs);
-}
-
-static u64 threshold_of(const struct event_formula *f)
-{
-	return f->cmask ? f->cmask : 1;
-}
-
-u64 event_formula_total(const struct event_formula *f, const struct core_clock *clk,
-			const struct event_totals *t)
-{
-	u64 cycles;
-
-	if (f->event == EVENT_NONE || !f->privs)
-		return 0;
-	if (event_formula_is_plain(f))
-		return plain_total(f, clk, t);
-	cycles = events_sub(t, f->privs) >> SUB_SHIFT;
-	return min_u64(cycles, plain_total(f, clk, t) / threshold_of(f));
 }
 
 /* Subcycles until @event, a derived one, has grown by @need. */
@@ -145,21 +128,12 @@ static u64 derived_distance(const struct core_clock *clk, unsigned int event, u6
 struct event_room event_formula_room(const struct event_formula *f, const struct core_clock *clk,
 				     const struct event_totals *t, u64 need)
 {
-	u64 sub = events_sub(t, f->privs), total, wanted;
-
 	if (f->event == EVENT_NONE || !f->privs)
 		return (struct event_room){EVENT_NONE, ~0ull};
 	/* The sums below must not overflow; nothing gets that far in one go. */
 	need = min_u64(need, BIT_ULL(50));
-	if (event_formula_is_plain(f)) {
-		if (!event_is_derived(f->event))
-			return (struct event_room){f->event, need};
-		return (struct event_room){EVENT_NONE, derived_distance(clk, f->event, sub, need)};
-	}
-	/* At most one a cycle, and never more than events / c: wait for the events first. */
-	total = plain_total(f, clk, t);
-	wanted = (event_formula_total(f, clk, t) + need) * threshold_of(f);
-	if (!event_is_derived(f->event) && wanted > total)
-		return (struct event_room){f->event, wanted - total};
-	return (struct event_room){EVENT_NONE, derived_distance(clk, EVENT_CYCLES, sub, need)};
+	if (!event_is_derived(f->event))
+		return (struct event_room){f->event, need};
+	return (struct event_room){EVENT_NONE,
+				   derived_distance(clk, f->event, events_sub(t, f->privs), need)};
 }

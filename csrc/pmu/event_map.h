@@ -6,11 +6,9 @@
  * first, then with event and umask alone; an encoding in no list is valid, runs on any GP counter
  * and counts nothing.
  *
- * struct event_formula says how base events become counts: a plain event, or with cmask, inv and
- * edge by the rule for aggregated counts: cmask c counts min(cycles, events / c), edge counts as cmask
- * does (with c = 1 if cmask is 0). All on cumulative totals, so that counts do not depend on where a
- * counter was stopped in between. An inverted threshold feeds nothing: cycles minus the above can
- * fall on cumulative totals, and a counter must not.
+ * struct event_formula says how base events become counts: a plain event, or one with cmask, inv and
+ * edge, which threshold.h counts. Plain ones count on cumulative totals, so that counts do not depend
+ * on where a counter was stopped in between.
  *
  * IN_TX counts what happens in transactions, IN_TXCP leaves out what an abort throws away. All
  * transactions abort at once (csrc/cpu/transaction.c), so cycles are all that happens in them, and with
@@ -39,7 +37,9 @@ struct event_formula {
 	u8 privs; /* PRIV_MASK_* */
 	u8 cmask;
 	bool edge;
+	bool inverted;	       /* of a threshold: the cycles that do not reach it */
 	bool but_transactions; /* less the cycles of transactions that aborted (IN_TXCP) */
+	u8 kind;	       /* of a threshold: where its total is kept (thresholds_attach()) */
 };
 
 /* Room a formula leaves until it has counted @need more; see event_formula_room(). */
@@ -57,12 +57,13 @@ struct event_formula event_formula_of(const struct event_map *map, u64 eventsel)
 /* The same on counter @idx: a GP counter that cannot count the event counts nothing. */
 struct event_formula event_formula_on(const struct event_map *map, u64 eventsel, unsigned int idx);
 
-/* Cumulative count of @f over one producer's totals. */
+/* Cumulative count of @f, a plain one, over one producer's totals. */
 u64 event_formula_total(const struct event_formula *f, const struct core_clock *clk,
 			const struct event_totals *t);
 
 /*
- * A distance (>= 1) that the producer can go, at the privileges of @f, before @f can have counted
+ * A distance (>= 1) that the producer can go, at the privileges of @f, a plain one, before it can have
+ * counted
  * @need (>= 1) more than now. Never too long; may be short.
  */
 struct event_room event_formula_room(const struct event_formula *f, const struct core_clock *clk,

@@ -5,8 +5,7 @@
  * Interface: hwpmu.h. The register file is in registers.c, what differs by vendor in hwpmu_intel.c and
  * hwpmu_amd.c.
  *
- * Not modelled: AnyThread (there is one thread), pin control, IN_TX and IN_TXCP (no transactions),
- * PEBS, freeze on PMI, PERF_METRICS.
+ * Not modelled: AnyThread (there is one thread), pin control, PEBS, freeze on PMI, PERF_METRICS.
  */
 #include "pmu/hwpmu.h"
 
@@ -29,10 +28,33 @@ void hwpmu_init(struct hwpmu *pmu, const struct pp_pmu *caps, const struct event
 	pmu->global_ctrl = pmu_counter_mask(caps->nr_gp, 0);
 }
 
+void hwpmu_set_producers(struct hwpmu *pmu, const struct event_totals *guest,
+			 const struct event_totals *host)
+{
+	pmu->guest = guest;
+	pmu->host = host;
+	pmu->thresholds.clk = pmu->clk;
+	pmu->thresholds.side[THRESHOLD_GUEST] = guest;
+	pmu->thresholds.side[THRESHOLD_HOST] = host;
+}
+
+static u64 threshold_total(const struct hwpmu *pmu, const struct hwpmc *pmc)
+{
+	u64 total = 0;
+
+	if (pmc->sides & SIDE_GUEST)
+		total = thresholds_total(&pmu->thresholds, &pmc->formula, THRESHOLD_GUEST);
+	if (pmc->sides & SIDE_HOST)
+		total += thresholds_total(&pmu->thresholds, &pmc->formula, THRESHOLD_HOST);
+	return total;
+}
+
 static u64 pmc_total(const struct hwpmu *pmu, const struct hwpmc *pmc)
 {
 	u64 total = 0;
 
+	if (unlikely(!event_formula_is_plain(&pmc->formula)))
+		return threshold_total(pmu, pmc);
 	if (likely(pmc->sides & SIDE_GUEST))
 		total = event_formula_total(&pmc->formula, pmu->clk, pmu->guest);
 	if (likely(pmc->sides & SIDE_HOST))
@@ -116,6 +138,8 @@ void hwpmu_restart_counter(struct hwpmu *pmu, unsigned int idx)
 	struct hwpmc *pmc = &pmu->pmc[idx];
 	u64 eventsel = effective_eventsel(pmu, idx);
 
+	if (unlikely(pmu->thresholds.nr))
+		thresholds_cut_host(&pmu->thresholds);
 	/* A wrap that nobody has seen yet must not go with the old setting. */
 	land_counter(pmu, idx);
 	pmu->running &= ~BIT_ULL(idx);
@@ -127,6 +151,8 @@ void hwpmu_restart_counter(struct hwpmu *pmu, unsigned int idx)
 	pmu->running |= BIT_ULL(idx);
 	pmc->interrupt = eventsel & ARCH_PERFMON_EVENTSEL_INT;
 	pmc->formula = event_formula_on(pmu->events, eventsel, idx);
+	if (unlikely(!event_formula_is_plain(&pmc->formula)))
+		thresholds_attach(&pmu->thresholds, &pmc->formula);
 	pmc->start = pmc_total(pmu, pmc);
 }
 
@@ -157,14 +183,21 @@ void hwpmu_room(struct hwpmu *pmu, enum privilege priv, struct cpu_room *room)
 {
 	struct event_room r;
 	unsigned int idx;
+	u64 need;
 
+	if (unlikely(pmu->thresholds.nr)) {
+		thresholds_advance(&pmu->thresholds);
+		room->sub = min_u64(room->sub, thresholds_room(&pmu->thresholds, priv));
+	}
 	for_each_set_bit(idx, pmu->running) {
 		struct hwpmc *pmc = &pmu->pmc[idx];
 
 		if (!(pmc->formula.privs & BIT_ULL(priv)) || !(pmc->sides & SIDE_GUEST))
 			continue;
-		r = event_formula_room(&pmc->formula, pmu->clk, pmu->guest,
-				       hwpmu_value_mask(pmu, idx) + 1 - hwpmu_counter(pmu, idx));
+		need = hwpmu_value_mask(pmu, idx) + 1 - hwpmu_counter(pmu, idx);
+		r = likely(event_formula_is_plain(&pmc->formula))
+			    ? event_formula_room(&pmc->formula, pmu->clk, pmu->guest, need)
+			    : thresholds_formula_room(&pmu->thresholds, &pmc->formula, need);
 		if (r.event == EVENT_NONE)
 			room->sub = min_u64(room->sub, r.distance);
 		else
@@ -177,6 +210,8 @@ bool hwpmu_land(struct hwpmu *pmu)
 	bool any = false;
 	unsigned int idx;
 
+	if (unlikely(pmu->thresholds.nr))
+		thresholds_advance(&pmu->thresholds);
 	for_each_set_bit(idx, pmu->running)
 		any |= land_counter(pmu, idx);
 	return any;

@@ -21,6 +21,7 @@
 #include "base/types.h"
 #include "pmu/event_map.h"
 #include "pmu/msr_index.h"
+#include "pmu/threshold.h"
 #include "pmu/vendor.h"
 #include "pmupass.h"
 
@@ -42,8 +43,9 @@ struct hwpmu {
 	u64 counter_mask; /* existing counters by index */
 	u64 gp_value_mask, fixed_value_mask;
 
-	/* Producers of events; their totals only grow */
+	/* Producers of events; their totals only grow (hwpmu_set_producers()) */
 	const struct event_totals *guest, *host;
+	struct thresholds thresholds;
 
 	/* Architectural registers */
 	u64 eventsel[PP_MAX_GP];
@@ -60,6 +62,9 @@ struct hwpmu {
 
 void hwpmu_init(struct hwpmu *pmu, const struct pp_pmu *caps, const struct event_map *events,
 		const struct core_clock *clk);
+
+void hwpmu_set_producers(struct hwpmu *pmu, const struct event_totals *guest,
+			 const struct event_totals *host);
 
 /* Whether @msr belongs to this PMU; other MSRs are nobody's here. */
 bool hwpmu_owns_msr(const struct hwpmu *pmu, u32 msr);

@@ -55,10 +55,11 @@ static u64 by_privilege(const u64 *counts, unsigned int privs)
 /* What the guest has done so far, by formula: retired and emulated. */
 static u64 guest_total(const struct truth *t, const struct event_formula *f)
 {
-	u64 total = event_formula_total(f, t->clk, t->totals.retired);
+	u64 total;
 
-	if (!event_formula_is_plain(f))
-		return total;
+	if (unlikely(!event_formula_is_plain(f)))
+		return thresholds_total(t->totals.thresholds, f, THRESHOLD_GUEST);
+	total = event_formula_total(f, t->clk, t->totals.retired);
 	if (f->event == EVENT_INSTRUCTIONS)
 		total += by_privilege(t->totals.skipped_instructions, f->privs);
 	else if (f->event == EVENT_BRANCHES)
@@ -133,6 +134,9 @@ static void restart(struct truth *t, unsigned int idx)
 	pmc->touched = true;
 	pmc->unexplained = true;
 	pmc->formula = event_formula_on(t->events, eventsel, idx);
+	if (unlikely(!event_formula_is_plain(&pmc->formula)) &&
+	    !thresholds_attach(t->totals.thresholds, &pmc->formula))
+		truth_result_of(t, config)->fed = false;
 	pmc->start = guest_total(t, &pmc->formula);
 	pmc->enabled = true;
 	t->enabled |= BIT_ULL(idx);
@@ -205,6 +209,7 @@ void truth_room(struct truth *t, enum privilege priv, struct cpu_room *room)
 {
 	struct event_room r;
 	unsigned int idx;
+	u64 need;
 
 	for_each_set_bit(idx, t->enabled) {
 		struct truth_pmc *pmc = &t->pmc[idx];
@@ -212,8 +217,10 @@ void truth_room(struct truth *t, enum privilege priv, struct cpu_room *room)
 		/* Only overflows with a PMI need an exact time; others are seen when they are seen. */
 		if (!pmc->interrupt || !(pmc->formula.privs & BIT_ULL(priv)))
 			continue;
-		r = event_formula_room(&pmc->formula, t->clk, t->totals.retired,
-				       truth_value_mask(t, idx) + 1 - truth_counter(t, idx));
+		need = truth_value_mask(t, idx) + 1 - truth_counter(t, idx);
+		r = likely(event_formula_is_plain(&pmc->formula))
+			    ? event_formula_room(&pmc->formula, t->clk, t->totals.retired, need)
+			    : thresholds_formula_room(t->totals.thresholds, &pmc->formula, need);
 		if (r.event == EVENT_NONE)
 			room->sub = min_u64(room->sub, r.distance);
 		else

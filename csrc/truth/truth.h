@@ -30,6 +30,7 @@
 #include "base/types.h"
 #include "pmu/event_map.h"
 #include "pmu/msr_index.h"
+#include "pmu/threshold.h"
 #include "pmu/vendor.h"
 #include "pmupass.h"
 #include "truth/histogram.h"
@@ -87,6 +88,7 @@ struct truth_totals {
 	const struct event_totals *retired;
 	const u64 *skipped_instructions; /* by privilege */
 	const u64 *skipped_branches;
+	struct thresholds *thresholds; /* the guest's side */
 };
 
 struct truth {

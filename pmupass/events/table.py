@@ -10,7 +10,7 @@ from pmupass.config import EventMap, Pmu
 from pmupass.cpus.model import FIXED_SHIFT, CpuModel
 from pmupass.errors import UsageError
 from pmupass.events import data
-from pmupass.events.data import ANY, CMASK, EDGE, INV, OS, USR, WHAT, DataEvent
+from pmupass.events.data import ANY, EDGE, OS, USR, WHAT, DataEvent
 from pmupass.events.parse import EventSpec, Term, fail, raw, terms
 
 if TYPE_CHECKING:
@@ -152,13 +152,11 @@ class EventTable:
         what = config & WHAT
         feed = self.cpu.feed_of(what & self.code)
         edge_of_clock = feed in _CLOCKS and what & EDGE and what in self._listed
-        return None if edge_of_clock or _inverts(what) else feed
+        return None if edge_of_clock else feed
 
     def not_fed(self, config: int) -> str:
         """Return why an encoding counts zero."""
         what = config & WHAT
-        if _inverts(what):
-            return "an inverted threshold (inv) is not modelled"
         extra = self._extra_msrs.get(what)
         if extra is not None:
             return f"needs MSR {extra}, which no guest has"
@@ -218,11 +216,6 @@ class EventTable:
                 raise UsageError(f"profile event {name}: it is the same encoding as {shown}")
             ids[config] = first + k
         return ids
-
-
-def _inverts(what: int) -> bool:
-    """Whether inv turns a threshold around; without cmask and edge, hardware ignores it."""
-    return bool(what & INV and what & (EDGE | CMASK))
 
 
 def _name_among(events: Sequence[DataEvent]) -> str | None:

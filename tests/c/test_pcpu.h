@@ -89,8 +89,7 @@ static struct bench *bench_new(unsigned int nr_gp, unsigned int nr_fixed)
 	    event_map_init(&p->events, events, ARRAY_SIZE(events)))
 		abort();
 	hwpmu_init(&p->pmu, &caps, &p->events, &p->clk);
-	p->pmu.guest = &b->guest;
-	p->pmu.host = &p->account.host;
+	hwpmu_set_producers(&p->pmu, &b->guest, &p->account.host);
 	p->pmu.overflow = bench_overflow;
 	p->pmu.overflow_ctx = b;
 	lapic_init(&p->lapic, 0, &bench_lapic_ops, p);

@@ -19,6 +19,7 @@ struct world {
 	struct truth t;
 	struct event_map events;
 	struct event_totals retired;
+	struct thresholds thresholds;
 	u64 skipped[NR_PRIV], branches[NR_PRIV];
 	u64 tsc;
 	u32 lvtpc;
@@ -52,7 +53,9 @@ static struct world *world_new(void)
 	if (event_map_init(&w->events, entries, ARRAY_SIZE(entries)) ||
 	    truth_init(&w->t, &caps, &w->events, &clk))
 		abort();
-	w->t.totals = (struct truth_totals){&w->retired, w->skipped, w->branches};
+	w->t.totals = (struct truth_totals){&w->retired, w->skipped, w->branches, &w->thresholds};
+	w->thresholds.clk = &clk;
+	w->thresholds.side[THRESHOLD_GUEST] = w->thresholds.side[THRESHOLD_HOST] = &w->retired;
 	w->t.tsc = tsc_of;
 	w->t.tsc_ctx = w;
 	w->t.lvtpc = &w->lvtpc;
