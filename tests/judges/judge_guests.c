@@ -94,6 +94,7 @@ int main(int argc, char **argv)
 	struct whole_result result;
 	struct pp_config config;
 	const char *why;
+	u8 *image;
 
 	if (argc < 6) {
 		fprintf(stderr,
@@ -102,7 +103,8 @@ int main(int argc, char **argv)
 	}
 	setenv("PMUPASS_FUZZ_CONFIGS", argv[2], 1);
 	config = config_of((u32)number(argc, argv, 3, 0));
-	config.image = read_file(argv[4], &config.image_size);
+	image = read_file(argv[4], &config.image_size);
+	config.image = image;
 	config.cmdline = argv[5];
 	options.stride = number(argc, argv, 6, 1);
 	options.seed = number(argc, argv, 7, 1);
@@ -111,6 +113,7 @@ int main(int argc, char **argv)
 	why = run(&config, argv[1], &options, &result);
 	if (why) {
 		printf("1..0 # SKIP %s\n", why);
+		free(image);
 		return 0;
 	}
 	printf("1..1\n");
@@ -123,6 +126,7 @@ int main(int argc, char **argv)
 		       options.memory_every, options.memory_from);
 		run(&config, argv[1], &options, &result);
 	}
+	free(image);
 	print_counts(&result);
 	printf("# stop %d\n", result.stop);
 	printf("%s 1 - a guest in lock-step with Unicorn%s%s\n", result.what ? "not ok" : "ok",
