@@ -117,7 +117,7 @@ static int check_config(const struct pp_config *c, struct pp_error *error)
 		return fail(error, PP_EINVAL, "a clock that stands still");
 	if (!c->memory || c->memory % 4096)
 		return fail(error, PP_EINVAL, "guest memory must be whole pages");
-	if (c->nr_profiles > CPU_MAX_PROFILES || c->nr_host_events >= PERF_MAX_EVENTS / 2)
+	if (c->nr_profiles > CPU_MAX_PROFILES || c->nr_host_events >= MAX_HOST_EVENTS)
 		return fail(error, PP_EINVAL, "too many profiles or host events");
 	if (c->nr_costs != NR_COSTS)
 		return fail(error, PP_EINVAL, "the cost table does not fit this core");
@@ -274,23 +274,33 @@ static void start_host_lapic(struct pcpu *p)
 	lapic_mmio_write(&p->lapic, APIC_LVTPC, APIC_DM_NMI);
 }
 
+int machine_open_host_event(struct pp_machine *m, const struct pp_host_event *e)
+{
+	struct perf_event_attr attr = {
+		.config = e->config & EVENTSEL_WHAT,
+		.sample_period = e->sample_period,
+		.pinned = e->pinned,
+		.exclude_user = !(e->config & ARCH_PERFMON_EVENTSEL_USR),
+		.exclude_kernel = !(e->config & ARCH_PERFMON_EVENTSEL_OS),
+		.exclude_host = e->exclude_host,
+		.exclude_guest = e->exclude_guest,
+	};
+	int error;
+
+	m->host_events[m->nr_host_events] = perf_event_create_kernel_counter(&m->perf, &attr, false,
+									     NULL, NULL, &error);
+	m->host_results[m->nr_host_events].config = e->config;
+	if (!error)
+		m->nr_host_events++;
+	return error;
+}
+
+/* One that the host refuses keeps its place. */
 static void open_host_events(struct pp_machine *m)
 {
 	for (u32 i = 0; i < m->config.nr_host_events; i++) {
-		const struct pp_host_event *e = &m->host_event_configs[i];
-		struct perf_event_attr attr = {
-			.config = e->config & EVENTSEL_WHAT,
-			.sample_period = e->sample_period,
-			.pinned = e->pinned,
-			.exclude_user = !(e->config & ARCH_PERFMON_EVENTSEL_USR),
-			.exclude_kernel = !(e->config & ARCH_PERFMON_EVENTSEL_OS),
-			.exclude_host = e->exclude_host,
-			.exclude_guest = e->exclude_guest,
-		};
-		int error;
-
-		m->host_events[i] = perf_event_create_kernel_counter(&m->perf, &attr, false, NULL,
-								     NULL, &error);
+		if (machine_open_host_event(m, &m->host_event_configs[i]))
+			m->nr_host_events++;
 	}
 }
 
@@ -305,6 +315,7 @@ static int build(struct pp_machine *m, const struct pp_config *config, struct pp
 	} else {
 		start_host_lapic(&m->pcpu);
 		perf_init(&m->perf, &m->pcpu);
+		m->perf.period_limit = m->config.period_limit;
 		open_host_events(m);
 		m->pcpu.truth.lvtpc = &m->vcpu.lapic.regs[APIC_LVTPC >> 4];
 		if (kvm_vcpu_init(&m->vcpu, &m->pcpu, &m->perf, &m->ports, &m->config, error))

@@ -11,6 +11,9 @@
 #include "platform/ports.h"
 #include "pmupass.h"
 
+/* The rest of perf's slots is for the guest's counters. */
+#define MAX_HOST_EVENTS (PERF_MAX_EVENTS / 2)
+
 struct pp_machine {
 	struct pp_config config; /* pointers in it are the copies below */
 	struct pp_check check;
@@ -24,8 +27,10 @@ struct pp_machine {
 	struct perf_cpu perf;
 	struct kvm_vcpu vcpu;
 
-	/* Host events as opened, in the order of the config; NULL if the host refused one */
-	struct perf_event *host_events[PERF_MAX_EVENTS];
+	/* Host events in the order of their opening; NULL if the host refused one, or it is closed */
+	struct perf_event *host_events[MAX_HOST_EVENTS];
+	struct pp_host_event_result host_results[MAX_HOST_EVENTS]; /* as last read */
+	u32 nr_host_events;
 
 	/* Copies of what the config points at */
 	struct pp_cpuid *cpuid;
@@ -38,5 +43,10 @@ struct pp_machine {
 	enum pp_stop stop; /* why the last run ended */
 	char invariant_text[256];
 };
+
+/* machine.c: 0, and it has the next place; or a negative errno. */
+int machine_open_host_event(struct pp_machine *m, const struct pp_host_event *event);
+/* readout.c: bring its result up to now. */
+void machine_read_host_event(struct pp_machine *m, u32 place);
 
 #endif /* MACHINE_H_ */

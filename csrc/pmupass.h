@@ -91,6 +91,12 @@ struct pp_overcount {
 	uint32_t entry_instructions, entry_branches;
 };
 
+/* A quirk of the silicon's counters: host perf gives no sampling event a shorter period than @least,
+ * and cuts periods to a multiple of @multiple. 0: no such quirk. */
+struct pp_period_limit {
+	uint32_t least, multiple;
+};
+
 /* Subcycles (1/64 cycle) each; see csrc/cpu/cpu.h, struct cpu_timing. */
 struct pp_timing {
 	uint32_t ref_num, ref_den, issue_width;
@@ -159,6 +165,27 @@ struct pp_msr_entry {
 	uint64_t data;
 };
 
+/* KVM_X86_SET_MSR_FILTER. A range with nmsrs 0 is none; bit i of its bitmap allows MSR base + i. */
+#define PP_MSR_FILTER_MAX_RANGES 16
+#define PP_MSR_FILTER_MAX_BITMAP 0x600
+
+enum pp_msr_filter_flags {
+	PP_MSR_FILTER_READ = 1,	       /* of a range */
+	PP_MSR_FILTER_WRITE = 2,       /* of a range */
+	PP_MSR_FILTER_DEFAULT_DENY = 1 /* of the filter: what no range has is denied */
+};
+
+struct pp_msr_range {
+	uint32_t flags, nmsrs, base, pad;
+	const uint8_t *bitmap;
+};
+
+struct pp_msr_filter {
+	uint32_t flags;
+	uint32_t user_exits; /* KVM_MSR_EXIT_REASON_FILTER: a denied access goes to user space */
+	struct pp_msr_range ranges[PP_MSR_FILTER_MAX_RANGES];
+};
+
 enum pp_interception { PP_INTERCEPT_UPSTREAM, PP_INTERCEPT_RFC2024, PP_INTERCEPT_NONE };
 
 struct pp_kvm {
@@ -168,11 +195,16 @@ struct pp_kvm {
 	uint32_t rdpmc_intercept;
 	uint32_t selectors_direct;	 /* interception none: put reads the selectors back */
 	uint32_t force_emulation_prefix; /* 0: off; bit 1: RFLAGS.RF is cleared first */
-	uint32_t nr_intercepts, pad;
-	uint32_t nr_msrs_to_save, pad2;
+	uint32_t nr_intercepts;
+	uint32_t nr_msrs_to_save;
+	uint32_t pmi_nmi;	  /* mediated: the guest's PMIs come as NMIs, not on a vector */
+	uint32_t userspace_lapic; /* the local APIC is the VMM's; without APICv */
+	uint32_t vmware_backdoor; /* enable_vmware_backdoor: the pseudo counters of RDPMC */
+	uint32_t pad;
 	const struct pp_msr_intercept *intercepts;
 	const uint32_t *msrs_to_save; /* KVM_GET_MSR_INDEX_LIST */
 	struct pp_filter filter;
+	struct pp_msr_filter msr_filter;
 };
 
 struct pp_config {
@@ -188,6 +220,7 @@ struct pp_config {
 	struct pp_pmu hw, guest;
 	struct pp_timing timing;
 	struct pp_overcount overcount;
+	struct pp_period_limit period_limit;
 	struct pp_kvm kvm;
 	uint32_t nr_cpuid, nr_event_maps, nr_profiles, nr_host_events, nr_costs;
 	uint32_t one_by_one; /* no iterations at once, as below cpu_config; nothing shows it */
@@ -220,6 +253,17 @@ void pp_machine_pause(struct pp_machine *m);
  */
 int32_t pp_kvm_get_msrs(struct pp_machine *m, struct pp_msr_entry *entries, uint32_t n);
 int32_t pp_kvm_set_msrs(struct pp_machine *m, const struct pp_msr_entry *entries, uint32_t n);
+
+/*
+ * Between two runs, as another thread of the host would do it; a vCPU in guest mode is kicked out. Not
+ * for native machines: PP_EINVAL.
+ */
+/* KVM_X86_SET_MSR_FILTER: 0, or PP_EINVAL for a filter that KVM does not take. */
+int32_t pp_set_msr_filter(struct pp_machine *m, const struct pp_msr_filter *filter);
+/* perf_event_open() on the vCPU's CPU: its place in pp_read_host_events(), or a negative errno. */
+int32_t pp_open_host_event(struct pp_machine *m, const struct pp_host_event *event);
+/* close() of the event at this place; its result stays. 0, or PP_EINVAL if it is not open. */
+int32_t pp_close_host_event(struct pp_machine *m, uint32_t place);
 
 struct pp_guest_info {
 	uint64_t instructions; /* completed by the guest, emulated ones included */

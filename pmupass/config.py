@@ -65,6 +65,14 @@ class Overcount:
 
 
 @dataclass(frozen=True, slots=True)
+class PeriodLimit:
+    """What host perf makes of sampling periods on silicon that has the quirk; 0: it has not."""
+
+    least: int = 0
+    multiple: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class Cpuid:
     """One CPUID leaf; ``regs`` are EAX, EBX, ECX, EDX. A subleaf of None stands for any."""
 
@@ -120,8 +128,30 @@ class Filter:
 
 
 @dataclass(frozen=True, slots=True)
+class MsrRange:
+    """A range of an MSR filter: ``nmsrs`` from ``base`` on, of which ``allowed`` are allowed.
+
+    ``flags``: the kinds of access it decides on, 1 reads, 2 writes.
+    """
+
+    base: int
+    nmsrs: int
+    flags: int
+    allowed: frozenset[int] = frozenset()
+
+
+@dataclass(frozen=True, slots=True)
+class MsrFilter:
+    """KVM_X86_SET_MSR_FILTER; ``user_exits``: user space completes what it denies, no #GP."""
+
+    default_deny: bool = False
+    user_exits: bool = False
+    ranges: tuple[MsrRange, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class HostEvent:
-    """A host perf event on the vCPU's pCPU, open before the VM is made; period 0 counts."""
+    """A host perf event on the vCPU's pCPU; period 0 counts."""
 
     config: int
     sample_period: int = 0
@@ -143,9 +173,13 @@ class Kvm:
     rdpmc_intercept: bool = True
     selectors_direct: bool = False
     force_emulation_prefix: int = 0
+    pmi_nmi: bool = False
+    userspace_lapic: bool = False
+    vmware_backdoor: bool = False
     intercepts: tuple[MsrIntercept, ...] = ()
     msrs_to_save: tuple[int, ...] = ()
     filter: Filter = field(default_factory=Filter)
+    msr_filter: MsrFilter = field(default_factory=MsrFilter)
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,6 +200,7 @@ class MachineConfig:
     event_maps: tuple[EventMap, ...]
     costs: tuple[int, ...]
     overcount: Overcount = field(default_factory=Overcount)
+    period_limit: PeriodLimit = field(default_factory=PeriodLimit)
     kvm: Kvm = field(default_factory=Kvm)
     profiles: tuple[Profile, ...] = ()
     host_events: tuple[HostEvent, ...] = ()

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from pmupass import records
-from pmupass.config import MachineConfig, Mode, Overcount, Pmu, Vendor
+from pmupass.config import HostEvent, MachineConfig, Mode, MsrFilter, Overcount, Pmu, Vendor
 from pmupass.errors import InputError, ModelError
 
 try:
@@ -112,6 +112,8 @@ class _Config:
             setattr(c.timing, name, value)
         for name in Overcount.__slots__:
             setattr(c.overcount, name, getattr(config.overcount, name))
+        c.period_limit.least = config.period_limit.least
+        c.period_limit.multiple = config.period_limit.multiple
         self._kvm(c.kvm, config)
         self._lists(c, config)
         c.image = self._keep(ffi.from_buffer("uint8_t[]", config.image))
@@ -142,6 +144,9 @@ class _Config:
             "rdpmc_intercept",
             "selectors_direct",
             "force_emulation_prefix",
+            "pmi_nmi",
+            "userspace_lapic",
+            "vmware_backdoor",
         ):
             setattr(out, name, int(getattr(kvm, name)))
         out.nr_intercepts = len(kvm.intercepts)
@@ -151,6 +156,7 @@ class _Config:
         )
         out.nr_msrs_to_save = len(kvm.msrs_to_save)
         out.msrs_to_save = self._array("uint32_t", list(kvm.msrs_to_save))
+        self._alive.append(_fill_msr_filter(out.msr_filter, kvm.msr_filter))
         out.filter.action = kvm.filter.action
         out.filter.fixed_bitmap = kvm.filter.fixed_bitmap
         out.filter.nr_entries = len(kvm.filter.entries)
@@ -205,19 +211,33 @@ class _Config:
         c.nr_host_events = len(config.host_events)
         c.host_events = self._array(
             "struct pp_host_event",
-            [
-                {
-                    "config": e.config,
-                    "sample_period": e.sample_period,
-                    "pinned": e.pinned,
-                    "exclude_host": e.exclude_host,
-                    "exclude_guest": e.exclude_guest,
-                }
-                for e in config.host_events
-            ],
+            [_host_event(event) for event in config.host_events],
         )
         c.nr_costs = len(config.costs)
         c.costs = self._array("uint32_t", list(config.costs))
+
+
+def _host_event(event: HostEvent) -> dict[str, int]:
+    return {name: int(getattr(event, name)) for name in HostEvent.__slots__}
+
+
+def _fill_msr_filter(out: Any, msr_filter: MsrFilter) -> list[Any]:
+    """Fill a ``struct pp_msr_filter``; return what has to live as long as it."""
+    if len(msr_filter.ranges) > lib.PP_MSR_FILTER_MAX_RANGES:
+        raise ModelError(f"an MSR filter has {lib.PP_MSR_FILTER_MAX_RANGES} ranges at most")
+    alive = []
+    out.flags = lib.PP_MSR_FILTER_DEFAULT_DENY if msr_filter.default_deny else 0
+    out.user_exits = msr_filter.user_exits
+    for i, given in enumerate(msr_filter.ranges):
+        bits = sum(1 << msr - given.base for msr in given.allowed)
+        data = bits.to_bytes((given.nmsrs + 7) // 8, "little")
+        bitmap = ffi.new("uint8_t[]", data or b"\0")
+        alive.append(bitmap)
+        out.ranges[i].flags = given.flags
+        out.ranges[i].nmsrs = given.nmsrs
+        out.ranges[i].base = given.base
+        out.ranges[i].bitmap = bitmap
+    return alive
 
 
 class Machine:
@@ -295,6 +315,33 @@ class Machine:
     def _require_vcpu(self, what: str) -> None:
         if self._config.mode is Mode.NATIVE:
             raise InputError(f"{what}: a native machine has no KVM and no VMM")
+
+    def set_msr_filter(self, msr_filter: MsrFilter) -> None:
+        """KVM_X86_SET_MSR_FILTER, between two runs.
+
+        InputError if KVM does not take it (EINVAL), and for a native machine.
+        """
+        self._require_vcpu("KVM_X86_SET_MSR_FILTER")
+        out = ffi.new("struct pp_msr_filter *")
+        alive = _fill_msr_filter(out, msr_filter)
+        if lib.pp_set_msr_filter(self._handle, out):
+            raise InputError("KVM_X86_SET_MSR_FILTER: the filter is none that KVM takes (EINVAL)")
+        del alive
+
+    def open_host_event(self, event: HostEvent) -> int:
+        """perf_event_open() of the host, between two runs.
+
+        Return its place in :meth:`host_events`, or a negative errno. InputError for a bare machine.
+        """
+        self._require_vcpu("perf_event_open()")
+        made = ffi.new("struct pp_host_event *", _host_event(event))
+        return int(lib.pp_open_host_event(self._handle, made))
+
+    def close_host_event(self, place: int) -> None:
+        """Close a host event; its result stays. InputError if it is not open."""
+        self._require_vcpu("close()")
+        if lib.pp_close_host_event(self._handle, place):
+            raise InputError(f"close(): there is no open host event {place}")
 
     def _all(self, function: Any, kind: str) -> Any:
         count = function(self._handle, ffi.NULL, 0)

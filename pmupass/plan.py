@@ -6,7 +6,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from pmupass import core, costs, cpus, environment, profiles, results, settings, workloads
-from pmupass.config import HostEvent, Kvm, MachineConfig, Mode, Pmu
+from pmupass.config import HostEvent, Kvm, MachineConfig, Mode, MsrFilter, Pmu
 from pmupass.cpus.model import FIXED_SHIFT
 from pmupass.errors import UsageError
 from pmupass.events import EventTable, placement
@@ -17,6 +17,7 @@ from pmupass.policy import (
     guest_cpuid,
     interception,
     machine_msrs,
+    msr_filter,
     msr_list,
 )
 from pmupass.profiles.model import named_events
@@ -54,6 +55,7 @@ class Plan:
                 f"--host-perf: {len(self.host_specs)} events; {MAX_HOST_EVENTS} at most"
             )
         self.filter = self._filter()
+        self._msr_filter = self._load_msr_filter()
         self._image = self.workload.image()
         self._module = self._environment()
         kinds = profiles.load_all(self.settings.namespace("profile"))
@@ -134,6 +136,10 @@ class Plan:
             )
         return event_filter.load(self.options.filter, self.events)
 
+    def _load_msr_filter(self) -> MsrFilter:
+        path = self.settings.optional_text("kvm.msr_filter")
+        return MsrFilter() if path is None else msr_filter.load(path)
+
     def _environment(self) -> bytes | None:
         path = self.settings.optional_text("guest.env_file")
         if path is None:
@@ -158,15 +164,27 @@ class Plan:
             fixed_counters=self.settings.optional("guest.fixed_counters"),
             perfmon_v2=self.settings.optional_flag("guest.perfmon_v2"),
             perfctr_core=self.settings.optional_flag("guest.perfctr_core"),
-            vpmu=vpmu,
+            vpmu=vpmu and self.settings.flag("kvm.enable_pmu"),
         )
+
+    def vm_has_pmu(self, mode: Mode) -> bool:
+        """Return whether KVM gives the VM the PMU that its CPUID announces."""
+        return enablement.vm_has_pmu(
+            mode,
+            disabled=self.settings.flag("kvm.cap_pmu_disable"),
+            in_kernel_lapic=self._in_kernel_lapic,
+        )
+
+    @property
+    def _in_kernel_lapic(self) -> bool:
+        return self.settings.text("kvm.irqchip") != "userspace"
 
     def refusal(self, mode: Mode) -> str | None:
         """Return why KVM refuses the VM in a mode and what to change, None if it does not."""
         found = enablement.check(
             self.cpu,
             mode=mode,
-            shape=self.guest_pmu(mode),
+            shape=self.guest_pmu(mode) if self.vm_has_pmu(mode) else Pmu(),
             host_include_guest_events=[spec.text for spec in self.host_specs if spec.guest],
         )
         return None if found is None else str(found)
@@ -197,6 +215,7 @@ class Plan:
             guest=guest,
             timing=self.cpu.timing,
             overcount=self.cpu.overcount,
+            period_limit=self.cpu.period_limit,
             cpuid=tuple(guest_cpuid.cpuid_entries(self.cpu, guest, mode)),
             event_maps=self._maps,
             costs=self._costs,
@@ -215,31 +234,38 @@ class Plan:
         arrangement = self.settings.text("kvm.interception")
         return interception.table(
             self.cpu.pmu,
-            guest,
+            guest if self.vm_has_pmu(mode) else Pmu(),
             mode=mode,
             arrangement=arrangement,  # type: ignore[arg-type]
+            rdpmc_backdoor=self.settings.flag("kvm.enable_vmware_backdoor"),
         )
 
     def _kvm(self, mode: Mode, guest: Pmu) -> Kvm:
         if mode is Mode.NATIVE:
             return Kvm()
         rows = self.rows(mode, guest)
-        apicv = self.settings.flag("kvm.apicv")
+        # Virtual interrupts are delivered for an APIC that KVM knows.
+        apicv = self.settings.flag("kvm.apicv") and self._in_kernel_lapic
         others = machine_msrs.rows(apicv=apicv, vendor=self.cpu.maker)
         return Kvm(
-            vpmu=bool(guest.version),
+            vpmu=bool(guest.version) and self.vm_has_pmu(mode),
             exit_save_global_ctrl=self.cpu.exit_save_global_ctrl,
             apicv=apicv,
             rdpmc_intercept=interception.rdpmc_intercepted(rows),
             selectors_direct=interception.selectors_direct(rows),
             force_emulation_prefix=self.settings.integer("kvm.force_emulation_prefix"),
+            pmi_nmi=self.settings.text("kvm.pmi") == "nmi",
+            userspace_lapic=not self._in_kernel_lapic,
+            vmware_backdoor=self.settings.flag("kvm.enable_vmware_backdoor"),
             intercepts=tuple(interception.msr_intercepts([*rows, *others])),
             msrs_to_save=msr_list.msrs_to_save(
                 self.cpu,
                 max_gp=self.settings.integer("kvm.max_gp_counters"),
                 max_fixed=self.settings.integer("kvm.max_fixed_counters"),
+                enable_pmu=self.settings.flag("kvm.enable_pmu"),
             ),
             filter=self.filter,
+            msr_filter=self._msr_filter,
         )
 
     def _host_events(self) -> tuple[HostEvent, ...]:

@@ -25,7 +25,6 @@ OPEN_NAMESPACES = {
     "profile": "a rate of the work profile per 2^20 instructions",
 }
 LATER = {
-    "kvm.pmi": "PMIs come on the dedicated vector",
     "host.nmi_watchdog": "open the watchdog's event yourself: --host-perf cycles:D",
 }
 SWITCH_POLICIES_LATER = ("entry-exit", "vcpu-loop", "lazy", "enlightened")
@@ -108,6 +107,47 @@ SETTINGS: tuple[Setting, ...] = (
         None,
         "EOI, TPR and APIC reads without exits: APICv, on AMD's CPUs AVIC (default as Linux has "
         "it: 1, but 0 on zen2 and zen3)",
+    ),
+    Setting(
+        "kvm.enable_pmu",
+        bool,
+        default=True,
+        doc="KVM's module parameter: without it no guest has a PMU, and CPUID shows none",
+    ),
+    Setting(
+        "kvm.cap_pmu_disable",
+        bool,
+        default=False,
+        doc="the VMM turns the VM's PMU off (KVM_CAP_PMU_CAPABILITY with KVM_PMU_CAP_DISABLE) and "
+        "leaves CPUID as KVM offers it",
+    ),
+    Setting(
+        "kvm.irqchip",
+        str,
+        "kernel",
+        "who models the interrupt controllers: KVM, KVM the local APIC alone (split), or the VMM "
+        "(userspace: no PMIs, and no mediated vPMU)",
+        choices=("kernel", "split", "userspace"),
+    ),
+    Setting(
+        "kvm.pmi",
+        str,
+        "vector",
+        "how the PMIs of a mediated guest reach KVM: on a vector of their own as in Linux 7.0, or "
+        "as NMIs, where late ones are lost",
+        choices=("vector", "nmi"),
+    ),
+    Setting(
+        "kvm.msr_filter",
+        str,
+        None,
+        "file with a filter for KVM_X86_SET_MSR_FILTER (default: no filter)",
+    ),
+    Setting(
+        "kvm.enable_vmware_backdoor",
+        bool,
+        default=False,
+        doc="KVM's module parameter: the pseudo counters of RDPMC, which then always exits",
     ),
     Setting(
         "guest.hz", int, 1000, "timer interrupts a second in the guest, 0 for none", most=10000

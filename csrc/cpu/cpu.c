@@ -192,6 +192,11 @@ void cpu_skip_insn(struct cpu *c)
 	c->resume_block = NULL;
 }
 
+void cpu_exit_is_insn(struct cpu *c, enum cpu_insn insn, u8 len)
+{
+	c->exit = (struct cpu_exit){.insn = insn, .len = len, .rip = c->rip};
+}
+
 u64 cpu_reg(const struct cpu *c, enum cpu_reg reg)
 {
 	return c->regs[reg];

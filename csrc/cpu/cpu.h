@@ -261,6 +261,9 @@ void cpu_horizon_changed(struct cpu *c);
 /* Finish the intercepted instruction as done by the host: step RIP over it, count it as skipped.
  * For CPU_INSN_WORK one instruction of the RCX is done. Clears an interrupt shadow. */
 void cpu_skip_insn(struct cpu *c);
+/* The exception that exited is that of an instruction which the host does after all: from here on the
+ * exit is about it, without operands, and cpu_skip_insn() finishes it. */
+void cpu_exit_is_insn(struct cpu *c, enum cpu_insn insn, u8 len);
 u64 cpu_reg(const struct cpu *c, enum cpu_reg reg);
 void cpu_set_reg(struct cpu *c, enum cpu_reg reg, u64 value);
 u64 cpu_rip(const struct cpu *c);

@@ -6,6 +6,7 @@
  *  - kvm_setup_intercepts(): the table that Python computed, as MSR bitmaps and controls; an MSR
  *    that is not in it exits. And the exceptions that vmx_update_exception_bitmap() asks for with EPT
  *    and no debugger on the host.
+ *  - kvm_recalc_msr_intercepts(): the same table once the MSR filter has changed: what it denies exits.
  *  - kvm_update_msr_bitmap_x2apic(): the x2APIC's part of the table holds in x2APIC mode only.
  *  - kvm_cpu_ops: direct accesses; the guest has the physical PMU under its hands here.
  *
@@ -51,16 +52,30 @@ void kvm_setup_intercepts(struct kvm_vcpu *vcpu)
 		cpu_intercept_msr(in, 0xc0000000u + msr, true, true);
 	for (u32 msr = 0; msr < 0x2000; msr++)
 		cpu_intercept_msr(in, 0xc0010000u + msr, true, true);
-	for (u32 i = 0; i < kvm->nr_intercepts; i++)
-		cpu_intercept_msr(in, kvm->intercepts[i].msr, kvm->intercepts[i].read,
-				  kvm->intercepts[i].write);
-	intercept_absent_counters(vcpu);
+	if (kvm->vmware_backdoor)
+		in->exceptions |= BIT_ULL(GP_VECTOR);
+	kvm_recalc_msr_intercepts(vcpu);
 	kvm_update_msr_bitmap_x2apic(vcpu);
 }
 
-static bool is_x2apic_msr(u32 msr)
+void kvm_recalc_msr_intercepts(struct kvm_vcpu *vcpu)
 {
-	return msr - APIC_X2APIC_MSR_BASE < 0x100;
+	const struct kvm_msr_filter *filter = &vcpu->msr_filter;
+	const struct pp_kvm *kvm = &vcpu->config->kvm;
+
+	for (u32 i = 0; i < kvm->nr_intercepts; i++) {
+		const struct pp_msr_intercept *row = &kvm->intercepts[i];
+		bool read = row->read, write = row->write;
+
+		if (kvm_is_x2apic_msr(row->msr))
+			continue;
+		if (row->msr == MSR_IA32_SPEC_CTRL && vcpu->guest.misc.spec_ctrl)
+			read = write = false;
+		read |= !kvm_msr_allowed(filter, row->msr, PP_MSR_FILTER_READ);
+		write |= !kvm_msr_allowed(filter, row->msr, PP_MSR_FILTER_WRITE);
+		cpu_intercept_msr(&vcpu->intercept, row->msr, read, write);
+	}
+	intercept_absent_counters(vcpu);
 }
 
 void kvm_update_msr_bitmap_x2apic(struct kvm_vcpu *vcpu)
@@ -71,7 +86,7 @@ void kvm_update_msr_bitmap_x2apic(struct kvm_vcpu *vcpu)
 	for (u32 i = 0; i < kvm->nr_intercepts; i++) {
 		const struct pp_msr_intercept *row = &kvm->intercepts[i];
 
-		if (is_x2apic_msr(row->msr))
+		if (kvm_is_x2apic_msr(row->msr))
 			cpu_intercept_msr(&vcpu->intercept, row->msr, off || row->read,
 					  off || row->write);
 	}
@@ -120,7 +135,7 @@ static int kvm_direct_wrmsr(void *ctx, u32 msr, u64 value)
 	struct kvm_vcpu *vcpu = ctx;
 	int fault = pcpu_guest_wrmsr(&vcpu->guest, msr, value);
 
-	if (!fault && is_x2apic_msr(msr) && !x2apic_write_is_accelerated(msr) && vcpu->in_guest)
+	if (!fault && kvm_is_x2apic_msr(msr) && !x2apic_write_is_accelerated(msr) && vcpu->in_guest)
 		trap_after(vcpu, EXIT_APIC_WRITE);
 	return fault;
 }
@@ -167,8 +182,11 @@ static u64 kvm_mmio_read(void *ctx, u64 pa, unsigned int size)
 	struct kvm_vcpu *vcpu = ctx;
 
 	(void)size;
-	if (lapic_owns_page(&vcpu->lapic, pa))
+	if (lapic_owns_page(&vcpu->lapic, pa)) {
+		if (vcpu->in_guest && !lapic_in_kernel(vcpu))
+			trap_after(vcpu, EXIT_EPT_MISCONFIG);
 		return lapic_mmio_read(&vcpu->lapic, (u32)(pa & 0xfff));
+	}
 	if (vcpu->in_guest)
 		trap_after(vcpu, EXIT_EPT_MISCONFIG);
 	return ~0ull;
@@ -188,8 +206,10 @@ static void kvm_mmio_write(void *ctx, u64 pa, unsigned int size, u64 value)
 	lapic_mmio_write(&vcpu->lapic, (u32)(pa & 0xfff), (u32)value);
 	if (!vcpu->in_guest)
 		return;
+	if (!lapic_in_kernel(vcpu))
+		trap_after(vcpu, EXIT_EPT_MISCONFIG);
 	/* Virtual-interrupt delivery does these two by itself. */
-	if (!vcpu->config->kvm.apicv || (reg != APIC_EOI && reg != APIC_TASKPRI))
+	else if (!vcpu->config->kvm.apicv || (reg != APIC_EOI && reg != APIC_TASKPRI))
 		trap_after(vcpu, EXIT_APIC_WRITE);
 }
 

@@ -7,7 +7,7 @@
  *    DR6.
  *  - kvm_handle_exception_nmi(): an exception that exited. #DB and #AC go back to the guest; #UD
  *    goes through the emulator, which has nothing for it and queues #UD, unless forced emulation
- *    finds its prefix.
+ *    finds its prefix. #GP exits with enable_vmware_backdoor only (vmware.c).
  *  - kvm_handle_dr(): the first MOV DR since the last exit hands the debug registers to the guest,
  *    which executes it anew; the next exit that leaves the inner run loop takes them back.
  *
@@ -129,7 +129,7 @@ void kvm_handle_exception_nmi(struct kvm_vcpu *vcpu)
 	account_enter(vcpu_books(vcpu), vcpu->x86_ops->exception_cost);
 	if (exit->vector == UD_VECTOR) {
 		handle_ud(vcpu);
-	} else {
+	} else if (exit->vector != GP_VECTOR || !kvm_handle_vmware_gp(vcpu)) {
 		if (exit->software)
 			skip_int1(vcpu);
 		requeue(vcpu, exit);

@@ -93,7 +93,10 @@ static void emulate_rdmsr(struct kvm_vcpu *vcpu, u32 index)
 
 	note_access(vcpu, pmu_access_kind(&vcpu->config->hw, index, false));
 	account_enter(vcpu_books(vcpu), COST_EMULATE_RDMSR);
-	fault = kvm_get_msr(vcpu, &msr);
+	if (kvm_msr_allowed(&vcpu->msr_filter, index, PP_MSR_FILTER_READ))
+		fault = kvm_get_msr(vcpu, &msr);
+	else
+		fault = kvm_msr_denied(vcpu);
 	if (!fault)
 		set_edx_eax(vcpu, msr.data);
 	complete_or_fault(vcpu, fault);
@@ -114,7 +117,10 @@ static void emulate_wrmsr(struct kvm_vcpu *vcpu, u32 msr, u64 value)
 
 	note_access(vcpu, pmu_access_kind(&vcpu->config->hw, msr, true));
 	account_enter(vcpu_books(vcpu), COST_EMULATE_WRMSR);
-	fault = set_msr(vcpu, msr, value);
+	if (kvm_msr_allowed(&vcpu->msr_filter, msr, PP_MSR_FILTER_WRITE))
+		fault = set_msr(vcpu, msr, value);
+	else
+		fault = kvm_msr_denied(vcpu);
 	complete_or_fault(vcpu, fault);
 	account_leave(vcpu_books(vcpu));
 	pcpu_trace(vcpu->pcpu, TRACE_KVM_MSR, fault ? 2 : 1, msr, value, 0);
@@ -210,6 +216,8 @@ void kvm_emulate_exit(struct kvm_vcpu *vcpu)
 	case CPU_INSN_HLT:
 		account_enter(vcpu_books(vcpu), COST_EMULATE_HALT);
 		kvm_skip_emulated_instruction(vcpu);
+		if (!lapic_in_kernel(vcpu))
+			account_charge(vcpu_books(vcpu), COST_USERSPACE);
 		account_leave(vcpu_books(vcpu));
 		/* The thread goes to sleep only if there is nothing to wake it. */
 		vcpu->halted = !kvm_vcpu_has_events(vcpu);
@@ -221,6 +229,8 @@ void kvm_emulate_exit(struct kvm_vcpu *vcpu)
 /* Exits that are not about an instruction: done by hardware, by the fastpath, or before put. */
 static void handle_event_exit(struct kvm_vcpu *vcpu)
 {
+	if (unlikely(!lapic_in_kernel(vcpu)))
+		kvm_userspace_event_exit(vcpu);
 	switch (vcpu->exit_reason) {
 	case EXIT_APIC_WRITE:
 		account_charge(vcpu_books(vcpu), vcpu->x86_ops->apic_write_cost);
@@ -256,6 +266,8 @@ bool kvm_handle_exit_fastpath(struct kvm_vcpu *vcpu)
 	}
 	if (exit->insn != CPU_INSN_WRMSR || (exit->msr != MSR_IA32_TSC_DEADLINE &&
 					     exit->msr != APIC_X2APIC_MSR_BASE + (APIC_ICR >> 4)))
+		return false;
+	if (unlikely(!lapic_in_kernel(vcpu)))
 		return false;
 	/* The credit of the instruction needs counters in memory; they are in hardware here. */
 	if (!kvm_pmu_is_fastpath_emulation_allowed(vcpu)) {

@@ -5,15 +5,18 @@
  * Interface: kvm_get_msr(), kvm_set_msr(); 0 or KVM_MSR_RET_*. The first SPEC_CTRL that is not 0 gives
  * the register to the guest; PRED_CMD is the guest's from the start, as its CPUID has IBPB.
  *
- * Not modelled: MSR filters of the VMM, ignore_msrs, rules of their own for the VMM's writes of EFER and
- * of the APIC's registers (the guest's rules hold).
+ * With a local APIC in user space (kvm.irqchip=userspace) each access to it goes there.
+ *
+ * Not modelled: ignore_msrs, rules of their own for the VMM's writes of EFER and of the APIC's registers
+ * (the guest's rules hold).
  */
 #include "kvm/vcpu.h"
 
 int kvm_get_msr(struct kvm_vcpu *vcpu, struct msr_data *msr)
 {
 	if (lapic_owns_msr(msr->index)) {
-		account_charge(vcpu_books(vcpu), COST_LAPIC_MSR_READ);
+		account_charge(vcpu_books(vcpu),
+			       lapic_in_kernel(vcpu) ? COST_LAPIC_MSR_READ : COST_USERSPACE);
 		return lapic_rdmsr(&vcpu->lapic, msr->index, &msr->data);
 	}
 	if (!pcpu_guest_rdmsr_plain(&vcpu->guest, msr->index, &msr->data))
@@ -26,7 +29,10 @@ static int set_lapic_msr(struct kvm_vcpu *vcpu, const struct msr_data *msr)
 	bool deadline = msr->index == MSR_IA32_TSC_DEADLINE;
 	int fault;
 
-	account_charge(vcpu_books(vcpu), deadline ? COST_SET_TSCDEADLINE : COST_LAPIC_MSR);
+	if (!lapic_in_kernel(vcpu))
+		account_charge(vcpu_books(vcpu), COST_USERSPACE);
+	else
+		account_charge(vcpu_books(vcpu), deadline ? COST_SET_TSCDEADLINE : COST_LAPIC_MSR);
 	fault = lapic_wrmsr(&vcpu->lapic, msr->index, msr->data);
 	if (msr->index == MSR_IA32_APICBASE && !fault)
 		kvm_update_msr_bitmap_x2apic(vcpu);
@@ -48,7 +54,7 @@ int kvm_set_msr(struct kvm_vcpu *vcpu, struct msr_data *msr)
 		return set_lapic_msr(vcpu, msr);
 	if (!set_plain_msr(vcpu, msr)) {
 		if (msr->index == MSR_IA32_SPEC_CTRL && msr->data)
-			cpu_intercept_msr(&vcpu->intercept, msr->index, false, false);
+			kvm_recalc_msr_intercepts(vcpu);
 		return 0;
 	}
 	if (!pcpu_guest_rdmsr_plain(&vcpu->guest, msr->index, &value))

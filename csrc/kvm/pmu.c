@@ -15,7 +15,7 @@
  * Departure: the credit looks at the registers as they are after the emulated instruction; KVM looks
  * at bitmaps made before it (docs/model.md).
  *
- * Not modelled: more than one filter, the VMware backdoor.
+ * Not modelled: more than one filter.
  */
 #include "kvm/vcpu.h"
 
@@ -210,6 +210,8 @@ int kvm_pmu_rdpmc(struct kvm_vcpu *vcpu, u32 ecx, u64 *value)
 	idx = pmu->version ? pmu_vendor(&pmu->guest)->rdpmc_of(&pmu->guest, ecx) : -1;
 	if (idx >= 0)
 		*value = kvm_pmu_read_counter(&pmu->pmc[idx], false);
+	else if (pmu->version && vcpu->config->kvm.vmware_backdoor)
+		idx = kvm_pmu_rdpmc_vmware(vcpu, ecx, value) ? 0 : -1;
 	account_leave(vcpu_books(vcpu));
 	return idx < 0 ? -1 : 0;
 }
@@ -243,6 +245,12 @@ void kvm_pmu_deliver_pmi(struct kvm_vcpu *vcpu)
 {
 	enum lapic_delivery how;
 
+	/* There is no way to tell an APIC in user space of it. */
+	if (!lapic_in_kernel(vcpu)) {
+		account_stat(vcpu_books(vcpu), STAT_PMIS_WITHOUT_LAPIC);
+		truth_pmi_dropped(&vcpu->pcpu->truth);
+		return;
+	}
 	account_enter(vcpu_books(vcpu), COST_DELIVER_PMI);
 	account_charge(vcpu_books(vcpu), COST_LOCAL_DELIVER);
 	how = pcpu_guest_deliver_pmi(&vcpu->guest);

@@ -8,6 +8,9 @@
  * load and put move the PMU around the inner run loop; GLOBAL_CTRL is switched by VM-entry and
  * VM-exit. Values in hardware are zeroed at put: nothing leaks to the host, nothing counts there.
  *
+ * With kvm.pmi=nmi the PMIs of a loaded guest are NMIs, as the host's are: the arrangement that the
+ * dedicated vector is there to avoid.
+ *
  * Not modelled: other switch policies, PEBS, LBR and PERF_METRICS, nested guests.
  */
 #include "kvm/vcpu.h"
@@ -112,6 +115,15 @@ static void load_counter(struct kvm_vcpu *vcpu, struct kvm_pmc *pmc)
 				 pmc->eventsel_hw);
 }
 
+/* Of the guest's own LVTPC only the mask counts; the rest holds when the virtual PMI is delivered. */
+static u32 guest_lvtpc(const struct kvm_vcpu *vcpu)
+{
+	u32 how = vcpu->config->kvm.pmi_nmi ? APIC_DM_NMI
+					    : APIC_DM_FIXED | PERF_GUEST_MEDIATED_PMI_VECTOR;
+
+	return how | (lapic_reg(&vcpu->lapic, APIC_LVTPC) & APIC_LVT_MASKED);
+}
+
 static void mediated_load(struct kvm_vcpu *vcpu)
 {
 	struct kvm_pmu *pmu = &vcpu->pmu;
@@ -125,8 +137,7 @@ static void mediated_load(struct kvm_vcpu *vcpu)
 	trace_state(vcpu, 0);
 	/* perf stops counters one by one; stop the whole PMU before foreign values go in. */
 	kvm_switch_wrmsr(vcpu, vcpu->pcpu->pmu.vendor->global_ctrl, 0);
-	sw_lvtpc(vcpu, APIC_DM_FIXED | PERF_GUEST_MEDIATED_PMI_VECTOR |
-			       (lapic_reg(&vcpu->lapic, APIC_LVTPC) & APIC_LVT_MASKED));
+	sw_lvtpc(vcpu, guest_lvtpc(vcpu));
 	for_each_set_bit(idx, pmu->all_valid_pmc_idx)
 		load_counter(vcpu, &pmu->pmc[idx]);
 	pmu->ops->mediated_load(vcpu);
@@ -190,8 +201,28 @@ static void mediated_vm_exit(struct kvm_vcpu *vcpu)
 	vcpu->pmu.ops->mediated_vm_exit(vcpu);
 }
 
+/*
+ * An NMI does not say where it comes from. One that ended the guest's stay is taken for the guest's PMI;
+ * one that comes in the host, behind an exit for another reason, is offered to perf, which claims none
+ * while a guest's PMU is loaded, and is nobody's.
+ */
+static void nmi_pmi(struct kvm_vcpu *vcpu)
+{
+	if (vcpu->exit_reason == EXIT_EXCEPTION_NMI && !vcpu->intercept_exit) {
+		kvm_make_request(KVM_REQ_PMI, vcpu);
+		return;
+	}
+	perf_event_nmi_handler(vcpu->perf);
+	account_stat(books(vcpu), STAT_UNKNOWN_NMIS);
+	truth_pmi_dropped(&vcpu->pcpu->truth);
+}
+
 static void mediated_host_pmi(struct kvm_vcpu *vcpu)
 {
+	if (vcpu->config->kvm.pmi_nmi) {
+		nmi_pmi(vcpu);
+		return;
+	}
 	account_charge(books(vcpu), COST_MEDIATED_PMI);
 	account_stat(books(vcpu), STAT_MEDIATED_PMIS);
 	kvm_make_request(KVM_REQ_PMI, vcpu);

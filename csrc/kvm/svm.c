@@ -14,6 +14,7 @@ static unsigned int exception_book(const struct cpu_exit *exit)
 {
 	switch (exit->vector) {
 	case DB_VECTOR: return SVM_EXIT_EXCP_DB;
+	case GP_VECTOR: return SVM_EXIT_EXCP_GP;
 	case AC_VECTOR: return SVM_EXIT_EXCP_AC;
 	default: return SVM_EXIT_EXCP_UD;
 	}

@@ -82,6 +82,13 @@ int kvm_vcpu_init(struct kvm_vcpu *vcpu, struct pcpu *pcpu, struct perf_cpu *per
 	}
 	/* KVM lets no guest have a faster periodic timer (min_timer_period_us). */
 	vcpu->lapic.min_period = config->tsc_khz * KVM_MIN_TIMER_PERIOD_US / 1000;
+	if (kvm_vm_ioctl_set_msr_filter(vcpu, &config->kvm.msr_filter)) {
+		error->code = PP_EINVAL;
+		snprintf(error->text, sizeof(error->text),
+			 "KVM_X86_SET_MSR_FILTER: -EINVAL: a filter that KVM does not take");
+		return -1;
+	}
+	vcpu->requests = 0;
 	kvm_setup_intercepts(vcpu);
 	cpu_set_intercept(pcpu->cpu, &vcpu->intercept);
 	return 0;
@@ -164,6 +171,10 @@ static void vm_entry(struct kvm_vcpu *vcpu)
 
 static void serve_requests(struct kvm_vcpu *vcpu)
 {
+	if (vcpu->requests & KVM_REQ_RECALC_INTERCEPTS) {
+		vcpu->requests &= ~KVM_REQ_RECALC_INTERCEPTS;
+		kvm_recalc_msr_intercepts(vcpu);
+	}
 	/* Counters first: a PMI must find its status. Serving one may raise the other. */
 	if (vcpu->requests & KVM_REQ_PMU) {
 		vcpu->requests &= ~KVM_REQ_PMU;
@@ -253,7 +264,7 @@ static void serve_host_pmi(struct kvm_vcpu *vcpu, enum lapic_delivery how, enum 
 /* Without a preemption timer the guest's is one of the host, which interrupts it. */
 static void serve_host_timer(struct kvm_vcpu *vcpu)
 {
-	if (vcpu->x86_ops->timer_exit == EXIT_PREEMPTION_TIMER ||
+	if (vcpu->x86_ops->timer_exit == EXIT_PREEMPTION_TIMER || !lapic_in_kernel(vcpu) ||
 	    pcpu_tsc(vcpu->pcpu) < lapic_deadline(&vcpu->lapic))
 		return;
 	account_enter(vcpu_books(vcpu), COST_INTERRUPT);
@@ -333,12 +344,25 @@ static enum pp_stop serve_event(struct kvm_vcpu *vcpu)
 			return leave_guest(vcpu, EXIT_EXTERNAL_INTERRUPT, false);
 		return PP_STOP_BUDGET;
 	}
+	/* The preemption timer is that of an APIC in the kernel; user space sends the thread a signal. */
 	if (pcpu_tsc(pcpu) >= lapic_deadline(&vcpu->lapic))
-		return leave_guest(vcpu, vcpu->x86_ops->timer_exit, false);
+		return leave_guest(vcpu,
+				   lapic_in_kernel(vcpu) ? vcpu->x86_ops->timer_exit
+							 : EXIT_EXTERNAL_INTERRUPT,
+				   false);
 	return PP_STOP_BUDGET;
 }
 
-void kvm_vcpu_kick_out(struct kvm_vcpu *vcpu)
+void kvm_vcpu_kick(struct kvm_vcpu *vcpu)
+{
+	/* An exit that is due anyway serves as well. */
+	if (!vcpu->in_guest || vcpu->trap_exit >= 0)
+		return;
+	vcpu->trap_exit = EXIT_EXTERNAL_INTERRUPT;
+	cpu_request_stop(vcpu->pcpu->cpu);
+}
+
+void kvm_vcpu_leave_guest(struct kvm_vcpu *vcpu)
 {
 	while (vcpu->in_guest && !vcpu->pcpu->check->broken) {
 		int trap = vcpu->trap_exit;
@@ -351,6 +375,26 @@ void kvm_vcpu_kick_out(struct kvm_vcpu *vcpu)
 		}
 		leave_guest(vcpu, EXIT_EXTERNAL_INTERRUPT, false);
 		account_charge(vcpu_books(vcpu), COST_INTERRUPT);
+	}
+}
+
+void kvm_vcpu_kick_out(struct kvm_vcpu *vcpu)
+{
+	kvm_vcpu_leave_guest(vcpu);
+	account_charge(vcpu_books(vcpu), COST_USERSPACE);
+}
+
+void kvm_userspace_event_exit(struct kvm_vcpu *vcpu)
+{
+	switch (vcpu->exit_reason) {
+	case EXIT_EXTERNAL_INTERRUPT:
+		if (pcpu_tsc(vcpu->pcpu) < lapic_deadline(&vcpu->lapic))
+			return;
+		lapic_timer_expired(&vcpu->lapic);
+		break;
+	case EXIT_INTERRUPT_WINDOW:
+	case EXIT_EPT_MISCONFIG: break;
+	default: return;
 	}
 	account_charge(vcpu_books(vcpu), COST_USERSPACE);
 }

@@ -10,6 +10,7 @@
  *	msr.c		MSR and RDPMC dispatch	ioctl.c	the VMM's accesses
  *	direct.c	what the guest reaches without an exit
  *	vmx.c, svm.c	what differs by the vendor of the CPU
+ *	msr_filter.c	MSRs that the VMM takes away	vmware.c	pseudo counters of RDPMC
  *	pmu.c		vPMU, both designs	pmu_intel.c, pmu_amd.c	its registers
  *	pmu_emulated.c, pmu_mediated.c	the two backends
  */
@@ -18,6 +19,7 @@
 
 #include "base/types.h"
 #include "cpu/cpu.h"
+#include "kvm/msr_filter.h"
 #include "kvm/pmu.h"
 #include "pcpu/guest.h"
 #include "pcpu/pcpu.h"
@@ -67,6 +69,7 @@ struct msr_data {
 
 #define KVM_REQ_PMU BIT_ULL(0)
 #define KVM_REQ_PMI BIT_ULL(1)
+#define KVM_REQ_RECALC_INTERCEPTS BIT_ULL(2)
 
 /* The vector of the mediated PMI. */
 #define PERF_GUEST_MEDIATED_PMI_VECTOR 0xf5
@@ -107,6 +110,7 @@ struct kvm_vcpu {
 	struct lapic lapic;
 	struct pcpu_guest guest;
 	struct kvm_pmu pmu;
+	struct kvm_msr_filter msr_filter; /* the VM's */
 
 	/* Run loop */
 	u64 requests;
@@ -140,6 +144,14 @@ void kvm_vcpu_kick_out(struct kvm_vcpu *vcpu);
 /* Something that wakes a halted guest is pending. */
 bool kvm_vcpu_has_events(struct kvm_vcpu *vcpu);
 
+/* A request for the vCPU is to be served soon: if it is in guest mode it comes out before its next
+ * instruction, by an external interrupt. */
+void kvm_vcpu_kick(struct kvm_vcpu *vcpu);
+/* Have it leave guest mode now, by an external interrupt; for what the host does on this CPU. */
+void kvm_vcpu_leave_guest(struct kvm_vcpu *vcpu);
+/* kvm.irqchip=userspace: an exit about no instruction whose rest is the VMM's: its timer, its APIC. */
+void kvm_userspace_event_exit(struct kvm_vcpu *vcpu);
+
 static inline void kvm_make_request(u64 request, struct kvm_vcpu *vcpu)
 {
 	vcpu->requests |= request;
@@ -148,6 +160,16 @@ static inline void kvm_make_request(u64 request, struct kvm_vcpu *vcpu)
 static inline struct account *vcpu_books(struct kvm_vcpu *vcpu)
 {
 	return &vcpu->pcpu->account;
+}
+
+static inline bool lapic_in_kernel(const struct kvm_vcpu *vcpu)
+{
+	return !vcpu->config->kvm.userspace_lapic;
+}
+
+static inline bool kvm_is_x2apic_msr(u32 msr)
+{
+	return msr - APIC_X2APIC_MSR_BASE < 0x100;
 }
 
 /* exits.c */
@@ -168,6 +190,10 @@ void kvm_handle_dr(struct kvm_vcpu *vcpu);
 void kvm_load_debug_registers(struct kvm_vcpu *vcpu);
 void kvm_sync_debug_registers(struct kvm_vcpu *vcpu);
 
+/* vmware.c */
+bool kvm_pmu_rdpmc_vmware(struct kvm_vcpu *vcpu, u32 ecx, u64 *value);
+bool kvm_handle_vmware_gp(struct kvm_vcpu *vcpu);
+
 /* msr.c: 0 or KVM_MSR_RET_* */
 int kvm_get_msr(struct kvm_vcpu *vcpu, struct msr_data *msr);
 int kvm_set_msr(struct kvm_vcpu *vcpu, struct msr_data *msr);
@@ -180,6 +206,8 @@ int kvm_vcpu_ioctl_set_msrs(struct kvm_vcpu *vcpu, const struct pp_msr_entry *en
 extern const struct cpu_ops kvm_cpu_ops;
 void kvm_setup_intercepts(struct kvm_vcpu *vcpu);
 void kvm_update_msr_bitmap_x2apic(struct kvm_vcpu *vcpu);
+/* KVM_REQ_RECALC_INTERCEPTS: the table anew, under the MSR filter of now. */
+void kvm_recalc_msr_intercepts(struct kvm_vcpu *vcpu);
 bool kvm_event_due(struct kvm_vcpu *vcpu);
 
 #endif /* KVM_VCPU_H_ */

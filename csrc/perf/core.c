@@ -179,6 +179,12 @@ static void forget_event(struct perf_cpu *perf, struct perf_event *event)
 	event->in_use = false;
 }
 
+/* Silicon that cannot do a period so short gets none (x86_pmu.limit_period). */
+static bool period_is_taken(const struct perf_cpu *perf, u64 period)
+{
+	return !period || x86_pmu_limit_period(perf, period) <= period;
+}
+
 struct perf_event *perf_event_create_kernel_counter(struct perf_cpu *perf,
 						    const struct perf_event_attr *attr, bool task,
 						    perf_overflow_handler_t handler, void *context,
@@ -190,10 +196,13 @@ struct perf_event *perf_event_create_kernel_counter(struct perf_cpu *perf,
 	account_enter(books(perf), COST_PERF_CREATE);
 	update_clock(perf);
 	event = new_slot(perf);
-	*error = !event ? -ENOSPC : !counters ? -EINVAL : 0;
+	*error = !event							    ? -ENOSPC
+		 : !counters || !period_is_taken(perf, attr->sample_period) ? -EINVAL
+									    : 0;
 	if (!attr->exclude_guest && perf->nr_mediated_vms)
 		*error = -EOPNOTSUPP;
 	if (*error) {
+		account_stat(books(perf), STAT_PERF_REFUSED);
 		account_leave(books(perf));
 		return NULL;
 	}
@@ -278,7 +287,8 @@ u64 perf_event_pause(struct perf_cpu *perf, struct perf_event *event, bool reset
 
 int perf_event_period(struct perf_cpu *perf, struct perf_event *event, u64 value)
 {
-	if (!event->attr.sample_period || !value || value & BIT_ULL(63))
+	if (!event->attr.sample_period || !value || value & BIT_ULL(63) ||
+	    !period_is_taken(perf, value))
 		return -EINVAL;
 	account_enter(books(perf), COST_PERF_PERIOD);
 	event->attr.sample_period = value;

@@ -70,6 +70,7 @@ struct perf_cpu {
 	struct perf_event *events[PERF_MAX_EVENTS];
 	u32 nr_events;
 
+	struct pp_period_limit period_limit;
 	u64 clock; /* of the contexts: TSC when they were last looked at */
 
 	/* The core PMU's state on this CPU (cpu_hw_events) */

@@ -31,6 +31,9 @@ u64 x86_eventsel(const struct perf_event *event);
 /* An event's counter has overflowed, and is updated: load what is left, report the end of a period. */
 void x86_pmu_period_over(struct perf_cpu *perf, struct perf_event *event);
 
+/* What the quirk of the silicon makes of a period: unchanged, longer, or cut. */
+u64 x86_pmu_limit_period(const struct perf_cpu *perf, u64 period);
+
 /* Nested; the PMU stops at the first and runs again at the last. */
 void perf_pmu_disable(struct perf_cpu *perf);
 void perf_pmu_enable(struct perf_cpu *perf);

@@ -8,7 +8,7 @@
  *  - x86_pmu_add()/del(): on and off the PMU; the assignment is solved anew each time.
  *  - perf_event_nmi_handler(): the PMI.
  *
- * Not modelled: extra registers, period limits of particular models, events that want a sibling thread
+ * Not modelled: extra registers, events that want a sibling thread
  * idle, the NMI watchdog.
  */
 #include "perf/perf_event.h"
@@ -104,6 +104,15 @@ static bool x86_schedule_events(struct perf_cpu *perf, int *assign)
 
 /* ---- one event on its counter ---- */
 
+u64 x86_pmu_limit_period(const struct perf_cpu *perf, u64 period)
+{
+	const struct pp_period_limit *limit = &perf->period_limit;
+
+	if (period < limit->least)
+		period = limit->least;
+	return limit->multiple ? period - period % limit->multiple : period;
+}
+
 bool x86_perf_event_set_period(struct perf_cpu *perf, struct perf_event *event)
 {
 	s64 max = (s64)perf->driver->max_period(perf);
@@ -128,6 +137,7 @@ bool x86_perf_event_set_period(struct perf_cpu *perf, struct perf_event *event)
 		left = 2;
 	if (left > max)
 		left = max;
+	left = (s64)x86_pmu_limit_period(perf, (u64)left);
 	value = (u64)-left & value_mask(perf, hw->idx);
 	hw->prev_count = value;
 	x86_wrmsr(perf, pmu->vendor->counter_msr(&pmu->caps, (unsigned int)hw->idx), value);

@@ -36,8 +36,8 @@ def command(cpu: str, mode: str, settings: tuple[str, ...]) -> int:
     """
     (mode,) = check_modes([mode])
     from pmupass import costs, cpus, profiles, settings as known
-    from pmupass.config import Mode
-    from pmupass.policy import guest_cpuid, interception, machine_msrs
+    from pmupass.config import Mode, Pmu
+    from pmupass.policy import enablement, guest_cpuid, interception, machine_msrs
     from pmupass.report import console, policy as report
 
     resolved = known.resolve(settings)
@@ -56,19 +56,30 @@ def command(cpu: str, mode: str, settings: tuple[str, ...]) -> int:
         fixed_counters=resolved.optional("guest.fixed_counters"),
         perfmon_v2=resolved.optional_flag("guest.perfmon_v2"),
         perfctr_core=resolved.optional_flag("guest.perfctr_core"),
+        vpmu=resolved.flag("kvm.enable_pmu"),
     )
+    in_kernel_lapic = resolved.text("kvm.irqchip") != "userspace"
+    if not enablement.vm_has_pmu(
+        chosen, disabled=resolved.flag("kvm.cap_pmu_disable"), in_kernel_lapic=in_kernel_lapic
+    ):
+        guest = Pmu()
     arrangements: tuple[interception.Arrangement, ...] = ("upstream",)
     if chosen is Mode.MEDIATED:
         arrangements = ("upstream", "rfc2024")
         if resolved.text("kvm.interception") == "none":
             arrangements += ("none",)
     tables: dict[str, Sequence[interception.InterceptRow]] = {
-        name: interception.table(model.pmu, guest, mode=chosen, arrangement=name)
+        name: interception.table(
+            model.pmu,
+            guest,
+            mode=chosen,
+            arrangement=name,
+            rdpmc_backdoor=resolved.flag("kvm.enable_vmware_backdoor"),
+        )
         for name in arrangements
     }
     resolved = resolved.with_defaults({"kvm.apicv": model.silicon.apicv})
-    others = machine_msrs.rows(
-        apicv=resolved.flag("kvm.apicv"), native=chosen is Mode.NATIVE, vendor=model.maker
-    )
+    apicv = resolved.flag("kvm.apicv") and in_kernel_lapic
+    others = machine_msrs.rows(apicv=apicv, native=chosen is Mode.NATIVE, vendor=model.maker)
     report.render(console.make(), report.Policy(cpu, mode, model.pmu, guest, tables, others))
     return 0

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, cast
 import msgspec
 from msgspec import Meta, Struct
 
-from pmupass.config import Overcount, Pmu, Vendor
+from pmupass.config import Overcount, PeriodLimit, Pmu, Vendor
 from pmupass.errors import ModelError, UsageError
 
 if TYPE_CHECKING:
@@ -138,6 +138,18 @@ class Errata(Struct, frozen=True, forbid_unknown_fields=True):
     overcount: OvercountErratum = OvercountErratum()
 
 
+class Periods(Struct, frozen=True, forbid_unknown_fields=True):
+    """What the silicon does not take of sampling periods (x86_pmu.limit_period); 0: nothing.
+
+    Host perf refuses an event with a period shorter than ``least`` and cuts the distance to an
+    overflow to a multiple of ``multiple``. For events of all kinds, where some silicon has it for
+    one event.
+    """
+
+    least: Annotated[int, Meta(ge=0, le=1 << 20)] = 0
+    multiple: Annotated[int, Meta(ge=0, le=1 << 20)] = 0
+
+
 class FixedCounter(Struct, frozen=True, forbid_unknown_fields=True):
     """Encodings that perf places on a fixed counter: on it alone, or on any GP counter as well."""
 
@@ -166,6 +178,12 @@ class CpuModel(Struct, frozen=True, forbid_unknown_fields=True):
     not_fed: dict[str, str]
     fixed: tuple[FixedCounter, ...] = ()
     errata: Errata = Errata()
+    periods: Periods = Periods()
+
+    @property
+    def period_limit(self) -> PeriodLimit:
+        """The quirk of sampling periods, for the core."""
+        return PeriodLimit(self.periods.least, self.periods.multiple)
 
     @property
     def maker(self) -> Vendor:
@@ -267,12 +285,14 @@ _PLACES: dict[str, tuple[tuple[str, ...], str]] = {
     **{key: (("silicon",), key) for key in ("skid_cycles", "exit_save_global_ctrl", "rtm")},
     **{key: (("timing",), key) for key in Timing.__struct_fields__},
     **{f"overcount_{key}": (("errata", "overcount"), key) for key in _AMOUNTS},
+    **{f"period_{key}": (("periods",), key) for key in Periods.__struct_fields__},
 }
 _TYPES = {
     ("clock",): Clock,
     ("silicon",): Silicon,
     ("timing",): Timing,
     ("errata", "overcount"): OvercountErratum,
+    ("periods",): Periods,
 }
 OVERRIDES = tuple(_PLACES)
 _BOOLEANS = {"1": True, "true": True, "yes": True, "0": False, "false": False, "no": False}

@@ -5,8 +5,8 @@
     if refusal is not None:
         raise InputError(str(refusal))
 
-Not looked at, for a laboratory always has them: the module parameters kvm.enable_pmu and
-kvm-intel.enable_mediated_pmu or kvm-amd.enable_mediated_pmu.
+The module parameter enable_mediated_pmu of kvm-intel or kvm-amd is on, for the mode asks for it;
+without kvm.enable_pmu it is cleared and the guest has no PMU, which has no preconditions.
 """
 
 from __future__ import annotations
@@ -163,6 +163,15 @@ def _no_include_guest_events(events: Sequence[str]) -> Precondition:
         "events compete with the host's",
         EBUSY,
     )
+
+
+def vm_has_pmu(mode: Mode, *, disabled: bool, in_kernel_lapic: bool) -> bool:
+    """Return whether a VM of this mode has a vPMU, whatever CPUID tells its guest.
+
+    The VMM may have disabled it (KVM_CAP_PMU_CAPABILITY). A mediated vPMU needs the local APIC in
+    the kernel; without it the VM silently has none, and the guest finds that accesses are #GP.
+    """
+    return mode is Mode.NATIVE or not (disabled or (mode is Mode.MEDIATED and not in_kernel_lapic))
 
 
 def host_only(event: str) -> str:
