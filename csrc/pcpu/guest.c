@@ -75,45 +75,41 @@ static void adjust_tsc(struct pcpu_guest *g, u64 by)
 
 /* ---- the physical PMU ---- */
 
-static int read_pmu(struct pcpu_guest *g, u32 msr, u64 *value)
+static int read_pmu(struct pcpu_guest *g, const struct pmu_register *reg, u64 *value)
 {
 	struct pcpu *p = g->pcpu;
-	enum counter_alias alias;
-	int idx = pmu_msr_to_counter(&p->pmu.caps, msr, &alias);
 	int fault;
 
 	pcpu_guest_accesses_pmu(p);
-	fault = hwpmu_rdmsr(&p->pmu, msr, value);
-
-	if (!fault && idx >= 0)
-		truth_counter_read(&p->truth, (unsigned int)idx, *value);
-	access_direct(&g->access, pmu_access_kind(&p->pmu.caps, msr, false),
+	fault = hwpmu_read(&p->pmu, reg, value);
+	if (!fault && reg->kind == PMU_COUNTER)
+		truth_counter_read(&p->truth, reg->idx, *value);
+	access_direct(&g->access, hwpmu_access_kind(&p->pmu, reg, false),
 		      g->config->timing.msr >> SUB_SHIFT);
 	return fault;
 }
 
-static int write_pmu(struct pcpu_guest *g, u32 msr, u64 value)
+static int write_pmu(struct pcpu_guest *g, const struct pmu_register *reg, u64 value)
 {
+	bool counter = reg->kind == PMU_COUNTER;
 	struct pcpu *p = g->pcpu;
-	enum counter_alias alias;
-	int idx = pmu_msr_to_counter(&p->pmu.caps, msr, &alias);
 	u64 before;
 	int fault;
 
 	pcpu_guest_accesses_pmu(p);
-	before = idx >= 0 ? hwpmu_counter(&p->pmu, (unsigned int)idx) : 0;
-	fault = hwpmu_wrmsr(&p->pmu, msr, value);
-	access_direct(&g->access, pmu_access_kind(&p->pmu.caps, msr, true),
+	before = counter ? hwpmu_counter(&p->pmu, reg->idx) : 0;
+	fault = hwpmu_write(&p->pmu, reg, value);
+	access_direct(&g->access, hwpmu_access_kind(&p->pmu, reg, true),
 		      g->config->timing.msr >> SUB_SHIFT);
-	pcpu_trace(p, TRACE_KVM_MSR, fault ? 2 : 1, msr, value, 1);
+	pcpu_trace(p, TRACE_KVM_MSR, fault ? 2 : 1, reg->msr, value, 1);
 	if (fault)
 		return -1;
 	cpu_horizon_changed(p->cpu);
-	if (idx >= 0)
-		truth_counter_written(&p->truth, (unsigned int)idx, before,
-				      hwpmu_counter(&p->pmu, (unsigned int)idx));
+	if (counter)
+		truth_counter_written(&p->truth, reg->idx, before,
+				      hwpmu_counter(&p->pmu, reg->idx));
 	else
-		truth_control_written(&p->truth, msr, hwpmu_kept(&p->pmu, msr, value));
+		truth_control_written(&p->truth, reg->msr, hwpmu_kept(&p->pmu, reg, value));
 	return 0;
 }
 
@@ -183,8 +179,10 @@ int pcpu_guest_restore_plain(struct pcpu_guest *g, u32 msr, u64 value)
 
 int pcpu_guest_rdmsr(struct pcpu_guest *g, u32 msr, u64 *value)
 {
-	if (hwpmu_owns_msr(&g->pcpu->pmu, msr))
-		return read_pmu(g, msr, value);
+	struct pmu_register reg = hwpmu_find(&g->pcpu->pmu, msr);
+
+	if (reg.kind != PMU_NO_REGISTER)
+		return read_pmu(g, &reg, value);
 	if (lapic_owns_msr(msr))
 		return lapic_rdmsr(g->lapic, msr, value);
 	return pcpu_guest_rdmsr_plain(g, msr, value);
@@ -192,8 +190,10 @@ int pcpu_guest_rdmsr(struct pcpu_guest *g, u32 msr, u64 *value)
 
 int pcpu_guest_wrmsr(struct pcpu_guest *g, u32 msr, u64 value)
 {
-	if (hwpmu_owns_msr(&g->pcpu->pmu, msr))
-		return write_pmu(g, msr, value);
+	struct pmu_register reg = hwpmu_find(&g->pcpu->pmu, msr);
+
+	if (reg.kind != PMU_NO_REGISTER)
+		return write_pmu(g, &reg, value);
 	if (lapic_owns_msr(msr))
 		return lapic_wrmsr(g->lapic, msr, value);
 	return pcpu_guest_wrmsr_plain(g, msr, value);

@@ -66,14 +66,28 @@ void hwpmu_init(struct hwpmu *pmu, const struct pp_pmu *caps, const struct event
 void hwpmu_set_producers(struct hwpmu *pmu, const struct event_totals *guest,
 			 const struct event_totals *host);
 
-/* Whether @msr belongs to this PMU; other MSRs are nobody's here. */
-bool hwpmu_owns_msr(const struct hwpmu *pmu, u32 msr);
+/* What an MSR is to this PMU. */
+struct pmu_register {
+	enum { PMU_NO_REGISTER, PMU_COUNTER, PMU_SELECTOR, PMU_CONTROL } kind;
+	enum counter_alias alias; /* of a counter */
+	unsigned int idx;	  /* of a counter or a selector */
+	u32 msr;
+};
+
+struct pmu_register hwpmu_find(const struct hwpmu *pmu, u32 msr);
 /* 0, or -1 for #GP(0): no such register, reserved bit, read-only. */
+int hwpmu_read(struct hwpmu *pmu, const struct pmu_register *reg, u64 *value);
+int hwpmu_write(struct hwpmu *pmu, const struct pmu_register *reg, u64 value);
+int hwpmu_rdpmc(struct hwpmu *pmu, u32 ecx, u64 *value);
+/* What a selector or GLOBAL_CTRL holds of @value, which was written to it; others: @value. */
+u64 hwpmu_kept(const struct hwpmu *pmu, const struct pmu_register *reg, u64 value);
+enum access_kind hwpmu_access_kind(const struct hwpmu *pmu, const struct pmu_register *reg,
+				   bool write);
+
+/* By number: whether @msr belongs to this PMU (other MSRs are nobody's here), and accesses. */
+bool hwpmu_owns_msr(const struct hwpmu *pmu, u32 msr);
 int hwpmu_rdmsr(struct hwpmu *pmu, u32 msr, u64 *value);
 int hwpmu_wrmsr(struct hwpmu *pmu, u32 msr, u64 value);
-int hwpmu_rdpmc(struct hwpmu *pmu, u32 ecx, u64 *value);
-/* What a selector or GLOBAL_CTRL holds of @value, which was written to it; other MSRs: @value. */
-u64 hwpmu_kept(struct hwpmu *pmu, u32 msr, u64 value);
 
 /* The index that ECX of Intel's RDPMC names among @nr_gp and @nr_fixed counters, or -1 (#GP). */
 int rdpmc_ecx_to_idx(u32 ecx, unsigned int nr_gp, unsigned int nr_fixed);

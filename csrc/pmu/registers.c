@@ -9,57 +9,101 @@
 
 #include "pmu/hwpmu_private.h"
 
+struct pmu_register hwpmu_find(const struct hwpmu *pmu, u32 msr)
+{
+	struct pmu_register reg = {.msr = msr};
+	int idx = pmu->vendor->counter_of(&pmu->caps, msr, &reg.alias);
+
+	if (idx >= 0) {
+		reg.kind = PMU_COUNTER;
+		reg.idx = (unsigned int)idx;
+		return reg;
+	}
+	idx = pmu->vendor->selector_of(&pmu->caps, msr);
+	if (idx >= 0) {
+		reg.kind = PMU_SELECTOR;
+		reg.idx = (unsigned int)idx;
+		return reg;
+	}
+	if (pmu->vendor->has_control(pmu, msr))
+		reg.kind = PMU_CONTROL;
+	return reg;
+}
+
+int hwpmu_read(struct hwpmu *pmu, const struct pmu_register *reg, u64 *value)
+{
+	switch (reg->kind) {
+	case PMU_COUNTER: *value = hwpmu_counter(pmu, reg->idx); return 0;
+	case PMU_SELECTOR: *value = pmu->eventsel[reg->idx]; return 0;
+	case PMU_CONTROL: return pmu->vendor->read_control(pmu, reg->msr, value);
+	default: return -1;
+	}
+}
+
+static int write_counter(struct hwpmu *pmu, const struct pmu_register *reg, u64 value)
+{
+	if (pmu->vendor->take_counter(pmu, reg->idx, reg->alias, &value))
+		return -1;
+	hwpmu_set_counter(pmu, reg->idx, value);
+	return 0;
+}
+
+static int write_selector(struct hwpmu *pmu, unsigned int idx, u64 value)
+{
+	if (pmu->vendor->take_selector(pmu, idx, &value))
+		return -1;
+	if (value == pmu->eventsel[idx])
+		return 0;
+	pmu->eventsel[idx] = value;
+	hwpmu_restart_counter(pmu, idx);
+	return 0;
+}
+
+int hwpmu_write(struct hwpmu *pmu, const struct pmu_register *reg, u64 value)
+{
+	switch (reg->kind) {
+	case PMU_COUNTER: return write_counter(pmu, reg, value);
+	case PMU_SELECTOR: return write_selector(pmu, reg->idx, value);
+	case PMU_CONTROL: return pmu->vendor->write_control(pmu, reg->msr, value);
+	default: return -1;
+	}
+}
+
+u64 hwpmu_kept(const struct hwpmu *pmu, const struct pmu_register *reg, u64 value)
+{
+	if (reg->kind == PMU_SELECTOR)
+		return pmu->eventsel[reg->idx];
+	return reg->msr == pmu->vendor->global_ctrl ? pmu->global_ctrl : value;
+}
+
+enum access_kind hwpmu_access_kind(const struct hwpmu *pmu, const struct pmu_register *reg,
+				   bool write)
+{
+	switch (reg->kind) {
+	case PMU_COUNTER: return write ? ACCESS_COUNTER_WRITE : ACCESS_COUNTER_READ;
+	case PMU_SELECTOR: return write ? ACCESS_SELECTOR_WRITE : ACCESS_SELECTOR_READ;
+	case PMU_CONTROL: return pmu->vendor->control_kind(reg->msr, write);
+	default: return ACCESS_NONE;
+	}
+}
+
 bool hwpmu_owns_msr(const struct hwpmu *pmu, u32 msr)
 {
-	enum counter_alias alias;
-
-	return pmu->vendor->counter_of(&pmu->caps, msr, &alias) >= 0 ||
-	       pmu->vendor->selector_of(&pmu->caps, msr) >= 0 || pmu->vendor->has_control(pmu, msr);
+	return hwpmu_find(pmu, msr).kind != PMU_NO_REGISTER;
 }
 
 int hwpmu_rdmsr(struct hwpmu *pmu, u32 msr, u64 *value)
 {
-	enum counter_alias alias;
-	int idx = pmu->vendor->counter_of(&pmu->caps, msr, &alias);
+	struct pmu_register reg = hwpmu_find(pmu, msr);
 
-	if (idx >= 0) {
-		*value = hwpmu_counter(pmu, (unsigned int)idx);
-		return 0;
-	}
-	idx = pmu->vendor->selector_of(&pmu->caps, msr);
-	if (idx >= 0) {
-		*value = pmu->eventsel[idx];
-		return 0;
-	}
-	if (!pmu->vendor->has_control(pmu, msr))
-		return -1;
-	return pmu->vendor->read_control(pmu, msr, value);
+	return hwpmu_read(pmu, &reg, value);
 }
 
 int hwpmu_wrmsr(struct hwpmu *pmu, u32 msr, u64 value)
 {
-	enum counter_alias alias;
-	int idx = pmu->vendor->counter_of(&pmu->caps, msr, &alias);
+	struct pmu_register reg = hwpmu_find(pmu, msr);
 
-	if (idx >= 0) {
-		if (pmu->vendor->take_counter(pmu, (unsigned int)idx, alias, &value))
-			return -1;
-		hwpmu_set_counter(pmu, (unsigned int)idx, value);
-		return 0;
-	}
-	idx = pmu->vendor->selector_of(&pmu->caps, msr);
-	if (idx >= 0) {
-		if (pmu->vendor->take_selector(pmu, (unsigned int)idx, &value))
-			return -1;
-		if (value == pmu->eventsel[idx])
-			return 0;
-		pmu->eventsel[idx] = value;
-		hwpmu_restart_counter(pmu, (unsigned int)idx);
-		return 0;
-	}
-	if (!pmu->vendor->has_control(pmu, msr))
-		return -1;
-	return pmu->vendor->write_control(pmu, msr, value);
+	return hwpmu_write(pmu, &reg, value);
 }
 
 int hwpmu_rdpmc(struct hwpmu *pmu, u32 ecx, u64 *value)
@@ -78,13 +122,4 @@ void hwpmu_write_global_ctrl(struct hwpmu *pmu, u64 value)
 
 	pmu->global_ctrl = value;
 	hwpmu_restart_counters(pmu, changed);
-}
-
-u64 hwpmu_kept(struct hwpmu *pmu, u32 msr, u64 value)
-{
-	int idx = pmu->vendor->selector_of(&pmu->caps, msr);
-
-	if (idx >= 0)
-		return pmu->eventsel[idx];
-	return msr == pmu->vendor->global_ctrl ? pmu->global_ctrl : value;
 }
