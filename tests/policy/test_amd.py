@@ -168,8 +168,9 @@ def test_mediated_needs_perfmon_v2(name: str) -> None:
 
 
 def test_msrs_beside_the_pmus() -> None:
-    """System call registers are direct, as VMLOAD and VMSAVE switch them; what is Intel's is not
-    there, and what is KVM's is not there natively.
+    """What is Intel's is not there, and what is KVM's is not there natively.
+
+    System call registers are direct, as VMLOAD and VMSAVE switch them.
     """
     kvm = {
         msr: row for row in machine_msrs.rows(apicv=True, vendor=Vendor.AMD) for msr in row.numbers
