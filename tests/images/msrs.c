@@ -8,6 +8,7 @@
 
 #define MSR_TSC 0x10
 #define MSR_FEATURE_CONTROL 0x3a
+#define MSR_TSC_ADJUST 0x3b
 #define MSR_SPEC_CTRL 0x48
 #define MSR_UCODE_REV 0x8b
 #define MSR_PLATFORM_INFO 0xce
@@ -43,6 +44,40 @@ static bool refuses(u32 msr, u64 value, const char *name)
 	       step(caught.error, 0, "%s: error code", name);
 }
 
+static void check_misc_enable(void)
+{
+	u64 value;
+	bool right;
+
+	/* Bit 7: there is a PMU; writes do not change it. Bits 11, 12: no BTS, no PEBS; read only. */
+	value = rdmsr(MSR_MISC_ENABLE);
+	right = step(value >> 7 & 1, 1, "MISC_ENABLE: there is a PMU");
+	right &= step(value >> 11 & 3, 3, "MISC_ENABLE: no BTS, no PEBS");
+	right &= step(attempt_wrmsr(MSR_MISC_ENABLE, value & ~BIT_ULL(7)), NO_VECTOR,
+		      "MISC_ENABLE without bit 7");
+	right &= step(rdmsr(MSR_MISC_ENABLE), value, "which stays");
+	right &= refuses(MSR_MISC_ENABLE, value ^ BIT_ULL(12), "MISC_ENABLE");
+	expect_true(right, "MISC_ENABLE");
+}
+
+/* AMD's processors have none of them but the microcode's; KVM gives its guests two that Intel has. */
+static void check_start_up_of_amd(void)
+{
+	u64 value;
+	bool right = true;
+
+	right &= step(attempt_rdmsr(MSR_FEATURE_CONTROL, &value), VECTOR_GP, "FEATURE_CONTROL");
+	right &= step(attempt_rdmsr(MSR_UCODE_REV, &value), NO_VECTOR, "PATCH_LEVEL");
+	right &= step((u32)value != 0, 1, "there is a revision");
+	right &= step(attempt_rdmsr(MSR_PLATFORM_INFO, &value), under_kvm() ? NO_VECTOR : VECTOR_GP,
+		      "PLATFORM_INFO");
+	right &= step(attempt_rdmsr(MSR_MISC_ENABLE, &value), under_kvm() ? NO_VECTOR : VECTOR_GP,
+		      "MISC_ENABLE");
+	right &= step(attempt_rdmsr(MSR_TSC_ADJUST, &value), under_kvm() ? NO_VECTOR : VECTOR_GP,
+		      "TSC_ADJUST");
+	expect_true(right, "PATCH_LEVEL, and what KVM adds");
+}
+
 static void check_start_up(void)
 {
 	u64 value;
@@ -55,6 +90,13 @@ static void check_start_up(void)
 	right &= step(attempt_wrmsr(MSR_UCODE_REV, 0), NO_VECTOR, "UCODE_REV is written");
 	right &= step(attempt_rdmsr(MSR_PLATFORM_INFO, &value), NO_VECTOR, "PLATFORM_INFO");
 	expect_true(right, "FEATURE_CONTROL, UCODE_REV, PLATFORM_INFO");
+	check_misc_enable();
+}
+
+static void check_speculation(void)
+{
+	u64 value;
+	bool right;
 
 	right = keeps(MSR_SPEC_CTRL, 1, "SPEC_CTRL");
 	right &= refuses(MSR_SPEC_CTRL, 1ull << 63, "SPEC_CTRL");
@@ -63,16 +105,6 @@ static void check_start_up(void)
 	right &= refuses(MSR_PRED_CMD, 1ull << 8, "PRED_CMD");
 	right &= step(attempt_rdmsr(MSR_PRED_CMD, &value), VECTOR_GP, "PRED_CMD is for writing");
 	expect_true(right, "SPEC_CTRL and PRED_CMD");
-
-	/* Bit 7: there is a PMU; writes do not change it. Bits 11, 12: no BTS, no PEBS; read only. */
-	value = rdmsr(MSR_MISC_ENABLE);
-	right = step(value >> 7 & 1, 1, "MISC_ENABLE: there is a PMU");
-	right &= step(value >> 11 & 3, 3, "MISC_ENABLE: no BTS, no PEBS");
-	right &= step(attempt_wrmsr(MSR_MISC_ENABLE, value & ~BIT_ULL(7)), NO_VECTOR,
-		      "MISC_ENABLE without bit 7");
-	right &= step(rdmsr(MSR_MISC_ENABLE), value, "which stays");
-	right &= refuses(MSR_MISC_ENABLE, value ^ BIT_ULL(12), "MISC_ENABLE");
-	expect_true(right, "MISC_ENABLE");
 }
 
 static void check_system_calls(void)
@@ -196,7 +228,11 @@ static void check_ibpb(void)
 
 void image_main(void)
 {
-	check_start_up();
+	if (is_amd())
+		check_start_up_of_amd();
+	else
+		check_start_up();
+	check_speculation();
 	check_system_calls();
 	check_efer();
 	check_bases();

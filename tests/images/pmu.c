@@ -7,7 +7,7 @@
 #include "pmu.h"
 
 /* Numbers and order are those of CPUID 0AH EBX; the encodings are architectural. */
-const struct arch_event_info arch_events[NR_ARCH_EVENTS] = {
+static const struct arch_event_info intel_events[NR_ARCH_EVENTS] = {
 	[EVENT_CYCLES] = {"cycles", 0x003c},
 	[EVENT_INSTRUCTIONS] = {"instructions", 0x00c0},
 	[EVENT_REF_CYCLES] = {"ref-cycles", 0x013c},
@@ -18,6 +18,19 @@ const struct arch_event_info arch_events[NR_ARCH_EVENTS] = {
 	[EVENT_SLOTS] = {"slots", 0x01a4},
 };
 
+/* perf's generic events. What perf calls LLC are requests to the second-level cache, and misses of it. */
+static const struct arch_event_info amd_events[NR_ARCH_EVENTS] = {
+	[EVENT_CYCLES] = {"cycles", 0x0076},
+	[EVENT_INSTRUCTIONS] = {"instructions", 0x00c0},
+	[EVENT_REF_CYCLES] = {"ref-cycles", 0x100000120},
+	[EVENT_LLC_REFERENCES] = {"L2 requests", 0xff60},
+	[EVENT_LLC_MISSES] = {"L2 misses", 0x0964},
+	[EVENT_BRANCHES] = {"branches", 0x00c2},
+	[EVENT_BRANCH_MISSES] = {"branch misses", 0x00c3},
+	[EVENT_SLOTS] = {"slots", 0},
+};
+
+const struct arch_event_info *arch_events = intel_events;
 struct pmu_shape pmu;
 
 /*
@@ -32,7 +45,7 @@ static bool gp_counts_ref(void)
 	return model != 0x55 && model != 0x6a; /* Skylake-SP, Cascade Lake-SP; Ice Lake-SP */
 }
 
-void pmu_init(void)
+static void find_intel(void)
 {
 	struct cpuid_regs r = cpuid(0xa);
 
@@ -49,30 +62,84 @@ void pmu_init(void)
 		pmu.anythread_deprecated = r.edx >> 15 & 1;
 		pmu.fixed_mask = GENMASK_ULL(pmu.fixed_width - 1, 0);
 	}
+	if (cpuid(1).ecx & BIT_ULL(15)) /* PDCM */
+		pmu.full_width = rdmsr(MSR_PERF_CAPABILITIES) & FULL_WIDTH_WRITES;
+	pmu.counts_ref = gp_counts_ref();
+	pmu.masks_lvt = true;
+	pmu.msr_selector = MSR_EVTSEL0;
+	pmu.msr_counter = pmu.full_width ? MSR_PMC0 : MSR_PERFCTR0;
+	pmu.stride = 1;
+	pmu.msr_global_ctrl = MSR_GLOBAL_CTRL;
+	pmu.msr_status = MSR_GLOBAL_STATUS;
+	pmu.msr_clear = MSR_GLOBAL_OVF_CTRL;
+	pmu.msr_set = MSR_GLOBAL_STATUS_SET;
+}
+
+/* Four counters of K7, six of the core extension, or as many as PerfMonV2 says. */
+static void find_amd(void)
+{
+	bool core = cpuid(0x80000001).ecx >> 23 & 1;
+	struct cpuid_regs v2 = {0};
+
+	if (cpuid(0x80000000).eax >= 0x80000022)
+		v2 = cpuid(0x80000022);
+	pmu.amd = true;
+	pmu.version = 1 + (v2.eax & 1);
+	pmu.global = pmu.version == 2;
+	pmu.nr_gp = pmu.global ? v2.ebx & 0xf : core ? 6 : 4;
+	if (!core && pmu.nr_gp > 4)
+		pmu.nr_gp = 4;
+	pmu.gp_width = 48;
+	pmu.full_width = true;
+	pmu.events = 1u << EVENT_CYCLES | 1u << EVENT_INSTRUCTIONS | 1u << EVENT_LLC_REFERENCES |
+		     1u << EVENT_LLC_MISSES | 1u << EVENT_BRANCHES | 1u << EVENT_BRANCH_MISSES;
+	/* Zen 4 and later: family 19H from model 10H on, and family 1AH */
+	pmu.counts_ref = cpuid(1).eax >> 16 > 0xa0;
+	if (pmu.counts_ref)
+		pmu.events |= 1u << EVENT_REF_CYCLES;
+	arch_events = amd_events;
+	pmu.msr_selector = core ? MSR_PERF_CTL0 : MSR_K7_EVNTSEL0;
+	pmu.msr_counter = core ? MSR_PERF_CTR0 : MSR_K7_PERFCTR0;
+	pmu.stride = core ? 2 : 1;
+	pmu.msr_global_ctrl = MSR_AMD_GLOBAL_CTL;
+	pmu.msr_status = MSR_AMD_GLOBAL_STATUS;
+	pmu.msr_clear = MSR_AMD_GLOBAL_STATUS_CLR;
+	pmu.msr_set = MSR_AMD_GLOBAL_STATUS_SET;
+}
+
+void pmu_init(void)
+{
+	if (is_amd())
+		find_amd();
+	else
+		find_intel();
 	pmu.gp_mask = GENMASK_ULL(pmu.gp_width - 1, 0);
 	pmu.all = GENMASK_ULL(pmu.nr_gp - 1, 0);
 	if (pmu.nr_fixed)
 		pmu.all |= GENMASK_ULL(FIXED_INDEX + pmu.nr_fixed - 1, FIXED_INDEX);
-	if (cpuid(1).ecx & BIT_ULL(15)) /* PDCM */
-		pmu.full_width = rdmsr(MSR_PERF_CAPABILITIES) & FULL_WIDTH_WRITES;
-	pmu.counts_ref = gp_counts_ref();
 	pmu_clear();
+}
+
+u32 selector_msr(u32 gp)
+{
+	return pmu.msr_selector + pmu.stride * gp;
 }
 
 void pmu_clear(void)
 {
 	if (pmu.global)
-		wrmsr(MSR_GLOBAL_CTRL, 0);
+		wrmsr(pmu.msr_global_ctrl, 0);
 	for (u32 i = 0; i < pmu.nr_gp; i++) {
-		wrmsr(MSR_EVTSEL0 + i, 0);
-		wrmsr(MSR_PERFCTR0 + i, 0);
+		wrmsr(selector_msr(i), 0);
+		wrmsr(counter_msr(i), 0);
 	}
-	if (pmu.global) {
+	if (pmu.global && !pmu.amd) {
 		wrmsr(MSR_FIXED_CTR_CTRL, 0);
 		for (u32 i = 0; i < pmu.nr_fixed; i++)
 			wrmsr(MSR_FIXED_CTR0 + i, 0);
-		wrmsr(MSR_GLOBAL_OVF_CTRL, rdmsr(MSR_GLOBAL_STATUS));
 	}
+	if (pmu.global)
+		wrmsr(pmu.msr_clear, rdmsr(pmu.msr_status));
 	wrmsr(MSR_PRED_CMD, 1);
 }
 
@@ -106,11 +173,16 @@ u64 read_counter(u32 index)
 	return rdpmc(is_fixed(index) ? (u32)RDPMC_FIXED + index - FIXED_INDEX : index);
 }
 
-static u32 counter_msr(u32 index)
+u32 counter_msr(u32 index)
 {
 	if (is_fixed(index))
 		return MSR_FIXED_CTR0 + index - FIXED_INDEX;
-	return (pmu.full_width ? MSR_PMC0 : MSR_PERFCTR0) + index;
+	return pmu.msr_counter + pmu.stride * index;
+}
+
+bool status_is(u64 expected, const char *name, u64 number)
+{
+	return !pmu.global || step(rdmsr(pmu.msr_status), expected, "%s %u", name, number);
 }
 
 u64 read_counter_msr(u32 index)
@@ -130,7 +202,7 @@ void set_counter(u32 index, u64 select)
 
 	if (!is_fixed(index)) {
 		/* Without GLOBAL_CTRL the stretch starts it. */
-		wrmsr(MSR_EVTSEL0 + index, pmu.global ? select | SEL_EN : select);
+		wrmsr(selector_msr(index), pmu.global ? select | SEL_EN : select);
 		return;
 	}
 	if (select & SEL_OS)
@@ -156,6 +228,6 @@ struct stretch stretch_of(u64 counters)
 	u32 index = (u32)__builtin_ctzll(counters);
 
 	if (pmu.global)
-		return (struct stretch){MSR_GLOBAL_CTRL, counters};
-	return (struct stretch){MSR_EVTSEL0 + index, rdmsr(MSR_EVTSEL0 + index) | SEL_EN};
+		return (struct stretch){pmu.msr_global_ctrl, counters};
+	return (struct stretch){selector_msr(index), rdmsr(selector_msr(index)) | SEL_EN};
 }

@@ -26,6 +26,15 @@
 #define MSR_GLOBAL_STATUS_SET 0x391
 #define MSR_PRED_CMD 0x49
 
+#define MSR_K7_EVNTSEL0 0xc0010000
+#define MSR_K7_PERFCTR0 0xc0010004
+#define MSR_PERF_CTL0 0xc0010200
+#define MSR_PERF_CTR0 0xc0010201
+#define MSR_AMD_GLOBAL_STATUS 0xc0000300
+#define MSR_AMD_GLOBAL_CTL 0xc0000301
+#define MSR_AMD_GLOBAL_STATUS_CLR 0xc0000302
+#define MSR_AMD_GLOBAL_STATUS_SET 0xc0000303
+
 #define SEL_USR BIT_ULL(16)
 #define SEL_OS BIT_ULL(17)
 #define SEL_EDGE BIT_ULL(18)
@@ -57,14 +66,16 @@ enum arch_event {
 	NR_ARCH_EVENTS,
 };
 
+/* The architectural events of Intel, and what AMD's CPUs count instead. */
 struct arch_event_info {
 	const char *name;
-	u16 encoding;
+	u64 encoding;
 };
 
-extern const struct arch_event_info arch_events[NR_ARCH_EVENTS];
+extern const struct arch_event_info *arch_events;
 
 struct pmu_shape {
+	bool amd;
 	u32 version;
 	u32 nr_gp, gp_width;
 	u32 nr_fixed, fixed_width;
@@ -73,6 +84,10 @@ struct pmu_shape {
 	bool global;	 /* GLOBAL_CTRL and its companions: version 2 */
 	bool full_width; /* counters can be written at MSR_PMC0 */
 	bool counts_ref; /* GP counters count reference cycles, see pmu_init() */
+	/* Registers, by the vendor */
+	u32 msr_selector, msr_counter, stride;
+	u32 msr_global_ctrl, msr_status, msr_clear, msr_set;
+	bool masks_lvt; /* delivery of the PMI masks the LVT */
 	u64 gp_mask, fixed_mask;
 	u64 all; /* every counter, as in GLOBAL_CTRL */
 };
@@ -96,6 +111,11 @@ const char *counter_kind(u32 index); /* "GP" or "fixed" */
 u64 counter_number(u32 index);	     /* within its kind */
 u64 counter_mask(u32 index);
 
+u32 selector_msr(u32 gp);
+u32 counter_msr(u32 index);
+/* The status has this value; true where there is none (no GLOBAL_CTRL either). */
+bool status_is(u64 expected, const char *name, u64 number);
+
 u64 read_counter(u32 index); /* RDPMC */
 u64 read_counter_msr(u32 index);
 void write_counter(u32 index, u64 value);
@@ -107,7 +127,7 @@ void set_counter(u32 index, u64 select);
 /* What a fixed counter counts. */
 enum arch_event fixed_event(u32 index);
 
-/* Start and stop: GLOBAL_CTRL, or the selector of a version 1 PMU's only counter in use. */
+/* Start and stop: GLOBAL_CTRL, or the selector of the only counter in use of a PMU without it. */
 struct stretch {
 	u32 msr;
 	u64 value;

@@ -67,7 +67,7 @@ static void check_wrap(void)
 	write_counter(0, 0 - 4ull);
 	count_stretch(stretch_of(counters), "xorl %%eax, %%eax\n xorl %%ecx, %%ecx\n cpuid\n", 0,
 		      0);
-	status = rdmsr(MSR_GLOBAL_STATUS);
+	status = rdmsr(pmu.msr_status);
 	expect(read_counter(0), 3, "CPUID wraps a counter to 0, and three come behind it");
 	expect(status, 1, "which sets the status bit");
 }
@@ -130,7 +130,10 @@ void image_main(void)
 	if (cpuid(1).ecx & BIT_ULL(15)) /* PDCM */
 		check("	movl $0x345, %%ecx\n rdmsr\n", 2, "RDMSR of PERF_CAPABILITIES");
 	check("	xorl %%ecx, %%ecx\n rdpmc\n", 2, "RDPMC");
-	if (pmu.nr_gp > 2)
+	if (pmu.nr_gp > 2 && pmu.amd)
+		check("	movl $0xc0010002, %%ecx\n xorl %%eax, %%eax\n xorl %%edx, %%edx\n wrmsr\n",
+		      4, "WRMSR of a selector that is not in use");
+	else if (pmu.nr_gp > 2)
 		check("	movl $0x188, %%ecx\n xorl %%eax, %%eax\n xorl %%edx, %%edx\n wrmsr\n", 4,
 		      "WRMSR of a selector that is not in use");
 	else

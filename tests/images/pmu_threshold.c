@@ -22,9 +22,9 @@
 	"	decq	%%rsi\n"                                                                            \
 	"	jnz	1b\n"
 
-#define BRANCHES 0x00c4
-#define INSTRUCTIONS 0x00c0
-#define CYCLES 0x003c
+#define BRANCHES arch_events[EVENT_BRANCHES].encoding
+#define INSTRUCTIONS arch_events[EVENT_INSTRUCTIONS].encoding
+#define CYCLES arch_events[EVENT_CYCLES].encoding
 
 static u64 count(u32 counter, u64 select)
 {
@@ -130,8 +130,8 @@ static void check_inv(void)
 
 	expect(count(0, BRANCHES | SEL_INV), ROUNDS, "INV without CMASK changes nothing");
 	pmu_clear();
-	wrmsr(MSR_EVTSEL0, value | SEL_CMASK(1));
-	expect(rdmsr(MSR_EVTSEL0), value | SEL_CMASK(1), "INV with CMASK reads back");
+	wrmsr(selector_msr(0), value | SEL_CMASK(1));
+	expect(rdmsr(selector_msr(0)), value | SEL_CMASK(1), "INV with CMASK reads back");
 	/* One GLOBAL_CTRL write stops both. */
 	if (pmu.nr_gp < 2 || !pmu.global)
 		return;
@@ -155,7 +155,7 @@ static void check_overflow(void)
 	write_counter(0, 0 - 10ull);
 	count_stretch(stretch_of(1), LOOP, ROUNDS, 3);
 	expect_between(read_counter(0), ROUNDS / 4 - 10, ROUNDS / 4 - 9, "it overflows");
-	expect(rdmsr(MSR_GLOBAL_STATUS), 1, "and sets its status bit");
+	expect(rdmsr(pmu.msr_status), 1, "and sets its status bit");
 }
 
 void image_main(void)

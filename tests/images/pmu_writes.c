@@ -9,7 +9,7 @@
 #include "pmu.h"
 
 #define INSTRUCTIONS 0x00c0
-#define BRANCHES 0x00c4
+#define BRANCHES arch_events[EVENT_BRANCHES].encoding
 
 /* A write of RDI to the MSR in ESI: 5 instructions, the last of which writes. */
 #define WRITE_RDI                                                                                  \
@@ -20,13 +20,6 @@
 	"	wrmsr\n"
 #define NOPS "	.rept 50\n	nop\n	.endr\n"
 
-static u32 msr_of(u32 index)
-{
-	if (is_fixed(index))
-		return MSR_FIXED_CTR0 + index - FIXED_INDEX;
-	return (pmu.full_width ? MSR_PMC0 : MSR_PERFCTR0) + index;
-}
-
 /* 50 NOPs and a write, 50 NOPs: what was before is gone, what comes behind is on top. */
 static void check_write(u32 index, u64 value)
 {
@@ -35,12 +28,12 @@ static void check_write(u32 index, u64 value)
 	pmu_clear();
 	set_counter(index, INSTRUCTIONS | SEL_OS);
 	write_counter(index, 12345);
-	count_stretch(stretch_of(1ull << index), NOPS WRITE_RDI NOPS, msr_of(index), value);
+	count_stretch(stretch_of(1ull << index), NOPS WRITE_RDI NOPS, counter_msr(index), value);
 	right = step(read_counter(index), (value + 1 + 50 + 3) & counter_mask(index),
 		     "%s counter %u written with %x", counter_kind(index), counter_number(index),
 		     value);
 	if (pmu.global)
-		right &= step(rdmsr(MSR_GLOBAL_STATUS),
+		right &= step(rdmsr(pmu.msr_status),
 			      value + 1 + 50 + 3 > counter_mask(index) ? 1ull << index : 0,
 			      "status behind it");
 	expect_true(right, "%s counter %u: %x written while it counts", counter_kind(index),
@@ -69,7 +62,7 @@ static void check_time(void)
 
 		pmu_clear();
 		set_counter(index, SEL_OS);
-		count_stretch(stretch_of(1ull << index), NOPS WRITE_RDI NOPS, msr_of(index),
+		count_stretch(stretch_of(1ull << index), NOPS WRITE_RDI NOPS, counter_msr(index),
 			      1ull << 32);
 		expect_between(read_counter(index), 1ull << 32, (1ull << 32) + 10000,
 			       "fixed counter %u written while it counts", (u64)i);
@@ -107,7 +100,7 @@ static void check_reads(void)
 			 "movq %%r9, %%rdi\n\t"
 			 : "=a"(third), "=S"(first), "=D"(second)
 			 : "a"((u32)stretch_of(1).value), "d"(0), "c"(stretch_of(1).msr), "S"(0),
-			   "D"(msr_of(0))
+			   "D"(counter_msr(0))
 			 : "r8", "r9", "memory", "cc");
 	pmu_clear();
 	expect(first, 2, "RDPMC while it counts");
@@ -120,17 +113,18 @@ static void check_selector(void)
 {
 	pmu_clear();
 	if (pmu.global)
-		wrmsr(MSR_GLOBAL_CTRL, 1);
-	count_stretch(((struct stretch){MSR_EVTSEL0, INSTRUCTIONS | SEL_OS | SEL_EN}), NOPS, 0, 0);
+		wrmsr(pmu.msr_global_ctrl, 1);
+	count_stretch(((struct stretch){selector_msr(0), INSTRUCTIONS | SEL_OS | SEL_EN}), NOPS, 0,
+		      0);
 	expect(read_counter(0), FRAME + 50, "a selector starts and stops");
 	/* FRAME + 50 stand there; then WRMSR, 50 NOPs, 4 movs count, then branches. */
-	count_stretch(((struct stretch){MSR_EVTSEL0, INSTRUCTIONS | SEL_OS | SEL_EN}),
-		      NOPS WRITE_RDI ".rept 20\n jmp 1f\n1:\n .endr\n", MSR_EVTSEL0,
+	count_stretch(((struct stretch){selector_msr(0), INSTRUCTIONS | SEL_OS | SEL_EN}),
+		      NOPS WRITE_RDI ".rept 20\n jmp 1f\n1:\n .endr\n", selector_msr(0),
 		      BRANCHES | SEL_OS | SEL_EN);
 	expect(read_counter(0), FRAME + 50 + 1 + 50 + 4 + 20,
 	       "a new event counts on from the value of the old one");
-	count_stretch(((struct stretch){MSR_EVTSEL0, INSTRUCTIONS | SEL_OS | SEL_EN}),
-		      NOPS WRITE_RDI NOPS, MSR_EVTSEL0, INSTRUCTIONS | SEL_OS | SEL_EN);
+	count_stretch(((struct stretch){selector_msr(0), INSTRUCTIONS | SEL_OS | SEL_EN}),
+		      NOPS WRITE_RDI NOPS, selector_msr(0), INSTRUCTIONS | SEL_OS | SEL_EN);
 	expect(read_counter(0), FRAME + 50 + 1 + 50 + 4 + 20 + FRAME + 50 + 5 + 50,
 	       "the same selector again changes nothing");
 }

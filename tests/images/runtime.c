@@ -52,6 +52,13 @@ bool under_kvm(void)
 	return r.ebx == 0x4b4d564b && r.ecx == 0x564b4d56 && r.edx == 0x4d; /* "KVMKVMKVM" */
 }
 
+bool is_amd(void)
+{
+	struct cpuid_regs r = cpuid(0);
+
+	return r.ebx == 0x68747541 && r.edx == 0x69746e65 && r.ecx == 0x444d4163;
+}
+
 /* The two functions that a freestanding compiler may call on its own. */
 
 void *memcpy(void *to, const void *from, size_t n)

@@ -39,6 +39,7 @@ void image_main(void);
 bool text_equal(const char *a, const char *b);
 /* Whether KVM's signature stands in CPUID: not so natively. */
 bool under_kvm(void);
+bool is_amd(void);
 /* CPUID with a subleaf; cpuid() of guest/insn.h asks for subleaf 0. */
 struct cpuid_regs cpuid_count(u32 leaf, u32 subleaf);
 

@@ -27,6 +27,9 @@ static void check_off(void)
 	expect(attempt(XEND, :: : "memory"), VECTOR_UD, "XEND is #UD");
 	expect(attempt(XTEST, :: : "cc"), VECTOR_UD, "XTEST is #UD");
 	expect(attempt(XABORT, :: : "rax", "memory"), VECTOR_UD, "XABORT is #UD");
+	/* Bits of AMD's event select. */
+	if (pmu.amd)
+		return;
 	for (u32 i = 0; i < pmu.nr_gp; i++) {
 		right &= step(attempt_wrmsr(MSR_EVTSEL0 + i, SEL_IN_TX), VECTOR_GP, "IN_TX");
 		right &= step(attempt_wrmsr(MSR_EVTSEL0 + i, SEL_IN_TXCP), VECTOR_GP, "IN_TXCP");

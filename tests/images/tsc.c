@@ -41,8 +41,14 @@ static void check_monotonic(void)
 	expect(back, 0, "with exits between, and as an MSR");
 }
 
+/* Fixed counter 2, or another one that counts reference cycles: AMD's from Zen 4 on. */
+static u32 ref_counter(void)
+{
+	return pmu.nr_fixed > 2 ? FIXED_INDEX + 2 : 0;
+}
+
 /*
- * A loop of @rounds between two RDTSC, all of it counted by fixed 2. The reads are in R8 and R9; what
+ * A loop of @rounds between two RDTSC, all of it counted by one counter. The reads are in R8 and R9; what
  * is counted before the first and behind the second is the same for each number of rounds.
  */
 static void time_loop(u64 rounds, u64 *tsc, u64 *ref)
@@ -50,9 +56,9 @@ static void time_loop(u64 rounds, u64 *tsc, u64 *ref)
 	static u64 stamps[2];
 
 	pmu_clear();
-	set_counter(FIXED_INDEX + 2, SEL_OS);
+	set_counter(ref_counter(), arch_events[EVENT_REF_CYCLES].encoding | SEL_OS);
 	stamps[0] = stamps[1] = 0;
-	count_stretch(stretch_of(1ull << (FIXED_INDEX + 2)),
+	count_stretch(stretch_of(1ull << ref_counter()),
 		      "lfence\n rdtsc\n"
 		      "shlq $32, %%rdx\n"
 		      "orq %%rdx, %%rax\n"
@@ -65,7 +71,7 @@ static void time_loop(u64 rounds, u64 *tsc, u64 *ref)
 		      "movq %%rax, 8(%%rdi)\n",
 		      rounds, stamps);
 	*tsc = stamps[1] - stamps[0];
-	*ref = read_counter(FIXED_INDEX + 2);
+	*ref = read_counter(ref_counter());
 }
 
 static void check_reference_cycles(void)
@@ -86,13 +92,13 @@ static void check_host_time(void)
 	u64 begin, tsc, ref;
 
 	pmu_clear();
-	set_counter(FIXED_INDEX + 2, SEL_OS);
+	set_counter(ref_counter(), arch_events[EVENT_REF_CYCLES].encoding | SEL_OS);
 	begin = fenced();
-	count_stretch(stretch_of(1ull << (FIXED_INDEX + 2)),
+	count_stretch(stretch_of(1ull << ref_counter()),
 		      "1: xorl %%eax, %%eax\n xorl %%ecx, %%ecx\n cpuid\n decq %%rsi\n jnz 1b\n",
 		      1000, 0);
 	tsc = fenced() - begin;
-	ref = read_counter(FIXED_INDEX + 2);
+	ref = read_counter(ref_counter());
 	expect_true(ref > 0 && ref <= tsc, "reference cycles are part of the TSC's");
 	if (under_kvm())
 		expect_true(tsc > 4 * ref, "a thousand exits are time of the host");
@@ -111,11 +117,12 @@ void image_main(void)
 {
 	pmu_init();
 	check_monotonic();
-	if (pmu.nr_fixed > 2) {
+	if (pmu.nr_fixed > 2 || (pmu.amd && pmu.counts_ref)) {
 		check_reference_cycles();
 		check_host_time();
 	} else {
-		print("# no fixed counter of reference cycles: they are not compared\n");
+		print("# no counter of reference cycles: they are not compared\n");
 	}
-	check_rate();
+	if (!pmu.amd)
+		check_rate();
 }
