@@ -71,8 +71,7 @@ void kvm_pmu_refresh(struct kvm_vcpu *vcpu, const struct pp_pmu *guest)
 		kvm_pmu_write_counter(pmc, 0);
 		if (pmc_is_fixed(pmc))
 			continue;
-		pmc->eventsel = 0;
-		pmu->backend->write_eventsel(pmc);
+		pmc->eventsel = pmc->eventsel_hw = 0;
 		truth_control_written(truth, truth->vendor->selector_msr(&pmu->guest, idx), 0);
 	}
 	pmu->fixed_ctr_ctrl = pmu->fixed_ctr_ctrl_hw = 0;
