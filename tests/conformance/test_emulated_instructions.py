@@ -235,3 +235,44 @@ _start:	wr	0x38f, 0
     assert counter.counted - counter.true_count == credited
     assert counter.causes == {"uncredited": -credited}
     assert ran.result(0) == counter.counted
+
+
+@pytest.mark.parametrize("cpu", asm.CPUS)
+@pytest.mark.parametrize("mode", asm.MODES)
+@pytest.mark.parametrize("event", ["instructions", "branches"])
+def test_the_fastpath_waits_for_nobody_but_instructions(event: str, mode: str, cpu: str) -> None:
+    """100 writes of the TSC deadline, which KVM serves in the inner loop if it may.
+
+    A mediated vCPU's counters are in hardware there, so that a counter of instructions could not be
+    credited: the fastpath is refused, and nothing is lost. A counter of branches does not mind.
+    """
+    source = f"""
+	{asm.PRELUDE}
+_start:	kernel_setup
+	wr	0x832, 0x40040
+	wr	0x38f, 0
+	wr	0x186, {asm.EN | asm.OS | asm.EVENTS[event]}
+	wr	0x4c1, 0
+	wr	0x38f, 1
+	movl	$100, %esi
+	movl	$0x6e0, %ecx
+	xorl	%eax, %eax
+	movl	$1, %edx		/* far away */
+1:	wrmsr
+	decl	%esi
+	jnz	1b
+	counting_off
+	keep_pmc 0, 0
+	finish
+"""
+    ran = asm.run(source, mode=mode, cpu=cpu)
+    # WRMSR of GLOBAL_CTRL, 4 MOVs and XORs, 100 turns of 3, 3 before the last WRMSR.
+    assert ran.result(0) == {"instructions": 1 + 4 + 300 + 3, "branches": 100}[event]
+    (counter,) = ran.counters().values()
+    assert not counter.causes
+    stats = ran.machine.stats()
+    refused = 100 if (mode, event) == ("mediated", "instructions") else 0
+    assert stats["fastpath_refused"] == refused
+    # In the emulated design each credit asks for a reprogramming, which ends the stay in the loop.
+    taken = mode == "mediated" or (mode == "emulated" and event == "branches")
+    assert stats["fastpath_exits"] == (100 if taken and not refused else 0)
