@@ -80,7 +80,10 @@ struct pp_pmu {
 	uint32_t fw_write;     /* full-width counter writes at 0x4c1+i */
 	uint32_t rtm;	       /* the CPU has RTM: selectors have IN_TX and IN_TXCP */
 	uint32_t perfctr_core; /* AMD: the core extension's registers, 0xc0010200 + 2i */
-	uint32_t pad;
+	uint32_t pdcm;	       /* Intel: there is a PERF_CAPABILITIES */
+	uint32_t arch_events;  /* Intel: architectural events that CPUID speaks of, and ... */
+	uint32_t
+		unavailable_events; /* ... those it takes away; the maps have it, for information */
 	uint64_t perf_capabilities;
 };
 

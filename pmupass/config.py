@@ -39,7 +39,9 @@ class FilterAction(enum.IntEnum):
 class Pmu:
     """A PMU as its CPUID describes it: the silicon's, or what the guest is told.
 
-    ``perfctr_core`` is AMD's core extension, and version 2 its PerfMonV2.
+    ``perfctr_core`` is AMD's core extension, and version 2 its PerfMonV2. ``pdcm``: there is a
+    PERF_CAPABILITIES. ``arch_events`` and ``unavailable_events`` are Intel's: the number of
+    architectural events that CPUID speaks of, and those of them that are not there.
     """
 
     version: int = 0
@@ -52,6 +54,9 @@ class Pmu:
     perf_capabilities: int = 0
     vendor: Vendor = Vendor.INTEL
     perfctr_core: bool = False
+    pdcm: bool = False
+    arch_events: int = 0
+    unavailable_events: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,16 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from pmupass import core, costs, cpus, environment, profiles, results, settings, workloads
-from pmupass.config import HostEvent, Kvm, MachineConfig, Mode, MsrFilter, Pmu
+from pmupass.config import (
+    EventMap,
+    HostEvent,
+    Kvm,
+    MachineConfig,
+    Mode,
+    MsrFilter,
+    Pmu,
+    Vendor,
+)
 from pmupass.cpus.model import FIXED_SHIFT
 from pmupass.errors import UsageError
 from pmupass.events import EventTable, placement
@@ -15,6 +24,7 @@ from pmupass.policy import (
     enablement,
     event_filter,
     guest_cpuid,
+    intel_cpuid,
     interception,
     machine_msrs,
     msr_filter,
@@ -160,10 +170,7 @@ class Plan:
             mode=mode,
             max_gp=self.settings.integer("kvm.max_gp_counters"),
             max_fixed=self.settings.integer("kvm.max_fixed_counters"),
-            gp_counters=self.settings.optional("guest.gp_counters"),
-            fixed_counters=self.settings.optional("guest.fixed_counters"),
-            perfmon_v2=self.settings.optional_flag("guest.perfmon_v2"),
-            perfctr_core=self.settings.optional_flag("guest.perfctr_core"),
+            asked=guest_cpuid.Asked.of(self.settings),
             vpmu=vpmu and self.settings.flag("kvm.enable_pmu"),
         )
 
@@ -178,6 +185,15 @@ class Plan:
     @property
     def _in_kernel_lapic(self) -> bool:
         return self.settings.text("kvm.irqchip") != "userspace"
+
+    def _silicon(self, mode: Mode) -> Pmu:
+        """Return the physical PMU; natively what the guest finds is what there is."""
+        return self.guest_pmu(mode) if mode is Mode.NATIVE else self.cpu.pmu
+
+    def _maps_for(self, mode: Mode, guest: Pmu) -> tuple[EventMap, ...]:
+        if mode is not Mode.NATIVE or self.cpu.maker is not Vendor.INTEL:
+            return self._maps
+        return intel_cpuid.silicon_maps(self._maps, guest)
 
     def refusal(self, mode: Mode) -> str | None:
         """Return why KVM refuses the VM in a mode and what to change, None if it does not."""
@@ -204,20 +220,22 @@ class Plan:
         """
         guest = self.guest_pmu(mode, vpmu=vpmu)
         if perf:
+            self._check_version(guest)
             self.events.require(self.specs, guest)
+            self._check_available(guest)
             self._check_pinned(guest)
         return MachineConfig(
             mode=mode,
             image=self._image,
             cmdline=self._cmdline(guest, work=work, perf=perf),
             tsc_khz=self.cpu.tsc_khz,
-            hw=self.cpu.pmu,
+            hw=self._silicon(mode),
             guest=guest,
             timing=self.cpu.timing,
             overcount=self.cpu.overcount,
             period_limit=self.cpu.period_limit,
             cpuid=tuple(guest_cpuid.cpuid_entries(self.cpu, guest, mode)),
-            event_maps=self._maps,
+            event_maps=self._maps_for(mode, guest),
             costs=self._costs,
             kvm=self._kvm(mode, guest),
             profiles=self._profiles,
@@ -233,7 +251,7 @@ class Plan:
         """Return the interception table of the PMU in a mode."""
         arrangement = self.settings.text("kvm.interception")
         return interception.table(
-            self.cpu.pmu,
+            self._silicon(mode),
             guest if self.vm_has_pmu(mode) else Pmu(),
             mode=mode,
             arrangement=arrangement,  # type: ignore[arg-type]
@@ -309,6 +327,26 @@ class Plan:
         phase = self.settings.integer("guest.phase_us") if i and self.workload.samples else 0
         return f"ev={spec.config:x}:{spec.counters & mine:x}:{kind}:{phase}"
 
+    def _check_version(self, guest: Pmu) -> None:
+        if self.cpu.maker is Vendor.INTEL and guest.version < 2:
+            raise UsageError(
+                f"guest.pmu_version={guest.version}: the built-in guests' perf needs GLOBAL_CTRL, "
+                "version 2; run an image of yours, or add --set guest.pmu=idle"
+            )
+
+    def _check_available(self, guest: Pmu) -> None:
+        """UsageError for a generic event that the guest's perf has not, for CPUID takes it away."""
+        if self.cpu.maker is not Vendor.INTEL:
+            return
+        gone = intel_cpuid.unavailable_codes(guest)
+        for spec in self.specs:
+            code = spec.config & 0xFFFF
+            if code in gone and spec.name in intel_cpuid.ARCH_EVENT_NAMES:
+                raise UsageError(
+                    f"-e {spec.text}: CPUID 0xA takes it away (guest.arch_events, "
+                    f"guest.unavailable_events), and perf refuses it; r{code:04x} is not looked at"
+                )
+
     def _check_pinned(self, guest: Pmu) -> None:
         """UsageError for pinned events that would take turns; otherwise pinning changes nothing."""
         pinned = [spec.text for spec in self.specs if spec.pinned]
@@ -327,7 +365,9 @@ class Plan:
 
     def pmus(self, mode: Mode) -> results.Pmus:
         """Return the silicon's PMU and the guest's."""
-        return results.Pmus(hardware=_shape(self.cpu.pmu), guest=_shape(self.guest_pmu(mode)))
+        return results.Pmus(
+            hardware=_shape(self._silicon(mode)), guest=_shape(self.guest_pmu(mode))
+        )
 
     def settings_dict(self) -> dict[str, results.Value]:
         """Return every resolved setting and option but those that have keys of their own."""

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import difflib
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from pmupass.errors import UsageError
 
@@ -168,9 +168,62 @@ SETTINGS: tuple[Setting, ...] = (
         "leave the guest's PMU alone, or run the events (default idle for exit-storm, else busy)",
         choices=("idle", "busy"),
     ),
+    Setting(
+        "guest.pmu_version",
+        int,
+        None,
+        "PMU version in the guest's CPUID, natively the silicon's; 0: no PMU (default: what KVM "
+        "offers, 2; natively what the CPU has)",
+        most=5,
+    ),
     Setting("guest.gp_counters", int, None, "GP counters of this guest (default: all)", most=8),
     Setting(
         "guest.fixed_counters", int, None, "fixed counters of this guest (default: all)", most=4
+    ),
+    Setting(
+        "guest.gp_width",
+        int,
+        None,
+        "bits of the GP counters in the guest's CPUID, natively the silicon's (default: the CPU's)",
+        least=32,
+        most=64,
+    ),
+    Setting(
+        "guest.fixed_width",
+        int,
+        None,
+        "bits of the fixed counters, likewise",
+        least=32,
+        most=64,
+    ),
+    Setting(
+        "guest.fw_write",
+        bool,
+        None,
+        "full-width counter writes (MSR 0x4c1 and on), a bit of PERF_CAPABILITIES (default 1)",
+    ),
+    Setting(
+        "guest.pdcm",
+        bool,
+        None,
+        "CPUID says that there is a PERF_CAPABILITIES; without it, no full-width writes (default "
+        "1)",
+    ),
+    Setting(
+        "guest.arch_events",
+        int,
+        None,
+        "architectural events that CPUID 0xA speaks of, EAX[31:24] (default: the CPU's)",
+        most=32,
+    ),
+    Setting(
+        "guest.unavailable_events",
+        int,
+        None,
+        "architectural events that CPUID 0xA takes away, EBX: bit 0 cycles, 1 instructions, 2 "
+        "reference cycles, 3 and 4 last-level cache, 5 and 6 branches and misses, 7 slots (default "
+        "none)",
+        most=0xFFFF_FFFF,
     ),
     Setting(
         "guest.perfmon_v2",
@@ -214,6 +267,40 @@ SETTINGS: tuple[Setting, ...] = (
     ),
 )
 BY_KEY = {setting.key: setting for setting in SETTINGS}
+# What --guest-cpuid sets: the fields of a guest's CPUID, each a setting guest.NAME.
+GUEST_CPUID = (
+    "pmu_version",
+    "gp_counters",
+    "fixed_counters",
+    "gp_width",
+    "fixed_width",
+    "fw_write",
+    "pdcm",
+    "arch_events",
+    "unavailable_events",
+    "perfmon_v2",
+    "perfctr_core",
+)
+
+
+def from_guest_cpuid(texts: Iterable[str]) -> tuple[str, ...]:
+    """Return ``--guest-cpuid`` texts, ``name=value,name=value``, as assignments of settings."""
+    assignments = []
+    for text in texts:
+        for term in text.split(","):
+            name, equals, value = (part.strip() for part in term.partition("="))
+            if not equals or not name or not value:
+                raise UsageError(
+                    f"--guest-cpuid {text}: write name=value,..., for instance "
+                    "--guest-cpuid pmu_version=1,gp_counters=2"
+                )
+            if name not in GUEST_CPUID:
+                raise UsageError(
+                    f"--guest-cpuid {term.strip()}: no such name{near(name, GUEST_CPUID)}"
+                    f"\nNames: {', '.join(GUEST_CPUID)}"
+                )
+            assignments.append(f"guest.{name}={value}")
+    return tuple(assignments)
 
 
 class Settings:
@@ -245,10 +332,9 @@ class Settings:
         """Return a yes-or-no setting."""
         return bool(self._values[key])
 
-    def optional_flag(self, key: str) -> bool | None:
-        """Return a yes-or-no setting, None if nobody set it."""
-        value = self._values.get(key)
-        return None if value is None else bool(value)
+    def given(self, key: str) -> Any:
+        """Return a setting as its type, None if nobody set it."""
+        return self._values.get(key)
 
     def namespace(self, name: str) -> dict[str, str]:
         """Return the overrides of an open namespace, without its prefix."""

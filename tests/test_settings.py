@@ -12,7 +12,7 @@ def test_defaults() -> None:
     assert resolved.text("kvm.interception") == "upstream"
     assert resolved.integer("kvm.max_fixed_counters") == 3
     assert resolved.integer("guest.hz") == 1000
-    assert resolved.optional_flag("kvm.apicv") is None, "the CPU decides"
+    assert resolved.given("kvm.apicv") is None, "the CPU decides"
     assert resolved.optional("guest.gp_counters") is None
 
 

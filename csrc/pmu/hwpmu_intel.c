@@ -82,7 +82,7 @@ static bool control_msr_exists(const struct hwpmu *pmu, u32 msr)
 	case MSR_CORE_PERF_GLOBAL_OVF_CTRL: return pmu->caps.version >= 2;
 	case MSR_CORE_PERF_GLOBAL_STATUS_SET:
 	case MSR_CORE_PERF_GLOBAL_INUSE: return pmu->caps.version >= 4;
-	case MSR_IA32_PERF_CAPABILITIES: return pmu->caps.version >= 2;
+	case MSR_IA32_PERF_CAPABILITIES: return pmu->caps.pdcm;
 	default: return false;
 	}
 }

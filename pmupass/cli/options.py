@@ -11,6 +11,7 @@ import click
 
 from pmupass.errors import UsageError
 from pmupass.options import DEFAULT_CPU, Options, parse_time
+from pmupass.settings import from_guest_cpuid
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
@@ -35,6 +36,13 @@ settings = click.option(
     metavar="KEY=VALUE",
     multiple=True,
     help="Change a setting (pmupass list settings); may be repeated.",
+)
+guest_cpuid = click.option(
+    "--guest-cpuid",
+    metavar="NAME=VALUE,...",
+    multiple=True,
+    help="The PMU in the guest's CPUID, as a VMM sets it: pmu_version, gp_counters, gp_width, "
+    "fw_write, ...; short for --set guest.NAME=VALUE. Natively the silicon is like that.",
 )
 json = click.option(
     "--json",
@@ -85,6 +93,7 @@ experiment = stacked(
         show_default=True,
         help="Where the PMU changes hands.",
     ),
+    guest_cpuid,
     settings,
     click.option("--seed", metavar="N", type=int, default=1, show_default=True, help="Seed."),
     no_host,
@@ -103,6 +112,7 @@ def collect(
     filter_file: str | None,
     host_perf: tuple[str, ...],
     switch: str,
+    guest_cpuid: tuple[str, ...],
     settings: tuple[str, ...],
     seed: int,
     no_host: bool,
@@ -124,7 +134,7 @@ def collect(
         filter=None if filter_file is None else Path(filter_file),
         host_perf=host_perf,
         switch=switch,
-        settings=settings,
+        settings=(*from_guest_cpuid(guest_cpuid), *settings),
         seed=seed,
         host=not no_host,
     )

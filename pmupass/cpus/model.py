@@ -238,6 +238,8 @@ class CpuModel(Struct, frozen=True, forbid_unknown_fields=True):
             perf_capabilities=s.perf_capabilities & MODELLED_PERF_CAPABILITIES,
             vendor=self.maker,
             perfctr_core=s.perfctr_core,
+            pdcm=bool(s.perf_capabilities),
+            arch_events=s.nr_arch_events,
         )
 
     @property

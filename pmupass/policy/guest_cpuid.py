@@ -5,20 +5,15 @@ Announced is what the guest CPU implements, no more: of SIMD that is SSE and SSE
 not MMX. FPU is announced although the interpreter stops at x87's transcendental functions, SSE
 although it stops at RCPPS and RSQRTPS. Caches are not described (leaves 2 and 4 are absent).
 
-Register rules are those of KVM_GET_SUPPORTED_CPUID in Linux 7.0 (version at most 2, at most 8 GP
-and 3 fixed counters, AnyThread deprecated) with the VMM passing on all that KVM supports.
+The PMU's part is in :mod:`pmupass.policy.intel_cpuid` and :mod:`pmupass.policy.amd_cpuid`.
 """
 
 from __future__ import annotations
 
 from pmupass.config import Cpuid as CpuidEntry, Mode, Pmu as PmuShape, Vendor
-from pmupass.cpus.model import (
-    MODELLED_PERF_CAPABILITIES,
-    PERF_CAP_FW_WRITE,
-    CpuModel,
-)
+from pmupass.cpus.model import PERF_CAP_FW_WRITE, CpuModel
 from pmupass.errors import UsageError
-from pmupass.policy import amd_cpuid
+from pmupass.policy import amd_cpuid, intel_cpuid
 from pmupass.policy.cpuid_leaves import (
     CLFLUSHOPT,
     FSGSBASE,
@@ -35,10 +30,17 @@ from pmupass.policy.cpuid_leaves import (
     leaf_1_ebx,
     words,
 )
+from pmupass.policy.intel_cpuid import Asked
 
-__all__ = ["CpuidEntry", "PmuShape", "cpuid_entries", "guest_pmu", "offered_perf_capabilities"]
+__all__ = [
+    "Asked",
+    "CpuidEntry",
+    "PmuShape",
+    "cpuid_entries",
+    "guest_pmu",
+    "offered_perf_capabilities",
+]
 
-KVM_MAX_VERSION = 2
 KVM_MAX_GP = 8
 KVM_MAX_FIXED = 3
 
@@ -65,62 +67,49 @@ def offered_perf_capabilities(cpu: CpuModel, mode: Mode) -> int:
     return offered
 
 
-def _at_most(key: str, wanted: int | None, most: int, cpu: CpuModel) -> int:
-    if wanted is None:
-        return most
-    if not 0 <= wanted <= most:
-        raise UsageError(f"{key}={wanted}: KVM offers a guest on {cpu.name} 0 to {most}")
-    return wanted
-
-
 def guest_pmu(
     cpu: CpuModel,
     *,
     mode: Mode,
     max_gp: int = KVM_MAX_GP,
     max_fixed: int = KVM_MAX_FIXED,
-    gp_counters: int | None = None,
-    fixed_counters: int | None = None,
-    perfmon_v2: bool | None = None,
-    perfctr_core: bool | None = None,
+    asked: Asked | None = None,
     vpmu: bool = True,
+    **ask: int | None,
 ) -> PmuShape:
     """Return the PMU that a guest finds.
 
-    Natively it is the silicon's, whatever the other arguments say. Under KVM ``max_gp`` and
-    ``max_fixed`` are KVM's own limits (KVM_MAX_NR_INTEL_*_COUNTERS), ``gp_counters`` and
-    ``fixed_counters`` what this VM is configured for, and without ``vpmu`` there is none (version
-    0). ``perfmon_v2`` and ``perfctr_core`` are of AMD's CPUID, None for what the CPU has.
-    UsageError for more than KVM offers.
+    Under KVM ``max_gp`` and ``max_fixed`` are KVM's own limits (KVM_MAX_NR_INTEL_*_COUNTERS),
+    ``asked`` (or single fields of it) is what this VM is configured for, and without ``vpmu`` there
+    is none (version 0). Natively it is the silicon's, and on Intel ``asked`` says what silicon it
+    is. UsageError for more than there is.
     """
-    hw = cpu.pmu
-    if mode is Mode.NATIVE:
-        return hw
-    if not vpmu:
+    asked = asked or Asked(**ask)  # type: ignore[arg-type]
+    amd = cpu.maker is Vendor.AMD
+    if amd:
+        intel_cpuid.refuse_on_amd(cpu, asked)
+    else:
+        for key in ("perfmon_v2", "perfctr_core"):
+            if getattr(asked, key) is not None:
+                raise UsageError(f"guest.{key}: {cpu.name} is no AMD CPU; it has no such CPUID bit")
+    if mode is Mode.NATIVE and amd:
+        return cpu.pmu
+    if mode is not Mode.NATIVE and not vpmu:
         return PmuShape(vendor=cpu.maker)
-    if cpu.maker is Vendor.AMD:
-        _at_most("guest.fixed_counters", fixed_counters, 0, cpu)
-        return amd_cpuid.guest_pmu(
-            cpu,
-            gp_counters=gp_counters,
-            perfmon_v2=perfmon_v2,
-            perfctr_core=perfctr_core,
-            max_gp=max_gp,
+    if not amd:
+        return intel_cpuid.guest_pmu(
+            cpu, mode=mode, asked=asked, max_gp=max_gp, max_fixed=max_fixed
         )
-    for key, given in (("perfmon_v2", perfmon_v2), ("perfctr_core", perfctr_core)):
-        if given is not None:
-            raise UsageError(f"guest.{key}: {cpu.name} is no AMD CPU; it has no such CPUID bit")
-    nr_gp = _at_most("guest.gp_counters", gp_counters, min(hw.nr_gp, max_gp), cpu)
-    nr_fixed = _at_most("guest.fixed_counters", fixed_counters, min(hw.nr_fixed, max_fixed), cpu)
-    return PmuShape(
-        version=min(hw.version, KVM_MAX_VERSION),
-        nr_gp=nr_gp,
-        nr_fixed=nr_fixed,
-        gp_width=hw.gp_width,
-        fixed_width=hw.fixed_width,
-        fw_write=True,
-        rtm=hw.rtm,
-        perf_capabilities=offered_perf_capabilities(cpu, mode) & MODELLED_PERF_CAPABILITIES,
+    if asked.fixed_counters:
+        raise UsageError(
+            f"guest.fixed_counters={asked.fixed_counters}: KVM offers a guest on {cpu.name} 0 to 0"
+        )
+    return amd_cpuid.guest_pmu(
+        cpu,
+        gp_counters=asked.gp_counters,
+        perfmon_v2=asked.perfmon_v2,
+        perfctr_core=asked.perfctr_core,
+        max_gp=max_gp,
     )
 
 
@@ -135,7 +124,7 @@ LAST_EXTENDED_LEAF = 0x80000008
 
 def _leaf_1(cpu: CpuModel, shape: PmuShape, mode: Mode) -> CpuidEntry:
     ecx = LEAF1_ECX | TSC_DEADLINE
-    if shape.perf_capabilities:
+    if shape.pdcm:
         ecx |= PDCM
     if mode is not Mode.NATIVE:
         ecx |= HYPERVISOR
@@ -147,23 +136,6 @@ def _leaf_7(cpu: CpuModel) -> CpuidEntry:
     if cpu.silicon.rtm:
         ebx |= RTM
     return CpuidEntry(7, 0, (0, ebx, 0, _SPEC_CTRL))
-
-
-def _leaf_a(cpu: CpuModel, shape: PmuShape, mode: Mode) -> CpuidEntry:
-    if not shape.version:
-        return CpuidEntry(0xA, None, (0, 0, 0, 0))
-    silicon = cpu.silicon
-    deprecated = silicon.anythread_deprecated or mode is not Mode.NATIVE
-    return CpuidEntry(
-        0xA,
-        None,
-        (
-            shape.version | shape.nr_gp << 8 | shape.gp_width << 16 | silicon.nr_arch_events << 24,
-            0,  # a set bit would take an architectural event away
-            (1 << shape.nr_fixed) - 1 if shape.version >= 5 else 0,
-            shape.nr_fixed | shape.fixed_width << 5 | deprecated << 15,
-        ),
-    )
 
 
 def _clock_leaves(cpu: CpuModel) -> list[CpuidEntry]:
@@ -192,7 +164,7 @@ def _intel_entries(cpu: CpuModel, shape: PmuShape, mode: Mode) -> list[CpuidEntr
         CpuidEntry(0, None, (LAST_LEAF, b, c, d)),
         _leaf_1(cpu, shape, mode),
         _leaf_7(cpu),
-        _leaf_a(cpu, shape, mode),
+        intel_cpuid.leaf_a(cpu, shape, mode),
         CpuidEntry(0xB, 0, (0, 1, 1 << 8, 0)),  # the SMT level, one thread
         CpuidEntry(0xB, 1, (0, 1, 2 << 8 | 1, 0)),  # the core level, one core
         CpuidEntry(0xB, 2, (0, 0, 2, 0)),

@@ -59,6 +59,7 @@ static struct bench *bench_new(unsigned int nr_gp, unsigned int nr_fixed)
 				    .gp_width = 48,
 				    .fixed_width = 48,
 				    .fw_write = 1,
+				    .pdcm = 1,
 				    .perf_capabilities = 1u << 13};
 	const u64 gp = ALL_GP(nr_gp);
 	const struct event_map_entry events[] = {

@@ -126,3 +126,25 @@ def test_other_msrs_stand_in_a_table_of_their_own(pmupass: Callable) -> None:
     assert row(outcome.out, "x2APIC").split()[:3] == ["x2APIC", "0x800-0x83f", "exits"]
     outcome = pmupass("policy", "--mode", "native")
     assert row(outcome.out, "IA32_EFER").split()[2] == "direct"
+
+
+def test_a_guests_cpuid_changes_the_table(pmupass: Callable) -> None:
+    plain = pmupass("policy", "--cpu", "skylake-sp").out
+    narrow = pmupass("policy", "--cpu", "skylake-sp", "--guest-cpuid", "gp_width=40,fixed_width=40")
+    assert "guest's GP counters have 40 bits" in narrow.out
+    assert "40 bits" not in plain
+    by_setting = ("--set", "guest.gp_width=40", "--set", "guest.fixed_width=40")
+    assert pmupass("policy", "--cpu", "skylake-sp", *by_setting).out == narrow.out
+
+
+def test_a_guests_cpuid_that_is_none(pmupass: Callable) -> None:
+    for text, words in (
+        ("gp_width", "write name=value"),
+        ("gp_with=40", "no such name; did you mean gp_width?"),
+        ("gp_width=31", "whole numbers from 32 to 64"),
+        ("pmu_version=1,fixed_counters=2", "fixed counters came with version 2"),
+        ("perfmon_v2=1", "is no AMD CPU"),
+    ):
+        outcome = pmupass("policy", "--guest-cpuid", text)
+        assert (outcome.status, outcome.out) == (2, "")
+        assert words in outcome.err

@@ -375,3 +375,25 @@ def test_a_pinned_guest_event_needs_its_counter_for_itself(pmupass: Callable) ->
     turns = pmupass("run", "perf-stat", *QUICK, "-e", "branches:D" + ",branches" * 8)
     assert turns.status == 2
     assert "do not fit on the guest's counters at once" in turns.err
+
+
+def test_what_the_guests_perf_cannot_do(pmupass: Callable) -> None:
+    for option, words in (
+        (("--guest-cpuid", "pmu_version=1"), "needs GLOBAL_CTRL, version 2"),
+        (("--guest-cpuid", "pmu_version=0"), "needs GLOBAL_CTRL, version 2"),
+        (("--guest-cpuid", "unavailable_events=0x20", "-e", "branches"), "-e branches: CPUID 0xA"),
+    ):
+        for mode in ("native", "mediated"):
+            outcome = pmupass("run", "perf-stat", *QUICK, "--mode", mode, *option)
+            assert outcome.status == 2
+            assert words in outcome.err
+
+
+def test_a_guest_of_an_older_cpu(pmupass: Callable) -> None:
+    """Four narrow counters without full-width writes: the built-in guests follow CPUID."""
+    older = ("--guest-cpuid", "gp_counters=4,gp_width=40,fixed_width=40,pdcm=0")
+    for mode in ("native", "emulated", "mediated"):
+        document = pmupass("run", "perf-stat", *QUICK, "--mode", mode, *older, "--json").document
+        assert document["settings"]["guest.gp_width"] == 40
+        for counter in document["counters"]:
+            assert counter["counted"] == counter["true"] > 0

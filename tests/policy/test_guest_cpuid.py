@@ -1,12 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
 """What a guest is told: KVM's clamps, and the CPUID leaves."""
 
+import dataclasses
+
 import pytest
 
-from pmupass import cpus
+from pmupass import cpus, settings
 from pmupass.config import Mode, Pmu
 from pmupass.errors import UsageError
-from pmupass.policy.guest_cpuid import cpuid_entries, guest_pmu, offered_perf_capabilities
+from pmupass.policy import intel_cpuid
+from pmupass.policy.guest_cpuid import Asked, cpuid_entries, guest_pmu, offered_perf_capabilities
 
 SPR, SKX = cpus.load("sapphire-rapids"), cpus.load("skylake-sp")
 CLX, ICX = cpus.load("cascadelake-sp"), cpus.load("icelake-sp")
@@ -25,10 +28,12 @@ def leaves(cpu, mode: Mode, **shape) -> dict[tuple[int, int | None], tuple[int, 
     return {(e.leaf, e.subleaf): e.regs for e in cpuid_entries(cpu, guest, mode)}
 
 
-def test_native_is_the_silicon_whatever_the_guest_settings_say() -> None:
-    guest = guest_pmu(SPR, mode=Mode.NATIVE, max_fixed=1, gp_counters=2, vpmu=False)
+def test_native_is_the_silicon() -> None:
+    """KVM's limits and a VM without a vPMU mean nothing; the guest's CPUID says what silicon."""
+    guest = guest_pmu(SPR, mode=Mode.NATIVE, max_fixed=1, vpmu=False)
     assert guest == SPR.pmu
     assert counts(guest) == (5, 8, 4)
+    assert counts(guest_pmu(SPR, mode=Mode.NATIVE, gp_counters=2)) == (5, 2, 4)
 
 
 @pytest.mark.parametrize("mode", VIRTUAL)
@@ -55,6 +60,67 @@ def test_kvm_clamps(mode: Mode) -> None:
 def test_more_counters_than_there_are_is_a_usage_error(shape: dict[str, int], words: str) -> None:
     with pytest.raises(UsageError, match=words):
         guest_pmu(SKX, mode=Mode.MEDIATED, **shape)
+
+
+@pytest.mark.parametrize("mode", list(Mode))
+def test_what_a_vmm_may_ask(mode: Mode) -> None:
+    """Fewer, narrower, without: each by itself, and the rest stays as it is."""
+    plain = guest_pmu(SKX, mode=mode)
+    for ask, changed in (
+        ({"pmu_version": 1}, {"version": 1, "nr_fixed": 0, "fixed_width": 0}),
+        ({"gp_width": 40}, {"gp_width": 40}),
+        ({"fixed_width": 32}, {"fixed_width": 32}),
+        ({"fw_write": False}, {"fw_write": False, "perf_capabilities": 0}),
+        ({"pdcm": False}, {"fw_write": False, "perf_capabilities": 0, "pdcm": False}),
+        ({"unavailable_events": 0x41}, {"unavailable_events": 0x41}),
+        ({"arch_events": 2, "unavailable_events": 3}, {"arch_events": 2, "unavailable_events": 3}),
+    ):
+        assert guest_pmu(SKX, mode=mode, **ask) == dataclasses.replace(plain, **changed)
+    assert guest_pmu(SKX, mode=mode, pmu_version=0) == Pmu()
+
+
+@pytest.mark.parametrize("mode", VIRTUAL)
+def test_kvm_keeps_a_larger_version(mode: Mode) -> None:
+    # Version 5 brings the bitmap of fixed counters, ECX.
+    assert counts(guest_pmu(SKX, mode=mode, pmu_version=5)) == (5, 4, 3)
+    assert leaves(SKX, mode, pmu_version=5)[0xA, None] == (0x07300405, 0, 7, 0x8603)
+
+
+@pytest.mark.parametrize(
+    ("mode", "ask", "words"),
+    [
+        (Mode.NATIVE, {"pmu_version": 5}, "skylake-sp has 0 to 4"),
+        (Mode.MEDIATED, {"pmu_version": 6}, "KVM keeps 0 to 5"),
+        (Mode.NATIVE, {"gp_counters": 5}, "skylake-sp has 0 to 4"),
+        (Mode.NATIVE, {"gp_width": 49}, "guest.gp_width=49: skylake-sp has 32 to 48"),
+        (Mode.EMULATED, {"gp_width": 31}, "guest.gp_width=31: KVM offers a guest on .* 32 to 48"),
+        (Mode.EMULATED, {"fixed_width": 63}, "32 to 48"),
+        (Mode.EMULATED, {"pdcm": False, "fw_write": True}, "it is a bit of PERF_CAPABILITIES"),
+        (Mode.EMULATED, {"arch_events": 8}, "skylake-sp has 0 to 7"),
+        (Mode.EMULATED, {"unavailable_events": 0x80}, "CPUID 0xA has 7 events, bits 0 to 6"),
+        (Mode.EMULATED, {"arch_events": 1, "unavailable_events": 2}, "has 1 events"),
+        (Mode.EMULATED, {"pmu_version": 0, "gp_width": 40}, "no PMU; guest.gp_width=40 means"),
+        (Mode.EMULATED, {"pmu_version": 0, "gp_counters": 1}, "guest.gp_counters=1 means nothing"),
+        (Mode.EMULATED, {"pmu_version": 1, "fixed_counters": 1}, "fixed counters came with"),
+        (Mode.EMULATED, {"pmu_version": 1, "fixed_width": 40}, "fixed counters came with"),
+        (Mode.EMULATED, {"perfmon_v2": True}, "is no AMD CPU"),
+    ],
+)
+def test_what_a_vmm_may_not_ask(mode: Mode, ask: dict[str, int], words: str) -> None:
+    with pytest.raises(UsageError, match=words):
+        guest_pmu(SKX, mode=mode, **ask)
+
+
+def test_amd_has_no_leaf_a() -> None:
+    for name in intel_cpuid.INTELS_OWN:
+        for mode in Mode:
+            with pytest.raises(UsageError, match=f"guest.{name}: zen4 is an AMD CPU"):
+                guest_pmu(cpus.load("zen4"), mode=mode, **{name: 1})
+
+
+def test_the_option_has_a_name_for_each() -> None:
+    assert tuple(f.name for f in dataclasses.fields(Asked)) == settings.GUEST_CPUID
+    assert all(f"guest.{name}" in settings.BY_KEY for name in settings.GUEST_CPUID)
 
 
 def test_perf_capabilities() -> None:
