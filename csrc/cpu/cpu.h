@@ -109,7 +109,8 @@ struct cpu_ops {
 	void (*horizon)(void *ctx, enum privilege priv, struct cpu_room *room);
 	/* A distance is used up. Return true to make cpu_run() return CPU_STOP_EVENT. */
 	bool (*land)(void *ctx);
-	/* Direct accesses. Return 0, or -1 for #GP(0). Not called for MSRs the CPU holds itself. */
+	/* Direct accesses. Return 0, or -1 for #GP(0); wrmsr also MSR_NOT_MODELLED (base/msr_access.h),
+	 * which stops the run. Not called for MSRs the CPU holds itself. */
 	int (*rdmsr)(void *ctx, u32 msr, u64 *value);
 	int (*wrmsr)(void *ctx, u32 msr, u64 value);
 	int (*rdpmc)(void *ctx, u32 ecx, u64 *value);

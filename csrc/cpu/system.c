@@ -16,6 +16,7 @@
 
 #include "cpu/block.h"
 #include "cpu/flags.h"
+#include "base/msr_access.h"
 #include "cpu/handlers.h"
 #include "cpu/operand.h"
 
@@ -187,6 +188,8 @@ void op_wrmsr(struct cpu *c, const struct insn *i)
 		return;
 	}
 	fault = cpu_owns_msr(msr) ? cpu_wrmsr(c, msr, v) : c->ops->wrmsr(c->ctx, msr, v);
+	if (fault == MSR_NOT_MODELLED)
+		stop_unimplemented(c, i);
 	if (fault)
 		raise_fault(c, i, VECTOR_GP, 0);
 	NEXT_INSN(c, i);

@@ -4,6 +4,10 @@
  *
  * Interface: misc_msrs.h.
  *
+ * DEBUGCTL reads 0, for nothing that it turns on is modelled. Silicon would turn it on, so the run stops.
+ * KVM has neither LBR nor BTF for a guest without a virtual LBR, takes their bits all the same and
+ * drops them, and offers no other: no freezing on a PMI.
+ *
  * Not modelled: microcode updates, MTRRs, machine check banks, CPUID faulting (MSR_PLATFORM_INFO does not
  * offer it); an MSR that is not listed is #GP.
  */
@@ -13,6 +17,18 @@ const struct misc_kind misc_intel = {
 	.feat_ctl = true,
 	.misc_enable = true,
 	.platform_info = true,
+	.debugctl = true,
+	/* LBR, BTF, bus locks; TR to freezing in SMM; RTM */
+	.debugctl_not_modelled = GENMASK_ULL(2, 0) | GENMASK_ULL(15, 6),
+	.ucode_rev = 1ull << 32,
+};
+
+const struct misc_kind misc_intel_kvm = {
+	.feat_ctl = true,
+	.misc_enable = true,
+	.platform_info = true,
+	.debugctl = true,
+	.debugctl_dropped = DEBUGCTLMSR_LBR | DEBUGCTLMSR_BTF,
 	.ucode_rev = 1ull << 32,
 };
 
@@ -43,8 +59,17 @@ int misc_rdmsr(const struct misc_msrs *m, u32 msr, u64 *value)
 	case MSR_IA32_UCODE_REV: *value = m->kind->ucode_rev; return 0;
 	case MSR_PLATFORM_INFO: *value = 0; return m->kind->platform_info ? 0 : -1;
 	case MSR_IA32_MISC_ENABLE: *value = m->misc_enable; return m->kind->misc_enable ? 0 : -1;
+	case MSR_IA32_DEBUGCTLMSR: *value = 0; return m->kind->debugctl ? 0 : -1;
 	default: return -1;
 	}
+}
+
+static int write_debugctl(const struct misc_kind *kind, u64 value)
+{
+	value &= ~kind->debugctl_dropped;
+	if (!kind->debugctl || value & ~kind->debugctl_not_modelled)
+		return -1;
+	return value ? MSR_NOT_MODELLED : 0;
 }
 
 int misc_wrmsr(struct misc_msrs *m, u32 msr, u64 value, bool *forget)
@@ -64,6 +89,7 @@ int misc_wrmsr(struct misc_msrs *m, u32 msr, u64 value, bool *forget)
 		*forget = value & 1;
 		return 0;
 	case MSR_IA32_UCODE_REV: return 0;
+	case MSR_IA32_DEBUGCTLMSR: return write_debugctl(m->kind, value);
 	case MSR_IA32_MISC_ENABLE:
 		if (!m->kind->misc_enable || (m->misc_enable ^ value) & read_only)
 			return -1;

@@ -66,6 +66,13 @@ _FIXED = (
     InterceptRow("MSR_PLATFORM_INFO", (0xCE,), read=True, write=True, reason=OWN_VALUE),
     InterceptRow("IA32_MISC_ENABLE", (0x1A0,), read=True, write=True, reason=OWN_VALUE),
     InterceptRow(
+        "IA32_DEBUGCTL",
+        (0x1D9,),
+        read=True,
+        write=True,
+        reason="a VMCS field that KVM checks: it offers no freezing on a PMI",
+    ),
+    InterceptRow(
         "IA32_TSC_DEADLINE",
         (0x6E0,),
         read=True,

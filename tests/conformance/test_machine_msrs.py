@@ -36,6 +36,7 @@ ACCESSES = [
     (UCODE_REV, 0, True, True),
     (PLATFORM_INFO, None, True, True),
     (MISC_ENABLE, 0x1801, True, True),
+    (0x1D9, 0, True, True),
     (TSC_DEADLINE, 0, True, True),
     (0x174, 0, False, False),
     (0x176, 0, False, False),
