@@ -2,21 +2,20 @@
 /*
  * machine.c - builds a machine from its config and runs it for a budget.
  *
- * Interface: pp_machine_new(), pp_machine_run(), pp_machine_free(). Reading out is in readout.c.
+ * Interface: pp_machine_new(), pp_machine_run(), pp_machine_free(). Reading out is in readout.c,
+ * copies are made in clone.c and migrate.c.
  *
- * Not modelled: more than one pCPU, cloning.
+ * Not modelled: more than one pCPU.
  */
-#define _DEFAULT_SOURCE /* MAP_ANONYMOUS */
 #include "machine.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
 
 #include "platform/loader.h"
 
-static int fail(struct pp_error *error, int code, const char *text)
+int machine_fail(struct pp_error *error, int code, const char *text)
 {
 	error->code = code;
 	snprintf(error->text, sizeof(error->text), "%s", text);
@@ -56,7 +55,17 @@ static bool copy_profiles(struct pp_machine *m, const struct pp_config *config)
 	return true;
 }
 
-static int copy_config(struct pp_machine *m, const struct pp_config *config, struct pp_error *error)
+void machine_point_config(struct pp_machine *m)
+{
+	m->config.cpuid = m->cpuid;
+	m->config.kvm.intercepts = m->intercepts;
+	m->config.kvm.filter.entries = m->filter_entries;
+	m->config.kvm.msrs_to_save = m->msrs_to_save;
+	m->config.host_events = m->host_event_configs;
+}
+
+int machine_copy_config(struct pp_machine *m, const struct pp_config *config,
+			struct pp_error *error)
 {
 	m->config = *config;
 	if (!copy_array((void **)&m->cpuid, config->cpuid, config->nr_cpuid, sizeof(*m->cpuid)) ||
@@ -69,12 +78,9 @@ static int copy_config(struct pp_machine *m, const struct pp_config *config, str
 	    !copy_array((void **)&m->host_event_configs, config->host_events,
 			config->nr_host_events, sizeof(*m->host_event_configs)) ||
 	    !copy_profiles(m, config))
-		return fail(error, PP_ENOMEM, "out of memory for the machine's configuration");
-	m->config.cpuid = m->cpuid;
-	m->config.kvm.intercepts = m->intercepts;
-	m->config.kvm.filter.entries = m->filter_entries;
-	m->config.kvm.msrs_to_save = m->msrs_to_save;
-	m->config.host_events = m->host_event_configs;
+		return machine_fail(error, PP_ENOMEM,
+				    "out of memory for the machine's configuration");
+	machine_point_config(m);
 	/* Needed only while the machine is built. */
 	m->config.profiles = NULL;
 	m->config.event_maps = NULL;
@@ -92,41 +98,45 @@ static bool pmu_is_sane(const struct pp_pmu *pmu)
 	       (!pmu->nr_gp || pmu->gp_width >= 32);
 }
 
-static int check_config(const struct pp_config *c, struct pp_error *error)
+int machine_check_config(const struct pp_config *c, struct pp_error *error)
 {
 	if (c->mode > PP_MODE_MEDIATED)
-		return fail(error, PP_EINVAL, "no such mode");
+		return machine_fail(error, PP_EINVAL, "no such mode");
 	if (!pmu_is_sane(&c->hw) || !pmu_is_sane(&c->guest))
-		return fail(error, PP_EINVAL, "a PMU that the model cannot hold");
+		return machine_fail(error, PP_EINVAL, "a PMU that the model cannot hold");
 	if (c->guest.nr_gp > c->hw.nr_gp || c->guest.nr_fixed > c->hw.nr_fixed ||
 	    c->guest.gp_width > c->hw.gp_width || c->guest.fixed_width > c->hw.fixed_width)
-		return fail(error, PP_EINVAL,
-			    "the guest has more counters than the silicon, or wider ones");
+		return machine_fail(error, PP_EINVAL,
+				    "the guest has more counters than the silicon, or wider ones");
 	if (c->hw.vendor > PP_VENDOR_AMD || c->guest.vendor > PP_VENDOR_AMD ||
 	    (c->guest.version && c->guest.vendor != c->hw.vendor))
-		return fail(error, PP_EINVAL, "a PMU of no vendor, or a guest's of another one");
+		return machine_fail(error, PP_EINVAL,
+				    "a PMU of no vendor, or a guest's of another one");
 	if (c->mode == PP_MODE_MEDIATED && !pmu_vendor(&c->hw)->can_be_mediated(&c->hw))
-		return fail(error, PP_EINVAL,
-			    "a mediated vPMU needs perfmon v4 and full-width writes, or PerfMonV2");
+		return machine_fail(
+			error, PP_EINVAL,
+			"a mediated vPMU needs perfmon v4 and full-width writes, or PerfMonV2");
 	for (u32 i = 0; i < c->nr_event_maps; i++) {
 		if (c->event_maps[i].feed >= NR_EVENTS && c->event_maps[i].feed != EVENT_NONE)
-			return fail(error, PP_EINVAL,
-				    "an encoding that feeds an event beyond the last");
+			return machine_fail(error, PP_EINVAL,
+					    "an encoding that feeds an event beyond the last");
 	}
 	if (!c->timing.ref_num || !c->timing.ref_den || !c->timing.issue_width || !c->tsc_khz)
-		return fail(error, PP_EINVAL, "a clock that stands still");
+		return machine_fail(error, PP_EINVAL, "a clock that stands still");
 	if (!c->memory || c->memory % 4096)
-		return fail(error, PP_EINVAL, "guest memory must be whole pages");
+		return machine_fail(error, PP_EINVAL, "guest memory must be whole pages");
 	if (c->nr_profiles > CPU_MAX_PROFILES || c->nr_host_events >= MAX_HOST_EVENTS)
-		return fail(error, PP_EINVAL, "too many profiles or host events");
+		return machine_fail(error, PP_EINVAL, "too many profiles or host events");
 	if (c->nr_costs != NR_COSTS)
-		return fail(error, PP_EINVAL, "the cost table does not fit this core");
+		return machine_fail(error, PP_EINVAL, "the cost table does not fit this core");
 	for (u32 i = 0; i < c->nr_profiles; i++) {
 		if (c->profiles[i].nr_exits > CPU_MAX_PROFILE_EXITS)
-			return fail(error, PP_EINVAL, "a profile with too many exit reasons");
+			return machine_fail(error, PP_EINVAL,
+					    "a profile with too many exit reasons");
 		for (u32 e = 0; e < c->profiles[i].nr_exits; e++) {
 			if (c->profiles[i].exit_reason[e] >= NR_EXIT_REASONS)
-				return fail(error, PP_EINVAL, "a profile with no such exit reason");
+				return machine_fail(error, PP_EINVAL,
+						    "a profile with no such exit reason");
 		}
 	}
 	return 0;
@@ -134,17 +144,10 @@ static int check_config(const struct pp_config *c, struct pp_error *error)
 
 static int map_ram(struct pp_machine *m, struct pp_error *error)
 {
-	/* Pages come into being when the guest touches them. */
-	void *base = mmap(NULL, m->config.memory, PROT_READ | PROT_WRITE,
-			  MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-
-	if (base == MAP_FAILED)
-		return fail(error, PP_ENOMEM,
-			    "out of memory for guest RAM: try a smaller "
-			    "guest.memory_mb");
-	m->ram.base = base;
-	m->ram.size = m->config.memory;
-	return 0;
+	if (!ram_new(&m->ram, m->config.memory))
+		return 0;
+	return machine_fail(error, PP_ENOMEM,
+			    "out of memory for guest RAM: try a smaller guest.memory_mb");
 }
 
 static struct cpu_timing timing_of(const struct pp_timing *t)
@@ -169,22 +172,34 @@ static struct cpu_timing timing_of(const struct pp_timing *t)
 	};
 }
 
-static int make_cpu(struct pp_machine *m, struct pp_error *error)
+struct cpu_place machine_cpu_place(struct pp_machine *m)
 {
-	struct cpu_config config = {
-		.ram = m->ram,
-		.timing = timing_of(&m->config.timing),
+	return (struct cpu_place){
+		.ram = m->ram.guest,
 		.ops = m->is_native ? &native_cpu_ops : &kvm_cpu_ops,
 		.ops_ctx = m->is_native ? (void *)&m->native : (void *)&m->vcpu,
 		.check = &m->check,
 		.profiles = m->profiles,
+	};
+}
+
+static int make_cpu(struct pp_machine *m, struct pp_error *error)
+{
+	const struct cpu_place place = machine_cpu_place(m);
+	struct cpu_config config = {
+		.ram = place.ram,
+		.timing = timing_of(&m->config.timing),
+		.ops = place.ops,
+		.ops_ctx = place.ops_ctx,
+		.check = place.check,
+		.profiles = place.profiles,
 		.nr_profiles = m->config.nr_profiles,
 		.rtm = m->config.hw.rtm,
 		.one_by_one = m->config.one_by_one,
 	};
 
 	if (cpu_new(&m->pcpu.cpu, &config))
-		return fail(error, PP_ENOMEM, "out of memory for the guest CPU");
+		return machine_fail(error, PP_ENOMEM, "out of memory for the guest CPU");
 	m->pcpu.clk = config.timing.clock;
 	return 0;
 }
@@ -199,8 +214,8 @@ static int load_guest(struct pp_machine *m, const struct pp_config *config, stru
 	char text[LOADER_ERROR_MAX];
 	struct cpu_start start;
 
-	if (load_image(&m->ram, config->image, config->image_size, &boot, &start, text))
-		return fail(error, PP_EIMAGE, text);
+	if (load_image(&m->ram.guest, config->image, config->image_size, &boot, &start, text))
+		return machine_fail(error, PP_EIMAGE, text);
 	cpu_start(m->pcpu.cpu, &start);
 	return 0;
 }
@@ -210,7 +225,32 @@ static u64 truth_tsc(const void *pcpu)
 	return pcpu_tsc(pcpu);
 }
 
-static int make_pcpu(struct pp_machine *m, const struct pp_config *config, struct pp_error *error)
+void machine_connect(struct pp_machine *m)
+{
+	const struct lapic *visible = m->is_native ? &m->pcpu.lapic : &m->vcpu.lapic;
+	struct pcpu *p = &m->pcpu;
+
+	p->check = &m->check;
+	p->account.check = &m->check;
+	p->pmu.events = &p->events;
+	p->pmu.clk = &p->clk;
+	hwpmu_set_producers(&p->pmu, cpu_totals(p->cpu), &p->account.host);
+	p->pmu.overflow = pcpu_overflow;
+	p->pmu.overflow_ctx = p;
+	p->truth.events = &p->events;
+	p->truth.clk = &p->clk;
+	p->truth.totals = (struct truth_totals){
+		.retired = cpu_totals(p->cpu),
+		.skipped_instructions = cpu_skipped(p->cpu)->instructions,
+		.skipped_branches = cpu_skipped(p->cpu)->branches,
+		.thresholds = &p->pmu.thresholds,
+	};
+	p->truth.tsc = truth_tsc;
+	p->truth.tsc_ctx = p;
+	p->truth.lvtpc = &visible->regs[APIC_LVTPC >> 4];
+}
+
+int machine_make_pcpu(struct pp_machine *m, const struct pp_config *config, struct pp_error *error)
 {
 	const struct pp_pmu *visible = m->is_native ? &m->config.hw : &m->config.guest;
 	struct pcpu *p = &m->pcpu;
@@ -228,21 +268,11 @@ static int make_pcpu(struct pp_machine *m, const struct pp_config *config, struc
 	    event_map_init(&p->events, (const struct event_map_entry *)config->event_maps,
 			   config->nr_event_maps) ||
 	    truth_init(&p->truth, visible, &p->events, &p->clk) || ports_init(&m->ports))
-		return fail(error, PP_ENOMEM, "out of memory for the machine");
+		return machine_fail(error, PP_ENOMEM, "out of memory for the machine");
 	hwpmu_init(&p->pmu, &m->config.hw, &p->events, &p->clk);
 	p->pmu.svme = !m->is_native;
 	p->events.code = p->pmu.vendor->event_code;
-	hwpmu_set_producers(&p->pmu, cpu_totals(p->cpu), &p->account.host);
-	p->pmu.overflow = pcpu_overflow;
-	p->pmu.overflow_ctx = p;
-	p->truth.totals = (struct truth_totals){
-		.retired = cpu_totals(p->cpu),
-		.skipped_instructions = cpu_skipped(p->cpu)->instructions,
-		.skipped_branches = cpu_skipped(p->cpu)->branches,
-		.thresholds = &p->pmu.thresholds,
-	};
-	p->truth.tsc = truth_tsc;
-	p->truth.tsc_ctx = p;
+	machine_connect(m);
 	return 0;
 }
 
@@ -304,23 +334,24 @@ static void open_host_events(struct pp_machine *m)
 	}
 }
 
+int machine_make_host(struct pp_machine *m, struct pp_error *error)
+{
+	start_host_lapic(&m->pcpu);
+	perf_init(&m->perf, &m->pcpu);
+	m->perf.period_limit = m->config.period_limit;
+	open_host_events(m);
+	return kvm_vcpu_init(&m->vcpu, &m->pcpu, &m->perf, &m->ports, &m->config, error);
+}
+
 static int build(struct pp_machine *m, const struct pp_config *config, struct pp_error *error)
 {
-	if (check_config(config, error) || copy_config(m, config, error) || map_ram(m, error) ||
-	    make_cpu(m, error) || make_pcpu(m, config, error))
+	if (machine_check_config(config, error) || machine_copy_config(m, config, error) ||
+	    map_ram(m, error) || make_cpu(m, error) || machine_make_pcpu(m, config, error))
 		return -1;
-	if (m->is_native) {
+	if (m->is_native)
 		native_init(&m->native, &m->pcpu, &m->ports, &m->config);
-		m->pcpu.truth.lvtpc = &m->pcpu.lapic.regs[APIC_LVTPC >> 4];
-	} else {
-		start_host_lapic(&m->pcpu);
-		perf_init(&m->perf, &m->pcpu);
-		m->perf.period_limit = m->config.period_limit;
-		open_host_events(m);
-		m->pcpu.truth.lvtpc = &m->vcpu.lapic.regs[APIC_LVTPC >> 4];
-		if (kvm_vcpu_init(&m->vcpu, &m->pcpu, &m->perf, &m->ports, &m->config, error))
-			return -1;
-	}
+	else if (machine_make_host(m, error))
+		return -1;
 	return load_guest(m, config, error);
 }
 
@@ -331,7 +362,7 @@ struct pp_machine *pp_machine_new(const struct pp_config *config, struct pp_erro
 	error->code = PP_OK;
 	error->text[0] = '\0';
 	if (!m) {
-		fail(error, PP_ENOMEM, "out of memory for the machine");
+		machine_fail(error, PP_ENOMEM, "out of memory for the machine");
 		return NULL;
 	}
 	m->is_native = config->mode == PP_MODE_NATIVE;
@@ -350,8 +381,7 @@ void pp_machine_free(struct pp_machine *m)
 		kvm_vcpu_destroy(&m->vcpu);
 	if (m->pcpu.cpu)
 		cpu_free(m->pcpu.cpu);
-	if (m->ram.base)
-		munmap(m->ram.base, m->ram.size);
+	ram_free(&m->ram);
 	truth_free(&m->pcpu.truth);
 	event_map_free(&m->pcpu.events);
 	account_free(&m->pcpu.account);
@@ -374,6 +404,7 @@ int32_t pp_machine_run(struct pp_machine *m, uint64_t blocks)
 		return (int32_t)m->stop;
 	if (m->pcpu.truth.finished)
 		return PP_EINVAL;
+	m->ram.changed = true;
 	m->stop = m->is_native ? native_run(&m->native, &budget) : kvm_vcpu_run(&m->vcpu, &budget);
 	if (m->check.broken)
 		m->stop = PP_STOP_INVARIANT;

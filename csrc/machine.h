@@ -10,6 +10,7 @@
 #include "perf/perf_event.h"
 #include "platform/ports.h"
 #include "pmupass.h"
+#include "ram.h"
 
 /* The rest of perf's slots is for the guest's counters. */
 #define MAX_HOST_EVENTS (PERF_MAX_EVENTS / 2)
@@ -19,7 +20,7 @@ struct pp_machine {
 	struct pp_check check;
 	struct pcpu pcpu;
 	struct ports ports;
-	struct guest_ram ram;
+	struct ram ram;
 
 	/* One of the two runs the guest */
 	bool is_native;
@@ -41,6 +42,9 @@ struct pp_machine {
 	struct cpu_profile *profiles;
 
 	enum pp_stop stop; /* why the last run ended */
+
+	/* A guest that was saved: what KVM_GET_MSRS gave */
+	struct kvm_saved_state state;
 	char invariant_text[256];
 };
 
@@ -48,5 +52,19 @@ struct pp_machine {
 int machine_open_host_event(struct pp_machine *m, const struct pp_host_event *event);
 /* readout.c: bring its result up to now. */
 void machine_read_host_event(struct pp_machine *m, u32 place);
+/* machine.c: for those who make machines. 0 or -1, with the reason in @error. */
+int machine_fail(struct pp_error *error, int code, const char *text);
+int machine_check_config(const struct pp_config *config, struct pp_error *error);
+int machine_copy_config(struct pp_machine *m, const struct pp_config *config,
+			struct pp_error *error);
+/* Lists in the config are those that the machine holds. */
+void machine_point_config(struct pp_machine *m);
+/* The pCPU but for its CPU, which is there; then the host and its vCPU. */
+int machine_make_pcpu(struct pp_machine *m, const struct pp_config *config, struct pp_error *error);
+int machine_make_host(struct pp_machine *m, struct pp_error *error);
+/* What the CPU of this machine, a clone, reaches. */
+struct cpu_place machine_cpu_place(struct pp_machine *m);
+/* The parts of the pCPU look at each other. */
+void machine_connect(struct pp_machine *m);
 
 #endif /* MACHINE_H_ */

@@ -48,6 +48,13 @@ void native_init(struct native *n, struct pcpu *pcpu, struct ports *ports,
 			config->hw.version);
 }
 
+void native_moved(struct native *n, const struct move *move)
+{
+	n->pcpu = moved(move, n->pcpu);
+	n->ports = moved(move, n->ports);
+	pcpu_guest_moved(&n->guest, move);
+}
+
 static bool event_due(struct native *n)
 {
 	u64 tsc = pcpu_tsc(n->pcpu), sub = pcpu_sub(n->pcpu);

@@ -22,6 +22,8 @@ extern const struct cpu_ops native_cpu_ops;
 
 void native_init(struct native *n, struct pcpu *pcpu, struct ports *ports,
 		 const struct pp_config *config);
+/* It has been copied to another place. */
+void native_moved(struct native *n, const struct move *move);
 enum pp_stop native_run(struct native *n, u64 *budget);
 
 #endif /* NATIVE_H_ */

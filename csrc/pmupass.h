@@ -241,6 +241,20 @@ struct pp_config {
 
 struct pp_machine *pp_machine_new(const struct pp_config *config, struct pp_error *error);
 void pp_machine_free(struct pp_machine *m);
+/*
+ * Between runs: a second machine that is in all as this one. Both go on to the results that this one
+ * would have come to, and neither notices the other.
+ */
+struct pp_machine *pp_machine_clone(struct pp_machine *m, struct pp_error *error);
+/*
+ * Between runs, under KVM: the guest as a VMM saves it, once it has exited; @m does not notice. What is
+ * returned is for pp_machine_restore(), as often as wanted, and for pp_machine_free().
+ * Restored, the guest goes on on a machine of @config, emulated or mediated. PP_EINVAL: it would not
+ * find the same computer (CPU, CPUID, memory); PP_EBUSY as for pp_machine_new().
+ */
+struct pp_machine *pp_machine_save(struct pp_machine *m, struct pp_error *error);
+struct pp_machine *pp_machine_restore(const struct pp_config *config, struct pp_machine *saved,
+				      struct pp_error *error);
 /* enum pp_stop, or PP_EINVAL for a machine whose counters have been read out. */
 int32_t pp_machine_run(struct pp_machine *m, uint64_t blocks);
 /*

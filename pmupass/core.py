@@ -240,6 +240,21 @@ def _fill_msr_filter(out: Any, msr_filter: MsrFilter) -> list[Any]:
     return alive
 
 
+def _owned(handle: Any, error: Any) -> Any:
+    """Return a machine that is freed with its last reference; raise why it is NULL."""
+    if handle == ffi.NULL:
+        _check(error)
+        raise ModelError("the core made no machine and gave no reason")
+    return ffi.gc(handle, lib.pp_machine_free)
+
+
+@dataclass(frozen=True, slots=True)
+class SavedGuest:
+    """A guest as :meth:`Machine.save` leaves it, to be restored as often as wanted."""
+
+    handle: Any
+
+
 class Machine:
     """A machine. One thread at a time but for :meth:`pause`; machines do not touch each other.
 
@@ -247,16 +262,63 @@ class Machine:
     core does not take.
     """
 
-    def __init__(self, config: MachineConfig) -> None:
-        built = _Config(config)
-        self._exit_list = _EXIT_LISTS[config.hw.vendor]
-        error = ffi.new("struct pp_error *")
-        handle = lib.pp_machine_new(built.struct, error)
-        if handle == ffi.NULL:
-            _check(error)
-            raise ModelError("the core made no machine and gave no reason")
-        self._handle = ffi.gc(handle, lib.pp_machine_free)
+    def __init__(self, config: MachineConfig, handle: Any = None) -> None:
+        """Build a machine, or take one of this configuration that the core has made."""
+        if handle is None:
+            built = _Config(config)
+            error = ffi.new("struct pp_error *")
+            handle = _owned(lib.pp_machine_new(built.struct, error), error)
+        self._handle = handle
         self._config = config
+        self._exit_list = _EXIT_LISTS[config.hw.vendor]
+
+    def clone(self) -> Machine:
+        """Return a second machine that is in all as this one is now.
+
+        Between runs, at any time. Both go on to the results that this one would have come to, and
+        neither notices the other; guest pages are shared until one of them writes. A clone may live
+        in another thread, and longer than its original.
+        """
+        error = ffi.new("struct pp_error *")
+        handle = _owned(lib.pp_machine_clone(self._handle, error), error)
+        return Machine(self._config, handle)
+
+    def save(self) -> SavedGuest:
+        """Return the guest as a VMM saves it; this machine does not notice and can go on.
+
+        The saved guest has exited (EXTERNAL_INTERRUPT), and what was requested of its vCPU is
+        served. InputError for a native machine, and for one whose counters have been read out.
+        """
+        self._require_vcpu("save")
+        error = ffi.new("struct pp_error *")
+        handle = lib.pp_machine_save(self._handle, error)
+        if handle == ffi.NULL and error.code == lib.PP_EINVAL:
+            raise InputError(f"the guest cannot be saved: {_text(error.text)}")
+        return SavedGuest(_owned(handle, error))
+
+    @classmethod
+    def restore(cls, config: MachineConfig, saved: SavedGuest) -> Machine:
+        """Return a machine of ``config`` on which a saved guest goes on where it was.
+
+        The design may be the other one, and so may be what is the host's: events of host perf,
+        costs, intercepts, the event filter. The guest must find the same computer, so CPU, CPUID
+        and memory are those it was saved with. Image and command line of ``config`` are not looked
+        at. The PMU goes by KVM_GET_MSRS and KVM_SET_MSRS; results cover the whole of the guest's
+        run.
+
+        InputError if the guest would find another computer, and for a native machine;
+        VmRefusedError as for a new machine.
+        """
+        built = _Config(config)
+        error = ffi.new("struct pp_error *")
+        handle = lib.pp_machine_restore(built.struct, saved.handle, error)
+        if handle == ffi.NULL and error.code == lib.PP_EINVAL:
+            raise InputError(f"the guest cannot be restored: {_text(error.text)}")
+        return cls(config, _owned(handle, error))
+
+    def migrate(self, config: MachineConfig) -> Machine:
+        """Save and restore: return a machine of ``config`` on which the guest goes on."""
+        return Machine.restore(config, self.save())
 
     def close(self) -> None:
         """Give the guest's memory back now; the machine must not be used afterwards."""

@@ -42,6 +42,19 @@ int account_init(struct account *a, struct pp_check *check, const u32 *cycles, u
 	return 0;
 }
 
+int account_clone(struct account *to, const struct account *from)
+{
+	*to = *from;
+	to->trace = NULL;
+	if (!from->trace)
+		return 0;
+	to->trace = malloc(from->trace_size * sizeof(*to->trace));
+	if (!to->trace)
+		return -1;
+	memcpy(to->trace, from->trace, from->trace_size * sizeof(*to->trace));
+	return 0;
+}
+
 void account_free(struct account *a)
 {
 	free(a->trace);

@@ -82,6 +82,8 @@ struct account {
 int account_init(struct account *a, struct pp_check *check, const u32 *cycles, u32 host_ipc_q20,
 		 u32 trace_records);
 void account_free(struct account *a);
+/* A copy; its check is still the original's. -1 when memory is short. */
+int account_clone(struct account *to, const struct account *from);
 
 void account_enter(struct account *a, enum cost cost);
 void account_leave(struct account *a);

@@ -14,6 +14,7 @@
 #include "cpu/handlers.h"
 #include "cpu/idle.h"
 #include "cpu/memory.h"
+#include "cpu/pages.h"
 
 #define INSN_MAX_BYTES 15u
 /* Keeps 16-bit packed counts of a stretch from overflowing, see run.c. */
@@ -24,10 +25,10 @@ int blocks_new(struct cpu *c)
 	u64 pages = c->ram.size / PAGE_BYTES;
 
 	/* blocks[BLOCK_POOL] is no_block. */
-	c->blocks = calloc(BLOCK_POOL + 1, sizeof(*c->blocks));
-	c->insns = calloc(INSN_POOL, sizeof(*c->insns));
-	c->page_blocks = calloc(pages, sizeof(*c->page_blocks));
-	c->code_lines = calloc(pages, sizeof(*c->code_lines));
+	c->blocks = pages_new(BLOCK_POOL + 1, sizeof(*c->blocks));
+	c->insns = pages_new(INSN_POOL, sizeof(*c->insns));
+	c->page_blocks = pages_new(pages, sizeof(*c->page_blocks));
+	c->code_lines = pages_new(pages, sizeof(*c->code_lines));
 	if (!c->blocks || !c->insns || !c->page_blocks || !c->code_lines)
 		return -1;
 	c->no_block = &c->blocks[BLOCK_POOL];
@@ -38,10 +39,12 @@ int blocks_new(struct cpu *c)
 
 void blocks_free(struct cpu *c)
 {
-	free(c->blocks);
-	free(c->insns);
-	free(c->page_blocks);
-	free(c->code_lines);
+	u64 pages = c->ram.size / PAGE_BYTES;
+
+	pages_free(c->blocks, BLOCK_POOL + 1, sizeof(*c->blocks));
+	pages_free(c->insns, INSN_POOL, sizeof(*c->insns));
+	pages_free(c->page_blocks, pages, sizeof(*c->page_blocks));
+	pages_free(c->code_lines, pages, sizeof(*c->code_lines));
 }
 
 void blocks_flush(struct cpu *c)

@@ -13,6 +13,7 @@
 #include "cpu/block.h"
 #include "cpu/flags.h"
 #include "cpu/memory.h"
+#include "cpu/pages.h"
 #include "cpu/predict.h"
 #include "cpu/x87.h"
 
@@ -42,8 +43,8 @@ int cpu_new(struct cpu **out, const struct cpu_config *config)
 	for (unsigned int p = 0; p < NR_PRIV; p++)
 		c->tlbs[p].nr_filled = TLB_FILLED_MAX + 1;
 	tlb_flush(c);
-	c->warm_lines = calloc(c->ram.size / PAGE_BYTES, sizeof(*c->warm_lines));
-	c->write_tags = calloc(c->ram.size / PAGE_BYTES, sizeof(*c->write_tags));
+	c->warm_lines = pages_new(c->ram.size / PAGE_BYTES, sizeof(*c->warm_lines));
+	c->write_tags = pages_new(c->ram.size / PAGE_BYTES, sizeof(*c->write_tags));
 	if (!c->warm_lines || !c->write_tags || blocks_new(c)) {
 		cpu_free(c);
 		return -1;
@@ -58,8 +59,8 @@ void cpu_free(struct cpu *c)
 	if (!c)
 		return;
 	blocks_free(c);
-	free(c->warm_lines);
-	free(c->write_tags);
+	pages_free(c->warm_lines, c->ram.size / PAGE_BYTES, sizeof(*c->warm_lines));
+	pages_free(c->write_tags, c->ram.size / PAGE_BYTES, sizeof(*c->write_tags));
 	free(c);
 }
 

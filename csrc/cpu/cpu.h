@@ -167,9 +167,16 @@ struct cpu_profile_state {
 };
 
 struct guest_ram {
-	u8 *base; /* host memory, zeroed, page aligned */
-	u64 size; /* bytes, a multiple of 4096; guest physical 0..size-1 */
+	u8 *base;     /* host memory, zeroed, page aligned */
+	u64 size;     /* bytes, a multiple of 4096; guest physical 0..size-1 */
+	u64 *written; /* a bit a page: what the CPU may have written; NULL: nobody asks */
 };
+
+static inline void guest_ram_written(const struct guest_ram *ram, u64 pa)
+{
+	if (ram->written)
+		ram->written[pa >> 18] |= BIT_ULL(pa >> 12 & 63);
+}
 
 struct cpu_config {
 	struct guest_ram ram;
@@ -223,6 +230,21 @@ struct cpu_start {
 /* -1 when memory is short. The caller frees with cpu_free(). */
 int cpu_new(struct cpu **out, const struct cpu_config *config);
 void cpu_free(struct cpu *c);
+
+/* Where a copy of a CPU lives: what it reaches there, and what its machine keeps for it. */
+struct cpu_place {
+	struct guest_ram ram; /* with the contents of the original's */
+	const struct cpu_ops *ops;
+	void *ops_ctx;
+	struct pp_check *check;
+	const struct cpu_profile *profiles; /* the same ones */
+	const struct cpu_intercept *intercept;
+};
+
+/* Between runs: a CPU that goes on as @from would, down to its caches. -1 when memory is short. */
+int cpu_clone(struct cpu **out, const struct cpu *from, const struct cpu_place *place);
+/* Mark the pages that the CPU can write without marking them in guest_ram.written. */
+void cpu_note_writable_pages(const struct cpu *c);
 void cpu_start(struct cpu *c, const struct cpu_start *start);
 
 /*

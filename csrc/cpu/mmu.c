@@ -192,6 +192,7 @@ static void set_accessed_dirty(struct cpu *c, const struct insn *i, const struct
 		if (i && !c->alone)
 			cpu_escape(c, i, ESCAPE_ALONE);
 		memcpy(c->ram.base + w->entry_pa[k], &entry, w->entry_bytes);
+		guest_ram_written(&c->ram, w->entry_pa[k]);
 	}
 }
 
@@ -276,8 +277,11 @@ u64 translate(struct cpu *c, const struct insn *i, u64 va, enum access access, b
 	if (tag == (va & PAGE_MASK))
 		return va + e->addend - (u64)(uintptr_t)c->ram.base;
 	pa = walk_or_fault(c, i, va, access, user);
-	if (pa < c->ram.size)
-		tlb_fill(c, tlb, e, va, pa, access == ACCESS_WRITE);
+	if (pa >= c->ram.size)
+		return pa;
+	if (access == ACCESS_WRITE)
+		guest_ram_written(&c->ram, pa);
+	tlb_fill(c, tlb, e, va, pa, access == ACCESS_WRITE);
 	return pa;
 }
 

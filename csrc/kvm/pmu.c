@@ -59,9 +59,22 @@ int kvm_pmu_init(struct kvm_vcpu *vcpu, const struct kvm_pmu_backend *backend,
 	return backend->create(vcpu);
 }
 
-void kvm_pmu_refresh(struct kvm_vcpu *vcpu, const struct pp_pmu *guest)
+/* The guest's registers are as after reset; the truth follows. */
+static void tell_of_reset(struct kvm_vcpu *vcpu)
 {
 	struct truth *truth = &vcpu->pcpu->truth;
+	struct kvm_pmu *pmu = &vcpu->pmu;
+
+	if (vcpu->restoring)
+		return;
+	for (unsigned int i = 0; i < pmu->nr_gp; i++)
+		truth_control_written(truth, truth->vendor->selector_msr(&pmu->guest, i), 0);
+	truth_control_written(truth, MSR_CORE_PERF_FIXED_CTR_CTRL, 0);
+	truth_control_written(truth, truth->vendor->global_ctrl, pmu->global_ctrl);
+}
+
+void kvm_pmu_refresh(struct kvm_vcpu *vcpu, const struct pp_pmu *guest)
+{
 	struct kvm_pmu *pmu = &vcpu->pmu;
 	unsigned int idx;
 
@@ -72,14 +85,12 @@ void kvm_pmu_refresh(struct kvm_vcpu *vcpu, const struct pp_pmu *guest)
 		if (pmc_is_fixed(pmc))
 			continue;
 		pmc->eventsel = pmc->eventsel_hw = 0;
-		truth_control_written(truth, truth->vendor->selector_msr(&pmu->guest, idx), 0);
 	}
 	pmu->fixed_ctr_ctrl = pmu->fixed_ctr_ctrl_hw = 0;
 	pmu->global_status = 0;
 	pmu->reprogram_pmi = 0;
 	pmu->ops->refresh(pmu, guest);
-	truth_control_written(truth, MSR_CORE_PERF_FIXED_CTR_CTRL, 0);
-	truth_control_written(truth, truth->vendor->global_ctrl, pmu->global_ctrl);
+	tell_of_reset(vcpu);
 	kvm_setup_intercepts(vcpu);
 }
 

@@ -123,6 +123,8 @@ struct kvm_pmu_backend {
 	int (*hw_counter)(struct kvm_pmc *pmc);
 	/* Why the counter, enabled by the guest, does not count now. */
 	enum loss_cause (*why)(struct kvm_pmc *pmc);
+	/* The guest leaves this host: tell the truth what stays behind. */
+	void (*leave)(struct kvm_pmc *pmc);
 	/* Release what is unused. */
 	void (*cleanup)(struct kvm_vcpu *vcpu);
 };

@@ -236,6 +236,18 @@ static enum loss_cause emulated_why(struct kvm_pmc *pmc)
 	return CAUSE_NONE;
 }
 
+/* The counter has wrapped, and perf, whose period ends later, does not know it yet. */
+static void emulated_leave(struct kvm_pmc *pmc)
+{
+	u64 value = pmc->counter;
+
+	if (!pmc->perf_event || pmc->is_paused || !pmc->intr)
+		return;
+	value += perf_event_peek(perf_of(pmc), pmc->perf_event);
+	if (value > mask_of(pmc))
+		truth_pmi_dropped(&pmc->vcpu->pcpu->truth);
+}
+
 static void emulated_cleanup(struct kvm_vcpu *vcpu)
 {
 	struct kvm_pmu *pmu = &vcpu->pmu;
@@ -265,5 +277,6 @@ const struct kvm_pmu_backend kvm_pmu_emulated = {
 	.write_eventsel = emulated_write_eventsel,
 	.hw_counter = emulated_hw_counter,
 	.why = emulated_why,
+	.leave = emulated_leave,
 	.cleanup = emulated_cleanup,
 };

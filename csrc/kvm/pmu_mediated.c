@@ -296,6 +296,12 @@ static enum loss_cause mediated_why(struct kvm_pmc *pmc)
 	return pmc_is_event_allowed(pmc) ? CAUSE_NONE : CAUSE_FILTERED;
 }
 
+/* What has overflowed is in the status. */
+static void mediated_leave(struct kvm_pmc *pmc)
+{
+	(void)pmc;
+}
+
 static void mediated_cleanup(struct kvm_vcpu *vcpu)
 {
 	vcpu->pmu.pmc_in_use = 0;
@@ -319,5 +325,6 @@ const struct kvm_pmu_backend kvm_pmu_mediated = {
 	.write_eventsel = mediated_write_eventsel,
 	.hw_counter = mediated_hw_counter,
 	.why = mediated_why,
+	.leave = mediated_leave,
 	.cleanup = mediated_cleanup,
 };

@@ -186,6 +186,12 @@ static void serve_requests(struct kvm_vcpu *vcpu)
 	}
 }
 
+void kvm_vcpu_serve_requests(struct kvm_vcpu *vcpu)
+{
+	while (vcpu->requests)
+		serve_requests(vcpu);
+}
+
 bool kvm_vcpu_has_events(struct kvm_vcpu *vcpu)
 {
 	bool irqs_on = cpu_rflags(vcpu->pcpu->cpu) & RFLAGS_IF;
@@ -233,8 +239,7 @@ static void vcpu_enter_guest(struct kvm_vcpu *vcpu)
 	vcpu->has_run = true;
 	account_charge(vcpu_books(vcpu), COST_VCPU_RUN);
 	account_enter(vcpu_books(vcpu), COST_VCPU_ENTER_GUEST);
-	while (vcpu->requests)
-		serve_requests(vcpu);
+	kvm_vcpu_serve_requests(vcpu);
 	vcpu->pmu.backend->load(vcpu);
 	kvm_load_debug_registers(vcpu);
 	vm_entry(vcpu);

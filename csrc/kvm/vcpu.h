@@ -7,7 +7,7 @@
  *
  *	vcpu.c		the loop: requests, injection, entry, exit
  *	exits.c		exit handlers	exception.c	those of exceptions, the emulator
- *	msr.c		MSR and RDPMC dispatch	ioctl.c	the VMM's accesses
+ *	msr.c		MSR and RDPMC dispatch	ioctl.c	the VMM's accesses	state.c	save and restore
  *	direct.c	what the guest reaches without an exit
  *	vmx.c, svm.c	what differs by the vendor of the CPU
  *	msr_filter.c	MSRs that the VMM takes away	vmware.c	pseudo counters of RDPMC
@@ -138,6 +138,22 @@ int kvm_vcpu_init(struct kvm_vcpu *vcpu, struct pcpu *pcpu, struct perf_cpu *per
 /* Run until the budget is used up or the guest is done. enum pp_stop. */
 enum pp_stop kvm_vcpu_run(struct kvm_vcpu *vcpu, u64 *budget);
 void kvm_vcpu_destroy(struct kvm_vcpu *vcpu);
+/* It has been copied to another place. */
+void kvm_vcpu_moved(struct kvm_vcpu *vcpu, const struct move *move);
+
+/* state.c: the registers of KVM_GET_MSR_INDEX_LIST, as a VMM keeps them. -1: one cannot be read, or is
+ * refused. */
+#define MAX_SAVED_MSRS 255
+struct kvm_saved_state {
+	bool valid;
+	u32 nr_msrs;
+	struct pp_msr_entry msrs[MAX_SAVED_MSRS];
+};
+int kvm_vcpu_save(struct kvm_vcpu *vcpu, struct kvm_saved_state *state);
+int kvm_vcpu_restore(struct kvm_vcpu *vcpu, const struct kvm_vcpu *from,
+		     const struct kvm_saved_state *state);
+/* Serve what is requested, as before an entry. */
+void kvm_vcpu_serve_requests(struct kvm_vcpu *vcpu);
 /* Take the vCPU out of the guest and back to the VMM, as a signal does; no more than a place on the way
  * if it is not in the guest. */
 void kvm_vcpu_kick_out(struct kvm_vcpu *vcpu);

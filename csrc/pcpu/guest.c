@@ -56,6 +56,23 @@ void pcpu_guest_init(struct pcpu_guest *g, struct pcpu *pcpu, struct lapic *lapi
 	misc_msrs_init(&g->misc, misc, has_pmu);
 }
 
+void pcpu_guest_restore(struct pcpu_guest *g, const struct pcpu_guest *from)
+{
+	g->misc = from->misc;
+	g->tsc_offset = from->tsc_offset;
+	g->tsc_adjust = from->tsc_adjust;
+	g->pmi_is_nmi = from->pmi_is_nmi;
+	g->pmi_vector = from->pmi_vector;
+	g->access = from->access;
+}
+
+void pcpu_guest_moved(struct pcpu_guest *g, const struct move *move)
+{
+	g->pcpu = moved(move, g->pcpu);
+	g->lapic = moved(move, g->lapic);
+	g->config = moved(move, g->config);
+}
+
 u64 pcpu_guest_tsc(const struct pcpu_guest *g)
 {
 	return pcpu_tsc(g->pcpu) + g->tsc_offset;

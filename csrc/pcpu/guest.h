@@ -10,6 +10,7 @@
 #ifndef PCPU_GUEST_H_
 #define PCPU_GUEST_H_
 
+#include "base/move.h"
 #include "pcpu/pcpu.h"
 #include "platform/misc_msrs.h"
 #include "pmu/access.h"
@@ -34,6 +35,11 @@ struct pcpu_guest {
 /* @misc: which MSRs of start-up code there are; @has_pmu: MISC_ENABLE tells of one. */
 void pcpu_guest_init(struct pcpu_guest *g, struct pcpu *pcpu, struct lapic *lapic,
 		     const struct pp_config *config, const struct misc_kind *misc, bool has_pmu);
+
+/* Take over MSRs, TSC, PMIs on their way and books of another one. */
+void pcpu_guest_restore(struct pcpu_guest *g, const struct pcpu_guest *from);
+/* It has been copied to another place. */
+void pcpu_guest_moved(struct pcpu_guest *g, const struct move *move);
 
 u64 pcpu_guest_tsc(const struct pcpu_guest *g);
 

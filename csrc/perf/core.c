@@ -34,6 +34,21 @@ void perf_init(struct perf_cpu *perf, struct pcpu *pcpu)
 	perf->intel_ctrl = pcpu->pmu.counter_mask;
 }
 
+void perf_moved(struct perf_cpu *perf, const struct move *move)
+{
+	perf->pcpu = moved(move, perf->pcpu);
+	for (u32 i = 0; i < PERF_MAX_EVENTS; i++) {
+		struct perf_event *event = &perf->slots[i];
+
+		event->overflow_context = moved(move, event->overflow_context);
+		perf->events[i] = moved(move, perf->events[i]);
+	}
+	for (u32 i = 0; i < NR_PMC_IDX; i++) {
+		perf->list[i] = moved(move, perf->list[i]);
+		perf->on_counter[i] = moved(move, perf->on_counter[i]);
+	}
+}
+
 static struct account *books(struct perf_cpu *perf)
 {
 	return &perf->pcpu->account;

@@ -12,6 +12,7 @@
 #ifndef PERF_PERF_EVENT_H_
 #define PERF_PERF_EVENT_H_
 
+#include "base/move.h"
 #include "base/types.h"
 #include "pcpu/pcpu.h"
 
@@ -92,6 +93,8 @@ struct perf_cpu {
 };
 
 void perf_init(struct perf_cpu *perf, struct pcpu *pcpu);
+/* It has been copied to another place. */
+void perf_moved(struct perf_cpu *perf, const struct move *move);
 
 /*
  * perf_event_create_kernel_counter() and the host's own perf_event_open(). NULL with *error set to

@@ -260,6 +260,16 @@ static const struct apic_register *x2apic_register(const struct lapic *l, u32 ms
 	return (reg->flags & access) && !(reg->flags & XAPIC_ONLY) ? reg : NULL;
 }
 
+void lapic_restore(struct lapic *l, const struct lapic *from)
+{
+	const struct lapic own = *l;
+
+	*l = *from;
+	l->ops = own.ops;
+	l->ctx = own.ctx;
+	l->min_period = own.min_period;
+}
+
 int lapic_rdmsr(struct lapic *l, u32 msr, u64 *value)
 {
 	u32 offset = (msr - APIC_X2APIC_MSR_BASE) << 4;

@@ -88,6 +88,9 @@ enum lapic_delivery { LAPIC_MASKED, LAPIC_FIXED, LAPIC_NMI, LAPIC_IGNORED };
 
 void lapic_init(struct lapic *l, u32 id, const struct lapic_ops *ops, void *ctx);
 
+/* Take over the state of another one, its timer and what is pending included. */
+void lapic_restore(struct lapic *l, const struct lapic *from);
+
 /* MSRs 0x1b, 0x6e0, 0x800-0x83f. 0, or -1 for #GP (reserved bits, wrong mode, no such register). */
 int lapic_rdmsr(struct lapic *l, u32 msr, u64 *value);
 int lapic_wrmsr(struct lapic *l, u32 msr, u64 value);

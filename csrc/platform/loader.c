@@ -306,6 +306,8 @@ int load_image(const struct guest_ram *ram, const u8 *image, u64 size,
 		return -1;
 	base = ram->size - LOADER_RESERVED;
 	area = ram->base + base;
+	for (u64 pa = base; pa < ram->size; pa += 4096)
+		guest_ram_written(ram, pa);
 	if (!multiboot)
 		build_page_tables(area, base);
 	memcpy(area + AREA_GDT, multiboot ? gdt32 : gdt, sizeof(gdt));

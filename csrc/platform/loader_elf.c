@@ -337,7 +337,7 @@ int loader_elf(const struct guest_ram *ram, const u8 *image, u64 size, bool mult
 		const struct segment *s = &elf.segments[i];
 
 		if (s->filesz)
-			memcpy(ram->base + s->start, image + s->offset, s->filesz);
+			loader_put(ram, s->start, image + s->offset, s->filesz);
 	}
 	*entry = elf.header.e_entry;
 	return 0;

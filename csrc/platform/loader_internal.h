@@ -5,6 +5,8 @@
 #ifndef PLATFORM_LOADER_INTERNAL_H_
 #define PLATFORM_LOADER_INTERNAL_H_
 
+#include <string.h>
+
 #include "platform/loader.h"
 
 /* RAM ends below the IOAPIC and APIC pages. */
@@ -12,6 +14,14 @@
 
 /* Write the one line and return -1. */
 int loader_refuse(char *error, const char *format, ...) __attribute__((format(printf, 2, 3)));
+
+/* Copy into RAM, where it fits. */
+static inline void loader_put(const struct guest_ram *ram, u64 pa, const u8 *from, u64 n)
+{
+	memcpy(ram->base + pa, from, n);
+	for (u64 page = pa >> 12; page <= (pa + n - 1) >> 12; page++)
+		guest_ram_written(ram, page << 12);
+}
 
 /*
  * Check the whole image, then copy its segments. Nothing is written unless everything is in order.

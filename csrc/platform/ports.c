@@ -51,6 +51,12 @@ int ports_init(struct ports *p)
 	return serial_init(&p->serial);
 }
 
+int ports_clone(struct ports *to, const struct ports *from)
+{
+	*to = *from;
+	return serial_clone(&to->serial, &from->serial);
+}
+
 void ports_free(struct ports *p)
 {
 	serial_free(&p->serial);

@@ -27,7 +27,8 @@ struct ports {
 	u64 report_pa; /* guest-physical address of its struct pp_guest_report */
 };
 
-int ports_init(struct ports *p); /* -1 when memory is short */
+int ports_init(struct ports *p);			     /* -1 when memory is short */
+int ports_clone(struct ports *to, const struct ports *from); /* likewise */
 void ports_free(struct ports *p);
 u32 ports_in(struct ports *p, u16 port, unsigned int size);
 void ports_out(struct ports *p, u16 port, unsigned int size, u32 value);

@@ -49,6 +49,16 @@ int serial_init(struct serial *s)
 	return s->text ? 0 : -1;
 }
 
+int serial_clone(struct serial *to, const struct serial *from)
+{
+	*to = *from;
+	to->text = malloc(SERIAL_MAX);
+	if (!to->text)
+		return -1;
+	memcpy(to->text, from->text, from->length);
+	return 0;
+}
+
 void serial_free(struct serial *s)
 {
 	free(s->text);

@@ -21,7 +21,8 @@ struct serial {
 	bool truncated;
 };
 
-int serial_init(struct serial *s); /* -1 when memory is short */
+int serial_init(struct serial *s);				/* -1 when memory is short */
+int serial_clone(struct serial *to, const struct serial *from); /* likewise */
 void serial_free(struct serial *s);
 u8 serial_in(struct serial *s, u16 port);
 void serial_out(struct serial *s, u16 port, u8 value);

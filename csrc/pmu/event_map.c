@@ -35,6 +35,16 @@ int event_map_init(struct event_map *map, const struct event_map_entry *entries,
 	return 0;
 }
 
+int event_map_clone(struct event_map *to, const struct event_map *from)
+{
+	u64 code = from->code;
+
+	if (event_map_init(to, from->entries, from->nr))
+		return -1;
+	to->code = code;
+	return 0;
+}
+
 void event_map_free(struct event_map *map)
 {
 	free(map->entries);

@@ -49,6 +49,7 @@ struct event_room {
 };
 
 int event_map_init(struct event_map *map, const struct event_map_entry *entries, u32 nr);
+int event_map_clone(struct event_map *to, const struct event_map *from);
 void event_map_free(struct event_map *map);
 const struct event_map_entry *event_map_find(const struct event_map *map, u64 config);
 

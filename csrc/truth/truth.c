@@ -33,6 +33,18 @@ int truth_init(struct truth *t, const struct pp_pmu *guest, const struct event_m
 	return t->results && t->errors ? 0 : -1;
 }
 
+int truth_clone(struct truth *to, const struct truth *from)
+{
+	*to = *from;
+	to->results = calloc(TRUTH_MAX_EVENTS, sizeof(*to->results));
+	to->errors = calloc(TRUTH_MAX_SILENT_ERRORS, sizeof(*to->errors));
+	if (!to->results || !to->errors)
+		return -1;
+	memcpy(to->results, from->results, from->nr_results * sizeof(*to->results));
+	memcpy(to->errors, from->errors, from->nr_errors * sizeof(*to->errors));
+	return 0;
+}
+
 void truth_free(struct truth *t)
 {
 	free(t->results);

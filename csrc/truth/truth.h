@@ -127,6 +127,8 @@ struct truth {
 int truth_init(struct truth *t, const struct pp_pmu *guest, const struct event_map *events,
 	       const struct core_clock *clk);
 void truth_free(struct truth *t);
+/* A copy, which still looks at the original's totals, clocks and events. -1 when memory is short. */
+int truth_clone(struct truth *to, const struct truth *from);
 
 /* ---- the guest's accesses, after they have succeeded ---- */
 /* A selector, FIXED_CTR_CTRL or GLOBAL_CTRL and what it holds now; other MSRs change nothing here. */
