@@ -338,3 +338,49 @@ def test_a_shorter_list_of_events(mode: str, cpu: str) -> None:
     ]
     branches = int(run_script(ops, mode=mode, cpu=cpu, settings=settings)[5])
     assert branches == 0 if mode == NATIVE else LOOP < branches < LOOP + 20
+
+
+# ---- what exits then ----
+
+# Settings, and in what the guest is less than the hardware then: the number of counters, the width,
+# the version, full-width writes.
+SHAPES = {
+    "all that KVM offers": ((), ""),
+    "narrow": (("guest.gp_width=40",), "width"),
+    "narrow fixed": (("guest.fixed_width=40",), "width"),
+    "two counters": (("guest.gp_counters=2",), "counters"),
+    "two fixed": (("guest.fixed_counters=2",), "counters"),
+    "version 1": (("guest.pmu_version=1",), "counters"),
+    "version 5": (("guest.pmu_version=5",), ""),
+    "legacy writes": (("guest.fw_write=0",), "aliases"),
+}
+
+
+@each_cpu
+@pytest.mark.parametrize("shape", SHAPES)
+def test_what_exits_of_a_mediated_guest(cpu: str, shape: str) -> None:
+    """[31] RDPMC and GLOBAL_* exit where the guest has fewer counters than the hardware.
+
+    RDPMC also where they are narrower. Counters are direct; their full-width names exit where the
+    guest does not have them. Silicon with four fixed counters has more than KVM offers.
+    """
+    settings, less = SHAPES[shape]
+    hardware_has_four = cpu not in (*SKYLAKES, "sierra-forest")
+    lacks = less == "counters" or hardware_has_four
+    ops = [
+        ("pmc", 0),
+        ("rd", asm.GLOBAL_STATUS),
+        ("rd", asm.PERFCTR0),
+        ("wr", asm.OVF_CTRL, 0),
+        ("wr", asm.PERFCTR0, 0),
+        ("wr", asm.PMC0, 0),
+    ]
+
+    def exits(script: list[tuple]) -> tuple[int, int, int]:
+        found = asm.run(asm.script(script), mode=MEDIATED, cpu=cpu, settings=settings).exits()
+        return (found.get("RDPMC", 0), found.get("MSR_READ", 0), found.get("MSR_WRITE", 0))
+
+    rdpmc, reads, writes = (b - a for a, b in zip(exits([("pce", 0)]), exits(ops), strict=True))
+    assert rdpmc == (lacks or less == "width")
+    assert reads == lacks
+    assert writes == lacks + (less == "aliases")

@@ -2,8 +2,8 @@
 """Registers of Intel's PMU that few guests touch, on every Intel CPU model and in each mode.
 
 Fixed counter 3 and the topdown metrics beside it, what KVM offers of DEBUGCTL, RDPMC outside of
-long mode, AnyThread by version, a checkpointed counter's interrupt. Numbers in brackets are those
-of docs/model.md's list.
+long mode, a checkpointed counter's interrupt. Numbers in brackets are those of docs/model.md's
+list.
 """
 
 from __future__ import annotations
@@ -26,7 +26,6 @@ with_slots = pytest.mark.parametrize(
 DEBUGCTL, METRICS, PERF_CAPABILITIES = 0x1D9, 0x329, 0x345
 LBR, BTF, FREEZE_LBRS, FREEZE_PERFMON = 1 << 0, 1 << 1, 1 << 11, 1 << 12
 FIXED_TYPE, METRICS_TYPE = 0x40000000, 0x20000000
-ANY_THREAD = 1 << 21
 
 
 # ---- fixed counter 3 ----
@@ -127,22 +126,7 @@ def test_debugctl_of_silicon(cpu: str) -> None:
         assert ran.machine.guest().bytes[:2] == b"\x0f\x30"  # the WRMSR
 
 
-# ---- AnyThread, checkpointed counters ----
-
-
-@each_cpu
-@each_mode
-def test_any_thread_by_cpu(mode: str, cpu: str) -> None:
-    """[12] [16] Versions 3 and 4 have it (Skylakes, natively); later ones and KVM do not."""
-    ops = [
-        ("wr", asm.EVTSEL0, ANY_THREAD | 0xC4),
-        ("rd", asm.EVTSEL0),
-        ("wr", asm.FIXED_CTR_CTRL, 1 << 2),
-        ("rd", asm.FIXED_CTR_CTRL),
-    ]
-    has = mode == NATIVE and cpu in SKYLAKES
-    expected = [0, ANY_THREAD | 0xC4, 0, 4] if has else [GP, 0, GP, 0]
-    assert run_script(ops, mode=mode, cpu=cpu) == expected
+# ---- checkpointed counters ----
 
 
 @each_cpu

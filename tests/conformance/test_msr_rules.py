@@ -18,13 +18,19 @@ from guest_asm import GP, run_script
 NATIVE, EMULATED, MEDIATED = asm.MODES
 each_mode = pytest.mark.parametrize("mode", asm.MODES)
 each_vpmu = pytest.mark.parametrize("mode", [EMULATED, MEDIATED])
-each_cpu = pytest.mark.parametrize("cpu", asm.CPUS)
+each_cpu = pytest.mark.parametrize("cpu", [*asm.CPUS, *asm.MORE_CPUS])
 
 ALL = (1 << 48) - 1
 SIZE = {  # GP and fixed counters: silicon, guest
     "sapphire-rapids": ((8, 4), (8, 3)),
     "skylake-sp": ((4, 3), (4, 3)),
+    "cascadelake-sp": ((4, 3), (4, 3)),
+    "icelake-sp": ((8, 4), (8, 3)),
+    "emerald-rapids": ((8, 4), (8, 3)),
+    "granite-rapids": ((8, 4), (8, 3)),
+    "sierra-forest": ((8, 3), (8, 3)),
 }
+VERSION_4 = ("skylake-sp", "cascadelake-sp")
 ANY_THREAD, PIN, EDGE, INV = 1 << 21, 1 << 19, 1 << 18, 1 << 23
 FIXED_TYPE, METRICS_TYPE, FAST = 0x40000000, 0x20000000, 0x80000000
 
@@ -237,7 +243,7 @@ def test_reserved_bits_of_a_selector(mode: str, cpu: str, bit: int) -> None:
 @each_mode
 def test_any_thread(mode: str, cpu: str) -> None:
     """[12] [16] AnyThread is #GP under KVM, and on silicon from version 5 on; version 4 has it."""
-    native_v4 = mode == NATIVE and cpu == "skylake-sp"
+    native_v4 = mode == NATIVE and cpu in VERSION_4
     ops = off(
         ("wr", asm.EVTSEL0, ANY_THREAD | 0xC4),
         ("rd", asm.EVTSEL0),
@@ -497,12 +503,12 @@ _start:	movl	$0xa, %eax
 """
     eax, ebx, ecx, edx = asm.run(source, mode=mode, cpu=cpu).results(4)
     gp, fixed = size(cpu, mode)
-    silicon = {"sapphire-rapids": 5, "skylake-sp": 4}[cpu]
+    silicon = 4 if cpu in VERSION_4 else 5
     assert eax & 0xFF == (silicon if mode == NATIVE else 2)
     assert eax >> 8 & 0xFF == gp
     assert eax >> 16 & 0xFF == 48
     assert ebx & (1 << (eax >> 24)) - 1 == 0  # all architectural events are there
-    assert ecx == (0xF if mode == NATIVE and silicon == 5 else 0)
+    assert ecx == ((1 << fixed) - 1 if mode == NATIVE and silicon == 5 else 0)
     assert edx & 0x1F == fixed
     assert edx >> 5 & 0xFF == 48
     assert edx >> 15 & 1 == (mode != NATIVE or silicon == 5)
