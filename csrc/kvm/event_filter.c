@@ -3,13 +3,14 @@
  * event_filter.c - KVM_SET_PMU_EVENT_FILTER at work.
  *
  * The entries come checked and sorted by event select (policy/event_filter.py); an entry without a
- * mask of its own has mask 0xff.
+ * mask of its own has mask 0xff. What of a selector names the event, 8 bits of event select or AMD's 12,
+ * is the vendor's (kvm_pmu_ops.eventsel_event); the caller has masked the rest.
  *
  * Rules: a selector matches if an include entry has its event select and (umask & mask) == match,
  * and no exclude entry does. ALLOW permits what matches, DENY what does not. Fixed counters look
  * at the bitmap alone.
  *
- * Not modelled: replacing the filter while the guest runs; the 12-bit event select of AMD.
+ * Not modelled: replacing the filter while the guest runs.
  */
 #include "kvm/pmu.h"
 
@@ -28,10 +29,10 @@ static u32 first_with_select(const struct pp_filter *filter, u16 select)
 	return low;
 }
 
-static bool matches(const struct pp_filter *filter, u64 eventsel)
+static bool matches(const struct pp_filter *filter, u64 event)
 {
-	u16 select = eventsel & ARCH_PERFMON_EVENTSEL_EVENT;
-	u8 umask = eventsel >> 8 & 0xff;
+	u16 select = (u16)((event & ARCH_PERFMON_EVENTSEL_EVENT) | (event & EVENTSEL_35_32) >> 24);
+	u8 umask = event >> 8 & 0xff;
 	bool included = false;
 
 	for (u32 i = first_with_select(filter, select);
@@ -47,13 +48,13 @@ static bool matches(const struct pp_filter *filter, u64 eventsel)
 	return included;
 }
 
-bool check_pmu_event_filter(const struct pp_filter *filter, u64 eventsel, bool fixed,
+bool check_pmu_event_filter(const struct pp_filter *filter, u64 event, bool fixed,
 			    unsigned int fixed_index)
 {
 	bool listed;
 
 	if (filter->action == PP_FILTER_NONE)
 		return true;
-	listed = fixed ? filter->fixed_bitmap & BIT_ULL(fixed_index) : matches(filter, eventsel);
+	listed = fixed ? filter->fixed_bitmap & BIT_ULL(fixed_index) : matches(filter, event);
 	return (filter->action == PP_FILTER_ALLOW) == listed;
 }

@@ -128,8 +128,11 @@ bool pmc_is_locally_enabled(const struct kvm_pmc *pmc)
 
 bool pmc_is_event_allowed(const struct kvm_pmc *pmc)
 {
-	return check_pmu_event_filter(&pmc->vcpu->config->kvm.filter, pmc->eventsel,
-				      pmc_is_fixed(pmc), pmc->idx - INTEL_PMC_IDX_FIXED);
+	u64 event = pmc->eventsel &
+		    (pmc->vcpu->pmu.ops->eventsel_event | ARCH_PERFMON_EVENTSEL_UMASK);
+
+	return check_pmu_event_filter(&pmc->vcpu->config->kvm.filter, event, pmc_is_fixed(pmc),
+				      pmc->idx - INTEL_PMC_IDX_FIXED);
 }
 
 int kvm_pmu_get_msr(struct kvm_vcpu *vcpu, struct msr_data *msr)

@@ -181,6 +181,7 @@ static void amd_mediated_vm_exit(struct kvm_vcpu *vcpu)
 }
 
 const struct kvm_pmu_ops amd_pmu_ops = {
+	.eventsel_event = ARCH_PERFMON_EVENTSEL_EVENT | EVENTSEL_35_32,
 	.instructions_retired = 0x00c0,
 	.branches_retired = 0x00c2,
 	.refresh = amd_pmu_refresh,

@@ -260,6 +260,7 @@ static void intel_mediated_vm_exit(struct kvm_vcpu *vcpu)
 }
 
 const struct kvm_pmu_ops intel_pmu_ops = {
+	.eventsel_event = ARCH_PERFMON_EVENTSEL_EVENT,
 	.instructions_retired = 0x00c0,
 	.branches_retired = 0x00c4,
 	.refresh = intel_pmu_refresh,
