@@ -42,11 +42,13 @@ DOCUMENTS = (
     "README.md",
     "docs/json.md",
     "docs/costs.md",
+    "docs/faults.md",
     "docs/model.md",
     "docs/recipes.md",
 )
 KEYS = ROOT / "docs" / "json-keys.toml"
 RULES = ROOT / "docs" / "rules.toml"
+CAUGHT = ROOT / "tests" / "faults" / "caught.toml"
 TIMEOUT_SECONDS = 120
 SUBCYCLES = 64  # pmupass/cpus/*.toml, [timing]
 
@@ -479,9 +481,13 @@ def commented_values(text: str) -> Iterator[tuple[str, str, str, str]]:
             entry = [section, plain[1], plain[2], plain[3]]
 
 
+def _test_name(test: str) -> str:
+    test = re.sub(r"^tests/test_c\.py::test_c\[(\w+)-(\w+)\]$", r"test_\1.c::\2", test)
+    return f"`{re.sub(r'^tests/(conformance/|c/)?', '', test)}`"
+
+
 def _proof(rule: dict[str, Any]) -> str:
-    tests = [re.sub(r"^tests/(conformance/|c/)?", "", test) for test in rule.get("tests", ())]
-    words = [f"`{test}`" for test in tests]
+    words = [_test_name(test) for test in rule.get("tests", ())]
     words += [f"{key}: {rule[key]}" for key in ("absent", "open", "partly") if key in rule]
     return "; ".join(words)
 
@@ -497,6 +503,24 @@ def rules() -> str:
     return "\n".join(lines)
 
 
+def faults() -> str:
+    """Return csrc/base/faults.def with the test that catches each."""
+    caught = tomllib.loads(CAUGHT.read_text(encoding="utf-8"))
+    parts: list[str] = []
+    rows: list[tuple[str, ...]] = []
+    head = ("fault", "what is wrong", "rule", "caught by")
+    for entry in def_list("faults"):
+        if len(entry) == 1:
+            parts += [table(head, rows)] if rows else []
+            parts.append(f"### {entry[0][0].upper()}{entry[0][1:]}")
+            rows = []
+            continue
+        name, rule, text = entry
+        rows.append((f"`{name}`", text, rule, _test_name(caught[name])))
+    parts.append(table(head, rows))
+    return "\n\n".join(parts)
+
+
 GENERATORS: dict[str, Callable[[], str]] = {
     "result": lambda: json_document("result"),
     "diff": lambda: json_document("diff"),
@@ -507,6 +531,7 @@ GENERATORS: dict[str, Callable[[], str]] = {
     "cost-sums": cost_sums,
     "cpu-timing": cpu_timing,
     "rules": rules,
+    "faults": faults,
 }
 
 

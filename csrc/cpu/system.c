@@ -15,6 +15,7 @@
 #include <string.h>
 
 #include "cpu/block.h"
+#include "base/fault.h"
 #include "cpu/flags.h"
 #include "base/msr_access.h"
 #include "cpu/handlers.h"
@@ -200,7 +201,7 @@ void op_rdpmc(struct cpu *c, const struct insn *i)
 	u32 ecx = (u32)c->regs[CPU_RCX];
 	u64 v = 0;
 
-	if (c->cpl && !(c->cr4 & CR4_PCE))
+	if (c->cpl && !(c->cr4 & CR4_PCE) && !FAULTY(RDPMC_IGNORES_PCE))
 		raise_fault(c, i, VECTOR_GP, 0);
 	if (c->intercept && c->intercept->rdpmc) {
 		intercepted(c, i, CPU_INSN_RDPMC)->msr = ecx;

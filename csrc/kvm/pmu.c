@@ -19,6 +19,7 @@
  */
 #include "kvm/vcpu.h"
 
+#include "base/fault.h"
 #include "pmu/hwpmu.h"
 
 #include <string.h>
@@ -128,11 +129,8 @@ bool pmc_is_locally_enabled(const struct kvm_pmc *pmc)
 
 bool pmc_is_event_allowed(const struct kvm_pmc *pmc)
 {
-	u64 event = pmc->eventsel &
-		    (pmc->vcpu->pmu.ops->eventsel_event | ARCH_PERFMON_EVENTSEL_UMASK);
-
-	return check_pmu_event_filter(&pmc->vcpu->config->kvm.filter, event, pmc_is_fixed(pmc),
-				      pmc->idx - INTEL_PMC_IDX_FIXED);
+	return check_pmu_event_filter(&pmc->vcpu->config->kvm.filter, pmc->eventsel,
+				      pmc_is_fixed(pmc), pmc->idx - INTEL_PMC_IDX_FIXED);
 }
 
 int kvm_pmu_get_msr(struct kvm_vcpu *vcpu, struct msr_data *msr)
@@ -195,7 +193,7 @@ void kvm_pmu_write_counter(struct kvm_pmc *pmc, u64 value)
 
 void kvm_pmu_write_eventsel(struct kvm_pmc *pmc, u64 value)
 {
-	if (value == pmc->eventsel)
+	if (value == pmc->eventsel && !FAULTY(KVM_SAME_SELECTOR_REPROGRAMS))
 		return;
 	pmc->eventsel = value;
 	pmc->vcpu->pmu.backend->write_eventsel(pmc);
@@ -210,7 +208,8 @@ void kvm_pmu_write_global_ctrl(struct kvm_vcpu *vcpu, u64 value)
 	pmu->global_ctrl = value;
 	if (!changed)
 		return;
-	pmu->reprogram_pmi |= changed;
+	pmu->reprogram_pmi |= FAULTY(KVM_GLOBAL_CTRL_REPROGRAMS_ALL) ? pmu->all_valid_pmc_idx
+								     : changed;
 	kvm_make_request(KVM_REQ_PMU, vcpu);
 }
 
@@ -226,7 +225,7 @@ int kvm_pmu_rdpmc(struct kvm_vcpu *vcpu, u32 ecx, u64 *value)
 	else if (pmu->version && vcpu->config->kvm.vmware_backdoor)
 		idx = kvm_pmu_rdpmc_vmware(vcpu, ecx, value) ? 0 : -1;
 	account_leave(vcpu_books(vcpu));
-	return idx < 0 ? -1 : 0;
+	return idx < 0 && !(FAULTY(KVM_RDPMC_WITHOUT_PMU) && !pmu->version) ? -1 : 0;
 }
 
 void kvm_pmu_handle_event(struct kvm_vcpu *vcpu)
@@ -280,6 +279,8 @@ static bool counts(const struct kvm_pmc *pmc, u64 event)
 {
 	u64 what = ARCH_PERFMON_EVENTSEL_EVENT | ARCH_PERFMON_EVENTSEL_UMASK | EVENTSEL_35_32;
 
+	if (FAULTY(CREDIT_LOOKS_AT_CMASK))
+		what |= ARCH_PERFMON_EVENTSEL_CMASK;
 	return (pmc->eventsel & what) == event;
 }
 
@@ -287,7 +288,8 @@ static bool cpl_is_counted(const struct kvm_pmc *pmc, unsigned int cpl)
 {
 	u64 eventsel = pmc_eventsel(pmc);
 
-	return eventsel & (cpl == 0 ? ARCH_PERFMON_EVENTSEL_OS : ARCH_PERFMON_EVENTSEL_USR);
+	return FAULTY(CREDIT_IGNORES_PRIVILEGE) ||
+	       eventsel & (cpl == 0 ? ARCH_PERFMON_EVENTSEL_OS : ARCH_PERFMON_EVENTSEL_USR);
 }
 
 static u64 trigger_event(struct kvm_vcpu *vcpu, u64 event)
@@ -302,8 +304,10 @@ static u64 trigger_event(struct kvm_vcpu *vcpu, u64 event)
 	for_each_set_bit(idx, pmu->all_valid_pmc_idx) {
 		struct kvm_pmc *pmc = &pmu->pmc[idx];
 
-		if (!counts(pmc, event) || !pmc_is_globally_enabled(pmc) ||
-		    !pmc_is_locally_enabled(pmc) || !pmc_is_event_allowed(pmc) ||
+		if (!counts(pmc, event) ||
+		    !(pmc_is_globally_enabled(pmc) || FAULTY(CREDIT_IGNORES_GLOBAL_CTRL)) ||
+		    !pmc_is_locally_enabled(pmc) ||
+		    !(pmc_is_event_allowed(pmc) || FAULTY(CREDIT_IGNORES_FILTER)) ||
 		    !cpl_is_counted(pmc, cpu_cpl(vcpu->pcpu->cpu)))
 			continue;
 		pmu->backend->credit(pmc);
@@ -321,7 +325,8 @@ u64 kvm_pmu_instruction_retired(struct kvm_vcpu *vcpu)
 
 u64 kvm_pmu_branch_retired(struct kvm_vcpu *vcpu)
 {
-	return trigger_event(vcpu, vcpu->pmu.ops->branches_retired);
+	return FAULTY(CREDIT_NO_BRANCHES) ? 0
+					  : trigger_event(vcpu, vcpu->pmu.ops->branches_retired);
 }
 
 bool kvm_pmu_is_fastpath_emulation_allowed(struct kvm_vcpu *vcpu)
@@ -329,7 +334,7 @@ bool kvm_pmu_is_fastpath_emulation_allowed(struct kvm_vcpu *vcpu)
 	struct kvm_pmu *pmu = &vcpu->pmu;
 	unsigned int idx;
 
-	if (!pmu->backend->counters_in_hardware)
+	if (!pmu->backend->counters_in_hardware || FAULTY(KVM_FASTPATH_NEVER_REFUSED))
 		return true;
 	/* Selectors that the guest writes directly are known only after put. */
 	if (vcpu->config->kvm.selectors_direct)

@@ -71,7 +71,6 @@ struct kvm_pmu {
 
 /* What differs by the vendor of the guest's PMU; one constant instance each. */
 struct kvm_pmu_ops {
-	u64 eventsel_event; /* a selector's bits of event select, as the event filter knows them */
 	/* Selectors of the two events that an emulated instruction credits: event select and umask */
 	u64 instructions_retired, branches_retired;
 
@@ -183,8 +182,8 @@ static inline u64 pmc_bitmask(const struct kvm_pmu *pmu, const struct kvm_pmc *p
 	return pmc_is_fixed(pmc) ? pmu->fixed_mask : pmu->gp_mask;
 }
 
-/* event_filter.c; @event: event select and umask of a selector */
-bool check_pmu_event_filter(const struct pp_filter *filter, u64 event, bool fixed,
+/* event_filter.c */
+bool check_pmu_event_filter(const struct pp_filter *filter, u64 eventsel, bool fixed,
 			    unsigned int fixed_index);
 
 #endif /* KVM_PMU_H_ */

@@ -18,6 +18,7 @@
  */
 #include "kvm/vcpu.h"
 
+#include "base/fault.h"
 #include "pmu/access.h"
 #include "pmu/hwpmu.h"
 
@@ -36,6 +37,8 @@ static void amd_pmu_refresh(struct kvm_pmu *pmu, const struct pp_pmu *guest)
 	pmu->fixed_mask = 0;
 	pmu->all_valid_pmc_idx = pmu_counter_mask(pmu->nr_gp, 0);
 	pmu->eventsel_rsvd = ~AMD64_RAW_EVENT_MASK_GUEST;
+	if (FAULTY(AMD_KVM_EVENT_SELECT_OF_8_BITS))
+		pmu->eventsel_rsvd |= EVENTSEL_35_32;
 	pmu->global_ctrl_rsvd = ~pmu->all_valid_pmc_idx;
 	pmu->global_status_rsvd = pmu->global_ctrl_rsvd;
 	/* Software that knows no GLOBAL_CTL must find its counters enabled. */
@@ -53,7 +56,7 @@ static bool amd_is_valid_msr(const struct kvm_pmu *pmu, u32 msr)
 	enum counter_alias alias;
 
 	if (is_global_msr(msr))
-		return pmu->version > 1;
+		return pmu->version > 1 || FAULTY(AMD_KVM_GLOBALS_WITHOUT_V2);
 	return pmu->version && (vendor->counter_of(&pmu->guest, msr, &alias) >= 0 ||
 				vendor->selector_of(&pmu->guest, msr) >= 0);
 }
@@ -87,7 +90,7 @@ static int amd_pmu_get_msr(struct kvm_vcpu *vcpu, struct msr_data *msr)
 static int set_status(struct kvm_pmu *pmu, const struct msr_data *msr)
 {
 	/* The guest's write is ignored. */
-	if (!msr->host_initiated)
+	if (!msr->host_initiated && !FAULTY(AMD_KVM_STATUS_WRITE_TAKEN))
 		return 0;
 	if (msr->data & pmu->global_status_rsvd)
 		return -1;
@@ -102,15 +105,17 @@ static int set_global(struct kvm_vcpu *vcpu, struct msr_data *msr)
 	switch (msr->index) {
 	case MSR_AMD64_PERF_CNTR_GLOBAL_STATUS: return set_status(pmu, msr);
 	case MSR_AMD64_PERF_CNTR_GLOBAL_CTL:
+		if (FAULTY(AMD_KVM_GLOBAL_CTL_FAULTS) && msr->data & pmu->global_ctrl_rsvd)
+			return -1;
 		msr->data &= ~pmu->global_ctrl_rsvd;
 		kvm_pmu_write_global_ctrl(vcpu, msr->data);
 		return 0;
 	case MSR_AMD64_PERF_CNTR_GLOBAL_STATUS_CLR:
 		if (!msr->host_initiated)
-			pmu->global_status &= ~msr->data;
+			pmu->global_status &= FAULTY(AMD_KVM_CLEARS_ALL) ? 0 : ~msr->data;
 		return 0;
 	default: /* STATUS_SET */
-		if (!msr->host_initiated)
+		if (!msr->host_initiated && !FAULTY(AMD_KVM_STATUS_SET_IGNORED))
 			pmu->global_status |= msr->data & ~pmu->global_status_rsvd;
 		return 0;
 	}
@@ -135,6 +140,8 @@ static int amd_pmu_set_msr(struct kvm_vcpu *vcpu, struct msr_data *msr)
 	if (idx < 0)
 		return -1;
 	pmu->pmc_in_use |= BIT_ULL(idx);
+	if (FAULTY(AMD_KVM_RESERVED_SELECTOR_FAULTS) && msr->data & pmu->eventsel_rsvd)
+		return -1;
 	msr->data &= ~pmu->eventsel_rsvd;
 	kvm_pmu_write_eventsel(&pmu->pmc[idx], msr->data);
 	return 0;
@@ -149,7 +156,8 @@ static void no_switch(struct kvm_vcpu *vcpu)
 
 static u64 amd_eventsel_hw(u64 eventsel)
 {
-	return (eventsel & ~AMD64_EVENTSEL_HOSTONLY) | AMD64_EVENTSEL_GUESTONLY;
+	return (eventsel & ~AMD64_EVENTSEL_HOSTONLY) |
+	       (FAULTY(AMD_MEDIATED_NO_GUEST_ONLY) ? 0 : AMD64_EVENTSEL_GUESTONLY);
 }
 
 static void amd_mediated_load(struct kvm_vcpu *vcpu)
@@ -157,9 +165,10 @@ static void amd_mediated_load(struct kvm_vcpu *vcpu)
 	struct kvm_pmu *pmu = &vcpu->pmu;
 	u64 status = kvm_switch_rdmsr(vcpu, MSR_AMD64_PERF_CNTR_GLOBAL_STATUS);
 
-	if (status)
+	if (status && !FAULTY(AMD_MEDIATED_LOAD_KEEPS_HOST_STATUS))
 		kvm_switch_wrmsr(vcpu, MSR_AMD64_PERF_CNTR_GLOBAL_STATUS_CLR, status);
-	kvm_switch_wrmsr(vcpu, MSR_AMD64_PERF_CNTR_GLOBAL_STATUS_SET, pmu->global_status);
+	if (!FAULTY(AMD_MEDIATED_LOAD_FORGETS_STATUS))
+		kvm_switch_wrmsr(vcpu, MSR_AMD64_PERF_CNTR_GLOBAL_STATUS_SET, pmu->global_status);
 	kvm_switch_wrmsr(vcpu, MSR_AMD64_PERF_CNTR_GLOBAL_CTL, pmu->global_ctrl);
 }
 
@@ -167,21 +176,22 @@ static void amd_mediated_put(struct kvm_vcpu *vcpu)
 {
 	struct kvm_pmu *pmu = &vcpu->pmu;
 
-	kvm_switch_wrmsr(vcpu, MSR_AMD64_PERF_CNTR_GLOBAL_CTL, 0);
+	if (!FAULTY(AMD_MEDIATED_PUT_KEEPS_GLOBAL_CTL))
+		kvm_switch_wrmsr(vcpu, MSR_AMD64_PERF_CNTR_GLOBAL_CTL, 0);
 	pmu->global_status = kvm_switch_rdmsr(vcpu, MSR_AMD64_PERF_CNTR_GLOBAL_STATUS);
-	if (pmu->global_status)
+	if (pmu->global_status && !FAULTY(AMD_MEDIATED_PUT_LEAVES_STATUS))
 		kvm_switch_wrmsr(vcpu, MSR_AMD64_PERF_CNTR_GLOBAL_STATUS_CLR, pmu->global_status);
 }
 
 /* GLOBAL_CTL is the guest's since load; read before anybody looks at it, the fastpath included. */
 static void amd_mediated_vm_exit(struct kvm_vcpu *vcpu)
 {
-	if (!cpu_msr_intercepted(&vcpu->intercept, MSR_AMD64_PERF_CNTR_GLOBAL_CTL, true))
+	if (!cpu_msr_intercepted(&vcpu->intercept, MSR_AMD64_PERF_CNTR_GLOBAL_CTL, true) &&
+	    !FAULTY(AMD_MEDIATED_GLOBAL_CTL_NOT_READ_BACK))
 		vcpu->pmu.global_ctrl = kvm_switch_rdmsr(vcpu, MSR_AMD64_PERF_CNTR_GLOBAL_CTL);
 }
 
 const struct kvm_pmu_ops amd_pmu_ops = {
-	.eventsel_event = ARCH_PERFMON_EVENTSEL_EVENT | EVENTSEL_35_32,
 	.instructions_retired = 0x00c0,
 	.branches_retired = 0x00c2,
 	.refresh = amd_pmu_refresh,

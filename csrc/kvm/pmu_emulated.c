@@ -12,6 +12,8 @@
  */
 #include "kvm/vcpu.h"
 
+#include "base/fault.h"
+
 static struct perf_cpu *perf_of(const struct kvm_pmc *pmc)
 {
 	return pmc->vcpu->perf;
@@ -65,8 +67,8 @@ static void emulated_host_pmi(struct kvm_vcpu *vcpu)
 
 static void raise_overflow(struct kvm_pmc *pmc)
 {
-	pmc->vcpu->pmu.global_status |= BIT_ULL(pmc->idx);
-	if (pmc->intr)
+	pmc->vcpu->pmu.global_status |= FAULTY(EMULATED_STATUS_NEVER_SET) ? 0 : BIT_ULL(pmc->idx);
+	if (pmc->intr || FAULTY(EMULATED_PMI_WITHOUT_INT))
 		kvm_make_request(KVM_REQ_PMI, pmc->vcpu);
 }
 
@@ -77,13 +79,14 @@ static void kvm_perf_overflow(struct perf_event *event)
 
 	account_charge(books_of(pmc), COST_KVM_PERF_OVERFLOW);
 	/* A reprogram is pending: the event is about to be another one, its overflow is dropped. */
-	if (pmu->reprogram_pmi & BIT_ULL(pmc->idx)) {
+	if (pmu->reprogram_pmi & BIT_ULL(pmc->idx) && !FAULTY(EMULATED_OVERFLOW_NEVER_DROPPED)) {
 		if (pmc->intr)
 			truth_pmi_dropped(&pmc->vcpu->pcpu->truth);
 		return;
 	}
 	raise_overflow(pmc);
-	kvm_pmu_request_counter_reprogram(pmc);
+	if (!FAULTY(EMULATED_OVERFLOW_NOT_REARMED))
+		kvm_pmu_request_counter_reprogram(pmc);
 }
 
 /* Fold everything into counter; true if credits made it wrap. */
@@ -94,10 +97,11 @@ static bool pmc_pause_counter(struct kvm_pmc *pmc)
 	if (pmc->perf_event && !pmc->is_paused)
 		pmc->counter += perf_event_pause(perf_of(pmc), pmc->perf_event, true);
 	before = pmc->counter & mask_of(pmc);
-	pmc->counter = (before + pmc->emulated_counter) & mask_of(pmc);
+	pmc->counter = (before + (FAULTY(EMULATED_CREDIT_LOST) ? 0 : pmc->emulated_counter)) &
+		       mask_of(pmc);
 	pmc->emulated_counter = 0;
 	pmc->is_paused = true;
-	return pmc->counter < before;
+	return pmc->counter < before && !FAULTY(EMULATED_WRAP_UNSEEN);
 }
 
 /* Events until the base wraps. For a paused counter that is the guest's value; for a live one it
@@ -106,7 +110,7 @@ static u64 get_sample_period(const struct kvm_pmc *pmc)
 {
 	u64 period = (0 - pmc->counter) & mask_of(pmc);
 
-	return period ? period : mask_of(pmc) + 1;
+	return period || FAULTY(EMULATED_PERIOD_OF_ZERO) ? period : mask_of(pmc) + 1;
 }
 
 static bool pmc_resume_counter(struct kvm_pmc *pmc)
@@ -137,15 +141,16 @@ static void pmc_reprogram_counter(struct kvm_pmc *pmc, u64 eventsel)
 	struct perf_event_attr attr = {
 		.config = eventsel & EVENTSEL_WHAT,
 		.sample_period = get_sample_period(pmc),
-		.pinned = true,
+		.pinned = !FAULTY(EMULATED_NOT_PINNED),
 		.exclude_user = !(eventsel & ARCH_PERFMON_EVENTSEL_USR),
 		.exclude_kernel = !(eventsel & ARCH_PERFMON_EVENTSEL_OS),
-		.exclude_host = true,
+		.exclude_host = !FAULTY(EMULATED_COUNTS_HOST),
 	};
 	int error;
 
 	/* A checkpointed counter cannot be given a period: it counts and overflows unseen. */
-	if (eventsel & HSW_IN_TX_CHECKPOINTED && pmc->vcpu->pmu.guest.rtm)
+	if (eventsel & HSW_IN_TX_CHECKPOINTED && pmc->vcpu->pmu.guest.rtm &&
+	    !FAULTY(EMULATED_IN_TXCP_SAMPLES))
 		attr.sample_period = 0;
 	pmc->perf_event = perf_event_create_kernel_counter(perf_of(pmc), &attr, true,
 							   kvm_perf_overflow, pmc, &error);
@@ -166,16 +171,17 @@ static void emulated_reprogram(struct kvm_pmc *pmc)
 	if (!pmc_is_globally_enabled(pmc) || !pmc_is_locally_enabled(pmc))
 		return;
 	account_charge(books_of(pmc), COST_CHECK_EVENT_FILTER);
-	if (!pmc_is_event_allowed(pmc))
+	if (!pmc_is_event_allowed(pmc) && !FAULTY(EMULATED_FILTER_BYPASS))
 		return;
 	if (wrapped)
 		raise_overflow(pmc);
-	if (pmc->current_config == eventsel && pmc_resume_counter(pmc))
+	if ((pmc->current_config == eventsel || FAULTY(EMULATED_RESUMES_ANOTHER)) &&
+	    pmc_resume_counter(pmc))
 		return;
 	pmc_release_perf_event(pmc);
 	pmc_reprogram_counter(pmc, eventsel);
 	/* Failed: try again with whatever asks next, without stalling the guest. */
-	if (pmc->refused)
+	if (pmc->refused && !FAULTY(EMULATED_NO_RETRY))
 		pmc->vcpu->pmu.reprogram_pmi |= BIT_ULL(pmc->idx);
 }
 
@@ -200,16 +206,17 @@ static u64 emulated_peek_counter(struct kvm_pmc *pmc)
 static void emulated_write_counter(struct kvm_pmc *pmc, u64 value)
 {
 	/* Drop credits not merged yet: a write is a write, not a read-modify-write. */
-	pmc->emulated_counter = 0;
+	if (!FAULTY(EMULATED_WRITE_KEEPS_CREDITS))
+		pmc->emulated_counter = 0;
 	pmc->counter += value - emulated_read_counter(pmc);
 	pmc->counter &= mask_of(pmc);
-	if (pmc->perf_event && !pmc->is_paused)
+	if (pmc->perf_event && !pmc->is_paused && !FAULTY(EMULATED_WRITE_KEEPS_PERIOD))
 		perf_event_period(perf_of(pmc), pmc->perf_event, get_sample_period(pmc));
 }
 
 static void emulated_credit(struct kvm_pmc *pmc)
 {
-	pmc->emulated_counter++;
+	pmc->emulated_counter += FAULTY(EMULATED_CREDIT_TWICE) ? 2 : 1;
 	kvm_pmu_request_counter_reprogram(pmc);
 }
 
@@ -254,7 +261,7 @@ static void emulated_cleanup(struct kvm_vcpu *vcpu)
 	unsigned int idx;
 
 	for_each_set_bit(idx, pmu->all_valid_pmc_idx & ~pmu->pmc_in_use) {
-		if (!pmc_is_locally_enabled(&pmu->pmc[idx]))
+		if (!pmc_is_locally_enabled(&pmu->pmc[idx]) && !FAULTY(EMULATED_NEVER_RELEASES))
 			pmc_release_perf_event(&pmu->pmc[idx]);
 	}
 	pmu->pmc_in_use = 0;

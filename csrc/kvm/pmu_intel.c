@@ -11,6 +11,7 @@
  */
 #include "kvm/vcpu.h"
 
+#include "base/fault.h"
 #include "pmu/access.h"
 #include "pmu/hwpmu.h"
 
@@ -30,13 +31,15 @@ static void intel_pmu_refresh(struct kvm_pmu *pmu, const struct pp_pmu *guest)
 		fixed_valid |=
 			(INTEL_FIXED_0_KERNEL | INTEL_FIXED_0_USER | INTEL_FIXED_0_ENABLE_PMI)
 			<< (INTEL_FIXED_BITS_STRIDE * i);
-	pmu->fixed_ctr_ctrl_rsvd = ~fixed_valid;
-	pmu->eventsel_rsvd = ARCH_PERFMON_EVENTSEL_ANY;
-	pmu->global_ctrl_rsvd = ~pmu->all_valid_pmc_idx;
+	pmu->fixed_ctr_ctrl_rsvd = FAULTY(KVM_FIXED_CTRL_TAKES_ALL) ? 0 : ~fixed_valid;
+	pmu->eventsel_rsvd = FAULTY(KVM_ANY_THREAD_TAKEN) ? 0 : ARCH_PERFMON_EVENTSEL_ANY;
+	pmu->global_ctrl_rsvd = FAULTY(KVM_GLOBAL_CTRL_TAKES_ALL) ? 0 : ~pmu->all_valid_pmc_idx;
 	pmu->global_status_rsvd = pmu->global_ctrl_rsvd &
 				  ~(GLOBAL_STATUS_BUFFER_OVF | GLOBAL_STATUS_COND_CHG);
 	/* Software that knows no GLOBAL_CTRL must find its counters enabled. */
 	pmu->global_ctrl = pmu->version ? pmu_counter_mask(pmu->nr_gp, 0) : 0;
+	if (FAULTY(KVM_RESET_DISABLES))
+		pmu->global_ctrl = 0;
 	for (unsigned int i = 0; i < pmu->nr_fixed; i++)
 		pmu->pmc[INTEL_PMC_IDX_FIXED + i].eventsel = fixed_counter_event(i);
 }
@@ -63,7 +66,8 @@ static bool intel_is_valid_msr(const struct kvm_pmu *pmu, u32 msr)
 	case MSR_CORE_PERF_FIXED_CTR_CTRL:
 	case MSR_CORE_PERF_GLOBAL_STATUS:
 	case MSR_CORE_PERF_GLOBAL_CTRL:
-	case MSR_CORE_PERF_GLOBAL_OVF_CTRL: return pmu->version > 1;
+	case MSR_CORE_PERF_GLOBAL_OVF_CTRL:
+		return pmu->version > 1 || FAULTY(KVM_VERSION_1_HAS_GLOBALS);
 	case MSR_IA32_PERF_CAPABILITIES: return pmu->pdcm;
 	default:
 		return pmu_msr_to_counter(&pmu->guest, msr, &alias) >= 0 ||
@@ -104,7 +108,8 @@ static void reprogram_fixed_counters(struct kvm_vcpu *vcpu, u64 value)
 
 	pmu->fixed_ctr_ctrl = value;
 	for (unsigned int i = 0; i < pmu->nr_fixed; i++) {
-		if (fixed_ctrl_field(old, i) == fixed_ctrl_field(value, i))
+		if (fixed_ctrl_field(old, i) == fixed_ctrl_field(value, i) &&
+		    !FAULTY(KVM_FIXED_CTRL_REPROGRAMS_ALL))
 			continue;
 		pmu->pmc_in_use |= BIT_ULL(INTEL_PMC_IDX_FIXED + i);
 		kvm_pmu_request_counter_reprogram(&pmu->pmc[INTEL_PMC_IDX_FIXED + i]);
@@ -131,11 +136,12 @@ static int set_control(struct kvm_vcpu *vcpu, const struct msr_data *msr)
 	case MSR_CORE_PERF_GLOBAL_OVF_CTRL:
 		if (value & pmu->global_status_rsvd)
 			return -1;
-		if (!msr->host_initiated)
-			pmu->global_status &= ~value;
+		if (!msr->host_initiated || FAULTY(KVM_HOST_CLEARS_STATUS))
+			pmu->global_status &= FAULTY(KVM_CLEARS_ALL) ? 0 : ~value;
 		return 0;
 	case MSR_CORE_PERF_GLOBAL_STATUS:
-		if (!msr->host_initiated || value & pmu->global_status_rsvd)
+		if ((!msr->host_initiated && !FAULTY(KVM_STATUS_WRITE_TAKEN)) ||
+		    value & pmu->global_status_rsvd)
 			return -1;
 		pmu->global_status = value;
 		return 0;
@@ -147,9 +153,10 @@ static int set_counter(struct kvm_pmc *pmc, enum counter_alias alias, const stru
 {
 	u64 value = msr->data;
 
-	if (alias == ALIAS_FULL_WIDTH && value & ~pmc->vcpu->pmu.gp_mask)
+	if (alias == ALIAS_FULL_WIDTH && value & ~pmc->vcpu->pmu.gp_mask &&
+	    !FAULTY(KVM_WIDE_WRITE_TAKEN))
 		return -1;
-	if (alias == ALIAS_LEGACY && !msr->host_initiated)
+	if (alias == ALIAS_LEGACY && (!msr->host_initiated || FAULTY(KVM_HOST_WRITE_EXTENDED)))
 		value = sign_extend_legacy_write(value);
 	kvm_pmu_write_counter(pmc, value);
 	return 0;
@@ -190,7 +197,7 @@ static void intel_emulated_vm_entry(struct kvm_vcpu *vcpu)
 	u64 host, guest;
 
 	perf_guest_get_msrs(vcpu->perf, &host, &guest);
-	write_global_ctrl(vcpu, guest);
+	write_global_ctrl(vcpu, FAULTY(KVM_ENTRY_KEEPS_HOST_CTRL) ? host : guest);
 }
 
 static void intel_emulated_vm_exit(struct kvm_vcpu *vcpu)
@@ -211,9 +218,9 @@ static void intel_mediated_load(struct kvm_vcpu *vcpu)
 	u64 status = kvm_switch_rdmsr(vcpu, MSR_CORE_PERF_GLOBAL_STATUS);
 	u64 toggle = status ^ pmu->global_status;
 
-	if (toggle & status)
+	if (toggle & status && !FAULTY(MEDIATED_LOAD_KEEPS_HOST_STATUS))
 		kvm_switch_wrmsr(vcpu, MSR_CORE_PERF_GLOBAL_OVF_CTRL, toggle & status);
-	if (toggle & pmu->global_status)
+	if (toggle & pmu->global_status && !FAULTY(MEDIATED_LOAD_FORGETS_STATUS))
 		kvm_switch_wrmsr(vcpu, MSR_CORE_PERF_GLOBAL_STATUS_SET,
 				 toggle & pmu->global_status);
 	kvm_switch_wrmsr(vcpu, MSR_CORE_PERF_FIXED_CTR_CTRL, pmu->fixed_ctr_ctrl_hw);
@@ -227,9 +234,9 @@ static void intel_mediated_put(struct kvm_vcpu *vcpu)
 		pmu->fixed_ctr_ctrl_hw = pmu->fixed_ctr_ctrl =
 			kvm_switch_rdmsr(vcpu, MSR_CORE_PERF_FIXED_CTR_CTRL);
 	pmu->global_status = kvm_switch_rdmsr(vcpu, MSR_CORE_PERF_GLOBAL_STATUS);
-	if (pmu->global_status)
+	if (pmu->global_status && !FAULTY(MEDIATED_PUT_LEAVES_STATUS))
 		kvm_switch_wrmsr(vcpu, MSR_CORE_PERF_GLOBAL_OVF_CTRL, pmu->global_status);
-	if (pmu->fixed_ctr_ctrl_hw)
+	if (pmu->fixed_ctr_ctrl_hw && !FAULTY(MEDIATED_PUT_LEAVES_FIXED_CTRL))
 		kvm_switch_wrmsr(vcpu, MSR_CORE_PERF_FIXED_CTR_CTRL, 0);
 }
 
@@ -250,17 +257,17 @@ static void intel_mediated_vm_exit(struct kvm_vcpu *vcpu)
 	struct kvm_pmu *pmu = &vcpu->pmu;
 	u64 value = vcpu->pcpu->pmu.global_ctrl;
 
-	set_global_ctrl(vcpu, 0);
+	set_global_ctrl(vcpu, FAULTY(MEDIATED_EXIT_KEEPS_COUNTING) ? value : 0);
 	/* The MSR stands in the store list for as long as the vPMU is there: each exit stores it. */
 	if (!vcpu->config->kvm.exit_save_global_ctrl)
 		account_charge(vcpu_books(vcpu), COST_MSR_AUTOSTORE);
 	/* Pull the guest's value only if it could have changed behind KVM's back. */
-	if (!cpu_msr_intercepted(&vcpu->intercept, MSR_CORE_PERF_GLOBAL_CTRL, true))
+	if (!cpu_msr_intercepted(&vcpu->intercept, MSR_CORE_PERF_GLOBAL_CTRL, true) &&
+	    !FAULTY(MEDIATED_EXIT_FORGETS_GLOBAL_CTRL))
 		pmu->global_ctrl = value;
 }
 
 const struct kvm_pmu_ops intel_pmu_ops = {
-	.eventsel_event = ARCH_PERFMON_EVENTSEL_EVENT,
 	.instructions_retired = 0x00c0,
 	.branches_retired = 0x00c4,
 	.refresh = intel_pmu_refresh,

@@ -15,6 +15,8 @@
  */
 #include "kvm/vcpu.h"
 
+#include "base/fault.h"
+
 static struct account *books(struct kvm_vcpu *vcpu)
 {
 	return vcpu_books(vcpu);
@@ -62,7 +64,8 @@ static int mediated_create(struct kvm_vcpu *vcpu)
 
 static void mediated_destroy(struct kvm_vcpu *vcpu)
 {
-	perf_release_mediated_pmu(vcpu->perf);
+	if (!FAULTY(MEDIATED_VM_NOT_RELEASED))
+		perf_release_mediated_pmu(vcpu->perf);
 }
 
 /* ---- load ---- */
@@ -106,7 +109,7 @@ static void load_counter(struct kvm_vcpu *vcpu, struct kvm_pmc *pmc)
 	const struct hwpmu *hw = &vcpu->pcpu->pmu;
 
 	/* Reading is cheap, writing is not: leave out the write of a value that is there. */
-	if (sw_rdpmc(vcpu, pmc) != pmc->counter)
+	if (sw_rdpmc(vcpu, pmc) != pmc->counter || FAULTY(MEDIATED_LOAD_WRITES_ALL))
 		kvm_switch_wrmsr(vcpu, hw->vendor->counter_msr(&hw->caps, pmc->idx), pmc->counter);
 	else
 		account_stat(books(vcpu), STAT_ELIDED);
@@ -121,6 +124,8 @@ static u32 guest_lvtpc(const struct kvm_vcpu *vcpu)
 	u32 how = vcpu->config->kvm.pmi_nmi ? APIC_DM_NMI
 					    : APIC_DM_FIXED | PERF_GUEST_MEDIATED_PMI_VECTOR;
 
+	if (FAULTY(MEDIATED_LVTPC_MASK_NOT_MIRRORED))
+		return how;
 	return how | (lapic_reg(&vcpu->lapic, APIC_LVTPC) & APIC_LVT_MASKED);
 }
 
@@ -156,14 +161,14 @@ static void put_counter(struct kvm_vcpu *vcpu, struct kvm_pmc *pmc)
 	u32 selector;
 
 	pmc->counter = sw_rdpmc(vcpu, pmc);
-	if (pmc->counter)
+	if (pmc->counter && !FAULTY(MEDIATED_SECRET_IN_COUNTER))
 		kvm_switch_wrmsr(vcpu, hw->vendor->counter_msr(&hw->caps, pmc->idx), 0);
 	if (pmc_is_fixed(pmc))
 		return;
 	selector = hw->vendor->selector_msr(&hw->caps, pmc->idx);
 	if (vcpu->config->kvm.selectors_direct)
 		pmc->eventsel_hw = pmc->eventsel = kvm_switch_rdmsr(vcpu, selector);
-	if (pmc->eventsel_hw)
+	if (pmc->eventsel_hw && !FAULTY(MEDIATED_SECRET_IN_SELECTOR))
 		kvm_switch_wrmsr(vcpu, selector, 0);
 }
 
@@ -181,7 +186,8 @@ static void mediated_put(struct kvm_vcpu *vcpu)
 	pmu->ops->mediated_put(vcpu);
 	for_each_set_bit(idx, pmu->all_valid_pmc_idx)
 		put_counter(vcpu, &pmu->pmc[idx]);
-	sw_lvtpc(vcpu, APIC_DM_NMI);
+	if (!FAULTY(MEDIATED_PUT_KEEPS_LVTPC))
+		sw_lvtpc(vcpu, APIC_DM_NMI);
 	trace_switch(vcpu, TRACE_PMU_PUT, &before);
 	perf_put_guest_context(vcpu->perf);
 	account_leave(books(vcpu));
@@ -225,7 +231,8 @@ static void mediated_host_pmi(struct kvm_vcpu *vcpu)
 	}
 	account_charge(books(vcpu), COST_MEDIATED_PMI);
 	account_stat(books(vcpu), STAT_MEDIATED_PMIS);
-	kvm_make_request(KVM_REQ_PMI, vcpu);
+	if (!FAULTY(MEDIATED_PMI_LOST))
+		kvm_make_request(KVM_REQ_PMI, vcpu);
 }
 
 /* ---- counters, valid in memory while the PMU is not loaded ---- */
@@ -252,8 +259,9 @@ static void mediated_credit(struct kvm_pmc *pmc)
 	struct kvm_vcpu *vcpu = pmc->vcpu;
 
 	PP_CHECK(vcpu->pcpu->check, !vcpu->perf->guest_ctx_loaded);
-	pmc->counter = (pmc->counter + 1) & pmc_bitmask(&vcpu->pmu, pmc);
-	if (pmc->counter)
+	pmc->counter = (pmc->counter + (FAULTY(MEDIATED_CREDIT_TWICE) ? 2 : 1)) &
+		       pmc_bitmask(&vcpu->pmu, pmc);
+	if (pmc->counter || FAULTY(MEDIATED_CREDIT_WRAPS_UNSEEN))
 		return;
 	vcpu->pmu.global_status |= BIT_ULL(pmc->idx);
 	if (pmc_eventsel(pmc) & ARCH_PERFMON_EVENTSEL_INT)
@@ -277,12 +285,12 @@ static void mediated_reprogram(struct kvm_pmc *pmc)
 	allowed = pmc_is_event_allowed(pmc);
 	if (pmc_is_fixed(pmc)) {
 		pmu->fixed_ctr_ctrl_hw &= ~field;
-		if (allowed)
+		if (allowed || FAULTY(FILTER_BYPASS_ON_FIXED_CTRL))
 			pmu->fixed_ctr_ctrl_hw |= pmu->fixed_ctr_ctrl & field;
 		return;
 	}
 	pmc->eventsel_hw &= ~ARCH_PERFMON_EVENTSEL_ENABLE;
-	if (allowed && pmc_is_locally_enabled(pmc))
+	if ((allowed || FAULTY(FILTER_BYPASS_ON_SELECTOR)) && pmc_is_locally_enabled(pmc))
 		pmc->eventsel_hw |= ARCH_PERFMON_EVENTSEL_ENABLE;
 }
 

@@ -11,6 +11,8 @@
  */
 #include "kvm/vcpu.h"
 
+#include "base/fault.h"
+
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
@@ -42,7 +44,8 @@ static const struct lapic_ops vcpu_lapic_ops = {
 /* A vCPU is mediated if the VM is and the guest has a PMU at all. */
 static const struct kvm_pmu_backend *backend_of(const struct pp_config *config)
 {
-	if (config->mode == PP_MODE_MEDIATED && config->kvm.vpmu && config->guest.version)
+	if (config->mode == PP_MODE_MEDIATED && config->kvm.vpmu &&
+	    (config->guest.version || FAULTY(MEDIATED_WITHOUT_PMU)))
 		return &kvm_pmu_mediated;
 	return &kvm_pmu_emulated;
 }
@@ -306,7 +309,7 @@ static void vm_exit(struct kvm_vcpu *vcpu, enum exit_reason reason)
 	account_charge(vcpu_books(vcpu), vcpu->x86_ops->vmexit_cost);
 	pcpu_trace(vcpu->pcpu, TRACE_KVM_EXIT, vcpu->exit_book, exit->rip, exit->msr, exit->value);
 	/* An exit takes longer than any skid: a PMI under way arrives now, by the LVTPC of now. */
-	if (vcpu->pcpu->pmi_at != NO_DEADLINE)
+	if (vcpu->pcpu->pmi_at != NO_DEADLINE && !FAULTY(KVM_LATE_PMI_NOT_LATCHED))
 		take_host_pmi(vcpu);
 	serve_host_pmi(vcpu, LAPIC_NMI, COST_NMI);
 }

@@ -14,6 +14,8 @@
  */
 #include "pcpu/guest.h"
 
+#include "base/fault.h"
+
 #include <string.h>
 
 #define NMI_VECTOR 2
@@ -242,6 +244,8 @@ void pcpu_guest_cpuid(const struct pcpu_guest *g, u32 leaf, u32 subleaf, u32 reg
 	if (e) {
 		for (unsigned int r = 0; r < 4; r++)
 			regs[r] = e->regs[r];
+		regs[0] += FAULTY(CPUID_A_COUNTER_MORE) && leaf == 0xa ? 0x100 : 0;
+		regs[0] &= FAULTY(CPUID_NO_PERFMON_V2) && leaf == 0x80000022 ? ~1u : ~0u;
 		return;
 	}
 	/* A level of topology that is not there tells its number and, as all do, the x2APIC ID. */

@@ -17,6 +17,7 @@
  */
 #include "perf/perf_event.h"
 
+#include "base/fault.h"
 #include "perf/perf_private.h"
 
 static struct account *books(struct perf_cpu *perf)
@@ -58,9 +59,9 @@ static u64 eventsel_of(const struct perf_event *event)
 	if (event->attr.exclude_host && event->attr.exclude_guest)
 		return eventsel & ~(ARCH_PERFMON_EVENTSEL_USR | ARCH_PERFMON_EVENTSEL_OS);
 	if (event->attr.exclude_host)
-		return eventsel | AMD64_EVENTSEL_GUESTONLY;
+		return eventsel | (FAULTY(AMD_PERF_NO_GUEST_ONLY) ? 0 : AMD64_EVENTSEL_GUESTONLY);
 	if (event->attr.exclude_guest)
-		return eventsel | AMD64_EVENTSEL_HOSTONLY;
+		return eventsel | (FAULTY(AMD_PERF_NO_HOST_ONLY) ? 0 : AMD64_EVENTSEL_HOSTONLY);
 	return eventsel;
 }
 

@@ -11,6 +11,7 @@
  */
 #include "perf/perf_event.h"
 
+#include "base/fault.h"
 #include "perf/perf_private.h"
 
 #include <errno.h>
@@ -67,7 +68,7 @@ static void account_times(struct perf_cpu *perf, struct perf_event *event)
 
 	event->tstamp = perf->clock;
 	/* Guest time is no time of an event that does not count guests. */
-	if (perf->guest_ctx_loaded && event->attr.exclude_guest)
+	if (perf->guest_ctx_loaded && event->attr.exclude_guest && !FAULTY(PERF_GUEST_TIME_COUNTS))
 		return;
 	if (event->state >= PERF_EVENT_STATE_INACTIVE)
 		event->time_enabled += time;
@@ -132,7 +133,7 @@ static void ctx_sched_in(struct perf_cpu *perf, bool task, unsigned int type)
 	bool can_add_hw = true;
 
 	/* Host events stay out while a guest owns the counters. */
-	if (perf->guest_ctx_loaded)
+	if (perf->guest_ctx_loaded && !FAULTY(PERF_HOST_EVENTS_COME_IN))
 		return;
 	for (u32 i = 0; i < perf->nr_events; i++) {
 		struct perf_event *event = perf->events[i];
@@ -142,7 +143,9 @@ static void ctx_sched_in(struct perf_cpu *perf, bool task, unsigned int type)
 		/* Once one has failed, nobody behind it is tried in this pass. */
 		can_add_hw = can_add_hw && !event_sched_in(perf, event);
 		if (!can_add_hw && event->attr.pinned) {
-			set_state(perf, event, PERF_EVENT_STATE_ERROR);
+			set_state(perf, event,
+				  FAULTY(PERF_NO_ERROR_STATE) ? PERF_EVENT_STATE_INACTIVE
+							      : PERF_EVENT_STATE_ERROR);
 			account_stat(books(perf), STAT_PERF_ERRORS);
 		}
 	}
@@ -150,8 +153,8 @@ static void ctx_sched_in(struct perf_cpu *perf, bool task, unsigned int type)
 
 static void sched_in_all(struct perf_cpu *perf)
 {
-	ctx_sched_in(perf, false, EVENT_PINNED);
-	ctx_sched_in(perf, true, EVENT_PINNED);
+	ctx_sched_in(perf, FAULTY(PERF_TASK_BEFORE_CPU), EVENT_PINNED);
+	ctx_sched_in(perf, !FAULTY(PERF_TASK_BEFORE_CPU), EVENT_PINNED);
 	ctx_sched_in(perf, false, EVENT_FLEXIBLE);
 	ctx_sched_in(perf, true, EVENT_FLEXIBLE);
 }
@@ -214,7 +217,7 @@ struct perf_event *perf_event_create_kernel_counter(struct perf_cpu *perf,
 	*error = !event							    ? -ENOSPC
 		 : !counters || !period_is_taken(perf, attr->sample_period) ? -EINVAL
 									    : 0;
-	if (!attr->exclude_guest && perf->nr_mediated_vms)
+	if (!attr->exclude_guest && perf->nr_mediated_vms && !FAULTY(PERF_TAKES_GUEST_EVENTS))
 		*error = -EOPNOTSUPP;
 	if (*error) {
 		account_stat(books(perf), STAT_PERF_REFUSED);
@@ -333,7 +336,8 @@ u64 perf_event_read_value(struct perf_cpu *perf, struct perf_event *event)
 
 int perf_create_mediated_pmu(struct perf_cpu *perf)
 {
-	if (!perf->nr_mediated_vms && perf->nr_include_guest_events)
+	if (!perf->nr_mediated_vms && perf->nr_include_guest_events &&
+	    !FAULTY(PERF_TAKES_MEDIATED_VM))
 		return -EBUSY;
 	perf->nr_mediated_vms++;
 	return 0;

@@ -9,6 +9,7 @@
  */
 #include "perf/perf_event.h"
 
+#include "base/fault.h"
 #include "perf/perf_private.h"
 
 static struct account *books(struct perf_cpu *perf)
@@ -39,7 +40,7 @@ static u64 intel_get_event_constraints(const struct perf_cpu *perf, u64 config)
 	if (config & (ARCH_PERFMON_EVENTSEL_EDGE | ARCH_PERFMON_EVENTSEL_INV |
 		      ARCH_PERFMON_EVENTSEL_CMASK | HSW_IN_TX))
 		return e->counters & gp ? e->counters & gp : gp;
-	return e->counters & pmu->counter_mask;
+	return e->counters & pmu->counter_mask & (FAULTY(PERF_NO_FIXED_COUNTERS) ? gp : ~0ull);
 }
 
 static u64 fixed_field_of(const struct perf_event *event)
@@ -129,7 +130,8 @@ void perf_guest_get_msrs(struct perf_cpu *perf, u64 *host, u64 *guest)
 {
 	account_charge(books(perf), COST_GUEST_GET_MSRS);
 	*host = perf_host_global_ctrl(perf);
-	*guest = perf->intel_ctrl & ~perf->intel_ctrl_host_mask;
+	*guest = perf->intel_ctrl &
+		 ~(FAULTY(PERF_HOST_EVENTS_COUNT_GUEST) ? 0 : perf->intel_ctrl_host_mask);
 }
 
 const struct x86_pmu intel_pmu = {

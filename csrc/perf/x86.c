@@ -13,6 +13,7 @@
  */
 #include "perf/perf_event.h"
 
+#include "base/fault.h"
 #include "perf/perf_private.h"
 
 #include <errno.h>
@@ -133,7 +134,7 @@ bool x86_perf_event_set_period(struct perf_cpu *perf, struct perf_event *event)
 	}
 	hw->period_left = left;
 	/* Hardware does not raise an overflow reliably from a distance of one. */
-	if (left < 2)
+	if (left < 2 && !FAULTY(PERF_PERIOD_OF_ONE))
 		left = 2;
 	if (left > max)
 		left = max;

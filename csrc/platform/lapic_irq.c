@@ -22,6 +22,8 @@
  */
 #include "platform/lapic_internal.h"
 
+#include "base/fault.h"
+
 #define ICR_LOGICAL 0x800u
 #define ICR_SHORTHAND 0xc0000u
 #define ICR_SELF 0x40000u
@@ -112,7 +114,7 @@ static void raise_nmi(struct lapic *l)
 
 static void mask_lvtpc(const struct lapic *l, u32 *lvtpc)
 {
-	if (l->masks_lvtpc)
+	if ((l->masks_lvtpc || FAULTY(AMD_LVTPC_MASKED)) && !FAULTY(LVTPC_NOT_MASKED))
 		*lvtpc |= APIC_LVT_MASKED;
 }
 
@@ -121,7 +123,7 @@ enum lapic_delivery lapic_deliver_lvtpc(struct lapic *l)
 	u32 *lvtpc = lapic_slot(l, APIC_LVTPC);
 	u8 vector = (u8)*lvtpc;
 
-	if (!lapic_enabled(l) || (*lvtpc & APIC_LVT_MASKED))
+	if (!lapic_enabled(l) || ((*lvtpc & APIC_LVT_MASKED) && !FAULTY(PMI_WHILE_MASKED)))
 		return LAPIC_MASKED;
 	switch (*lvtpc & APIC_MODE_MASK) {
 	case APIC_DM_NMI:

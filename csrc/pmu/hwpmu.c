@@ -9,6 +9,7 @@
  */
 #include "pmu/hwpmu.h"
 
+#include "base/fault.h"
 #include "pmu/hwpmu_private.h"
 
 #include <string.h>
@@ -25,7 +26,7 @@ void hwpmu_init(struct hwpmu *pmu, const struct pp_pmu *caps, const struct event
 	pmu->gp_value_mask = width_mask(caps->gp_width);
 	pmu->fixed_value_mask = width_mask(caps->fixed_width);
 	/* Reset leaves the GP counters globally enabled, as software that knows no GLOBAL_CTRL needs. */
-	pmu->global_ctrl = pmu_counter_mask(caps->nr_gp, 0);
+	pmu->global_ctrl = FAULTY(HW_RESET_DISABLES) ? 0 : pmu_counter_mask(caps->nr_gp, 0);
 }
 
 void hwpmu_set_producers(struct hwpmu *pmu, const struct event_totals *guest,
@@ -75,9 +76,11 @@ static u64 effective_eventsel(const struct hwpmu *pmu, unsigned int idx)
 
 static bool should_run(const struct hwpmu *pmu, unsigned int idx, u64 eventsel)
 {
-	if (pmu->caps.version > 1 && !(pmu->global_ctrl & BIT_ULL(idx)))
+	if (pmu->caps.version > 1 && !(pmu->global_ctrl & BIT_ULL(idx)) &&
+	    !(FAULTY(HW_GLOBAL_CTRL_NOT_FOR_FIXED) && idx >= INTEL_PMC_IDX_FIXED))
 		return false;
-	if (idx < INTEL_PMC_IDX_FIXED && !(eventsel & ARCH_PERFMON_EVENTSEL_ENABLE))
+	if (idx < INTEL_PMC_IDX_FIXED && !(eventsel & ARCH_PERFMON_EVENTSEL_ENABLE) &&
+	    !FAULTY(HW_EN_IGNORED))
 		return false;
 	return eventsel & (ARCH_PERFMON_EVENTSEL_OS | ARCH_PERFMON_EVENTSEL_USR);
 }
@@ -103,10 +106,11 @@ static __always_inline bool land_counter_with(struct hwpmu *pmu, unsigned int id
 	value = pmc->value + total - pmc->start + extra;
 	pmc->value = value & hwpmu_value_mask(pmu, idx);
 	pmc->start = total;
-	if (pmc->value == value)
+	if (pmc->value == value &&
+	    !(FAULTY(HW_OVERFLOW_EARLY) && value == hwpmu_value_mask(pmu, idx)))
 		return false;
-	pmu->global_status |= BIT_ULL(idx);
-	if (pmc->interrupt)
+	pmu->global_status |= FAULTY(HW_STATUS_NEVER_SET) ? 0 : BIT_ULL(idx);
+	if (pmc->interrupt || FAULTY(HW_PMI_WITHOUT_INT))
 		pmu->overflow(pmu->overflow_ctx, idx);
 	return true;
 }
@@ -141,7 +145,8 @@ void hwpmu_restart_counter(struct hwpmu *pmu, unsigned int idx)
 	if (unlikely(pmu->thresholds.nr))
 		thresholds_cut_host(&pmu->thresholds);
 	/* A wrap that nobody has seen yet must not go with the old setting. */
-	land_counter(pmu, idx);
+	if (!FAULTY(HW_STOP_FORGETS))
+		land_counter(pmu, idx);
 	pmu->running &= ~BIT_ULL(idx);
 	if (!should_run(pmu, idx, eventsel))
 		return;
@@ -151,6 +156,8 @@ void hwpmu_restart_counter(struct hwpmu *pmu, unsigned int idx)
 	pmu->running |= BIT_ULL(idx);
 	pmc->interrupt = eventsel & ARCH_PERFMON_EVENTSEL_INT;
 	pmc->formula = event_formula_on(pmu->events, eventsel, idx);
+	if (FAULTY(HW_OS_USR_IGNORED))
+		pmc->formula.privs = PRIV_MASK_OS | PRIV_MASK_USR;
 	if (unlikely(!event_formula_is_plain(&pmc->formula)))
 		thresholds_attach(&pmu->thresholds, &pmc->formula);
 	pmc->start = pmc_total(pmu, pmc);
@@ -194,7 +201,8 @@ void hwpmu_room(struct hwpmu *pmu, enum privilege priv, struct cpu_room *room)
 
 		if (!(pmc->formula.privs & BIT_ULL(priv)) || !(pmc->sides & SIDE_GUEST))
 			continue;
-		need = hwpmu_value_mask(pmu, idx) + 1 - hwpmu_counter(pmu, idx);
+		need = hwpmu_value_mask(pmu, idx) + !FAULTY(HW_OVERFLOW_EARLY) -
+		       hwpmu_counter(pmu, idx);
 		r = likely(event_formula_is_plain(&pmc->formula))
 			    ? event_formula_room(&pmc->formula, pmu->clk, pmu->guest, need)
 			    : thresholds_formula_room(&pmu->thresholds, &pmc->formula, need);

@@ -17,6 +17,7 @@
 #define PMU_HWPMU_H_
 
 #include "base/events.h"
+#include "base/fault.h"
 #include "base/room.h"
 #include "base/types.h"
 #include "pmu/event_map.h"
@@ -112,7 +113,7 @@ static inline u64 hwpmu_value_mask(const struct hwpmu *pmu, unsigned int idx)
 /* Legacy counter writes carry 32 bits, sign-extended from bit 31. */
 static inline u64 sign_extend_legacy_write(u64 value)
 {
-	return (u64)(s64)(s32)(u32)value;
+	return FAULTY(SIGN_EXTENSION_MISSING) ? (u32)value : (u64)(s64)(s32)(u32)value;
 }
 
 #endif /* PMU_HWPMU_H_ */

@@ -17,6 +17,7 @@
  */
 #include "pmu/hwpmu.h"
 
+#include "base/fault.h"
 #include "pmu/access.h"
 #include "pmu/hwpmu_private.h"
 
@@ -43,7 +44,8 @@ static int core_extension_of(const struct pp_pmu *pmu, u32 msr, u32 first)
 static int amd_counter_of(const struct pp_pmu *pmu, u32 msr, enum counter_alias *alias)
 {
 	*alias = ALIAS_FULL_WIDTH;
-	if (msr - MSR_K7_PERFCTR0 < nr_k7(pmu))
+	if (msr - MSR_K7_PERFCTR0 < nr_k7(pmu) &&
+	    !(FAULTY(AMD_K7_GONE_WITH_CORE) && pmu->perfctr_core))
 		return (int)(msr - MSR_K7_PERFCTR0);
 	return core_extension_of(pmu, msr, MSR_F15H_PERF_CTR0);
 }
@@ -57,7 +59,7 @@ static int amd_selector_of(const struct pp_pmu *pmu, u32 msr)
 
 static int amd_rdpmc_of(const struct pp_pmu *pmu, u32 ecx)
 {
-	return ecx < pmu->nr_gp ? (int)ecx : -1;
+	return ecx < pmu->nr_gp + FAULTY(AMD_RDPMC_ONE_BEYOND) ? (int)ecx : -1;
 }
 
 static enum access_kind amd_control_kind(u32 msr, bool write)
@@ -113,7 +115,8 @@ static int amd_write_control(struct hwpmu *pmu, u32 msr, u64 value)
 		break;
 	case MSR_AMD64_PERF_CNTR_GLOBAL_STATUS_CLR: pmu->global_status &= ~value; break;
 	case MSR_AMD64_PERF_CNTR_GLOBAL_STATUS_SET:
-		pmu->global_status |= value & pmu->counter_mask;
+		pmu->global_status |=
+			value & (FAULTY(AMD_HW_STATUS_SET_TAKES_ALL) ? ~0ull : pmu->counter_mask);
 		break;
 	default: /* GLOBAL_STATUS is read-only */ break;
 	}
@@ -124,6 +127,8 @@ static int amd_take_counter(const struct hwpmu *pmu, unsigned int idx, enum coun
 			    u64 *value)
 {
 	(void)alias;
+	if (FAULTY(AMD_HW_WIDE_WRITE_FAULTS) && *value & ~hwpmu_value_mask(pmu, idx))
+		return -1;
 	*value &= hwpmu_value_mask(pmu, idx);
 	return 0;
 }
@@ -140,9 +145,9 @@ static unsigned int amd_sides(const struct hwpmu *pmu, u64 eventsel)
 {
 	bool guest = eventsel & AMD64_EVENTSEL_GUESTONLY, host = eventsel & AMD64_EVENTSEL_HOSTONLY;
 
-	if (!guest && !host)
+	if ((!guest && !host) || FAULTY(AMD_HW_GUEST_ONLY_IGNORED))
 		return SIDE_BOTH;
-	if (!pmu->svme)
+	if (!pmu->svme && !FAULTY(AMD_HW_SIDES_WITHOUT_SVME))
 		return 0;
 	return (guest ? SIDE_GUEST : 0) | (host ? SIDE_HOST : 0);
 }

@@ -8,6 +8,7 @@
  */
 #include "pmu/hwpmu.h"
 
+#include "base/fault.h"
 #include "pmu/access.h"
 #include "pmu/hwpmu_private.h"
 
@@ -162,7 +163,7 @@ static int intel_take_counter(const struct hwpmu *pmu, unsigned int idx, enum co
 {
 	if (alias == ALIAS_LEGACY)
 		*value = sign_extend_legacy_write(*value);
-	else if (*value & ~hwpmu_value_mask(pmu, idx))
+	else if (*value & ~hwpmu_value_mask(pmu, idx) && !FAULTY(HW_WIDE_WRITE_TAKEN))
 		return -1;
 	return 0;
 }
@@ -199,12 +200,12 @@ static int intel_write_control(struct hwpmu *pmu, u32 msr, u64 value)
 	case MSR_CORE_PERF_GLOBAL_OVF_CTRL:
 		if (value & status_reserved(pmu))
 			return -1;
-		pmu->global_status &= ~value;
+		pmu->global_status &= FAULTY(HW_CLEARS_ALL) ? 0 : ~value;
 		return 0;
 	case MSR_CORE_PERF_GLOBAL_STATUS_SET:
 		if (value & status_reserved(pmu))
 			return -1;
-		pmu->global_status |= value;
+		pmu->global_status |= FAULTY(HW_STATUS_SET_IGNORED) ? 0 : value;
 		return 0;
 	default: /* GLOBAL_STATUS, GLOBAL_INUSE and PERF_CAPABILITIES are read-only */ return -1;
 	}
@@ -214,10 +215,10 @@ int rdpmc_ecx_to_idx(u32 ecx, unsigned int nr_gp, unsigned int nr_fixed)
 {
 	unsigned int type = ecx >> INTEL_RDPMC_TYPE_SHIFT, i = ecx & 0xffff;
 
-	if (type == INTEL_RDPMC_GP && i < nr_gp)
+	if ((type & ~(FAULTY(RDPMC_BIT_31_TAKEN) ? 0x8000u : 0)) == INTEL_RDPMC_GP && i < nr_gp)
 		return (int)i;
 	if (type == INTEL_RDPMC_FIXED && i < nr_fixed)
-		return (int)(INTEL_PMC_IDX_FIXED + i);
+		return (int)(INTEL_PMC_IDX_FIXED + (FAULTY(RDPMC_WRONG_FIXED) ? i ^ 1 : i));
 	return -1;
 }
 

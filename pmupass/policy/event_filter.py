@@ -13,10 +13,9 @@
     masked = true                       # KVM_PMU_EVENT_FLAG_MASKED_EVENTS; by itself if an entry
                                         # has a mask or excludes
 
-An event select has 8 bits on Intel's CPUs and 12 on AMD's, the upper four in bits 35:32 of an
-encoding. Fixed counters look at the bitmap and never at ``events``; no bitmap is an empty one, so
-an allow list without ``fixed`` stops them all. A filtered counter can be programmed and read; it
-does not count. Source: Linux 7.0, arch/x86/kvm/pmu.c, as reference 4 of the model tells it.
+Fixed counters look at the bitmap and never at ``events``; no bitmap is an empty one, so an allow
+list without ``fixed`` stops them all. A filtered counter can be programmed and read; it does not
+count. Source: Linux 7.0, arch/x86/kvm/pmu.c, as reference 4 of the model tells it.
 """
 
 from __future__ import annotations
@@ -28,6 +27,7 @@ from typing import TYPE_CHECKING, Any, NoReturn, TypeGuard
 
 from pmupass.config import FilterAction, FilterEntry
 from pmupass.errors import InputError
+from pmupass.events.data import CODE
 from pmupass.policy.filter_rules import (
     EXCLUDE,
     MASK_SHIFT,
@@ -35,11 +35,10 @@ from pmupass.policy.filter_rules import (
     MATCH_SHIFT,
     MAX_EVENTS,
     NO_FILTER,
+    SELECT,
     SELECT_HIGH,
     CompiledFilter,
     encode_masked_entry,
-    select_bits,
-    select_of,
 )
 from pmupass.policy.toml_lines import Lines
 
@@ -84,7 +83,7 @@ class _Compiler:
         self._pitfalls(action, bitmap, entries)
         kept = [entry for entry in entries if entry is not None]
         kept.sort(key=lambda e: (e.select, e.exclude, e.match, e.mask))
-        return CompiledFilter(action, bitmap, tuple(kept), tuple(self.warnings), self.table.code)
+        return CompiledFilter(action, bitmap, tuple(kept), tuple(self.warnings))
 
     def _action(self) -> FilterAction:
         action = self.data.get("action")
@@ -104,7 +103,7 @@ class _Compiler:
                 self.fail("fixed_bitmap is a number of 32 bits", "fixed_bitmap")
             return int(bitmap)
         if "fixed" not in self.data:
-            if action is FilterAction.ALLOW and self.table.cpu.fixed:
+            if action is FilterAction.ALLOW:
                 self.warn("no fixed counters are named, so none of them may count", "action")
             return 0
         listed = self.data["fixed"]
@@ -120,8 +119,6 @@ class _Compiler:
         count = self.table.cpu.silicon.nr_fixed
         if isinstance(given, str) and given in by_name:
             return by_name[given]
-        if not count:
-            self.fail(f"{self.table.cpu.name} has no fixed counters", "fixed", i)
         if not (_is_int(given) and 0 <= given < count):
             self.fail(
                 f"no fixed counter {given!r} on {self.table.cpu.name}; there is "
@@ -172,7 +169,7 @@ class _Compiler:
         if not 0 <= entry < 1 << 64:
             self.fail(f"{entry:#x} does not fit into 64 bits", "events", i)
         if not masked:
-            if entry & ~self.table.code:
+            if entry & ~CODE:
                 self.warn(
                     f"KVM drops entry {entry:#x} without a word: it has bits beyond event and "
                     "umask, so it never matches",
@@ -180,23 +177,24 @@ class _Compiler:
                     i,
                 )
                 return None
-            return FilterEntry(select_of(entry), 0xFF, entry >> 8 & 0xFF)
-        if entry & SELECT_HIGH & ~self.table.code:
+            return FilterEntry(entry & 0xFF, 0xFF, entry >> 8 & 0xFF)
+        if entry & SELECT_HIGH:
             self.fail(
                 f"{entry:#x}: bits 35:32 are AMD's; an Intel CPU has 8 bits of event select "
                 "(KVM: EINVAL)",
                 "events",
                 i,
             )
-        if outside := entry & ~(MASKED_ENTRY | self.table.code):
+        if entry & ~MASKED_ENTRY:
             self.fail(
-                f"{entry:#x} has bits outside a masked entry: {outside:#x} (KVM: EINVAL)",
+                f"{entry:#x} has bits outside a masked entry: {entry & ~MASKED_ENTRY:#x} "
+                "(KVM: EINVAL)",
                 "events",
                 i,
             )
         return self._checked(
             FilterEntry(
-                select_of(entry),
+                entry & SELECT,
                 entry >> MASK_SHIFT & 0xFF,
                 entry >> MATCH_SHIFT & 0xFF,
                 bool(entry & EXCLUDE),
@@ -215,20 +213,14 @@ class _Compiler:
         exclude = given.get("exclude", False)
         if not isinstance(exclude, bool):
             self.fail("exclude is true or false", "events", i)
-        select = self._select(given["event"], i)
+        select = self._byte(given["event"], "event", i)
         match = self._byte(given.get("umask", 0), "umask", i)
         mask = self._byte(given.get("mask", 0xFF), "mask", i)
         return self._checked(FilterEntry(select, mask, match, exclude), i)
 
-    def _select(self, given: object, i: int) -> int:
-        if self.table.code & SELECT_HIGH:
-            if not (_is_int(given) and 0 <= given <= 0xFFF):
-                self.fail("event is a number of 12 bits", "events", i)
-            return given
-        return self._byte(given, "event", i, " (12 bits of event select are AMD's; KVM: EINVAL)")
-
-    def _byte(self, given: object, key: str, i: int, more: str = "") -> int:
+    def _byte(self, given: object, key: str, i: int) -> int:
         if not (_is_int(given) and 0 <= given <= 0xFF):
+            more = " (12 bits of event select are AMD's; KVM: EINVAL)" if key == "event" else ""
             self.fail(f"{key} is a number of 8 bits{more}", "events", i)
         return given
 
@@ -247,10 +239,10 @@ class _Compiler:
             self.fail(f"{given!r}: the filter does not look at privileges", "events", i)
         config = self.table.encoding(given)
         if config is None:
-            config = _encoding_of_raw(given, self.table.code)
+            config = _encoding_of_raw(given)
         if config is None:
             self.fail(f"unknown event {given!r} on {self.table.cpu.name}", "events", i)
-        code = config & self.table.code
+        code = config & CODE
         if config != code:
             self.warn(
                 f"{given}: the filter looks at event and umask only, so it means "
@@ -258,7 +250,7 @@ class _Compiler:
                 "events",
                 i,
             )
-        return FilterEntry(select_of(code), 0xFF, code >> 8 & 0xFF)
+        return FilterEntry(code & 0xFF, 0xFF, code >> 8)
 
     def _pitfalls(
         self, action: FilterAction, bitmap: int, entries: Sequence[FilterEntry | None]
@@ -268,7 +260,7 @@ class _Compiler:
         for i, entry in enumerate(entries):
             if entry is None or entry.exclude or entry.mask != 0xFF:
                 continue
-            config = select_bits(entry.select) | entry.match << 8
+            config = entry.select | entry.match << 8
             for fixed in self.table.cpu.fixed:
                 if config not in (*fixed.also, *fixed.only):
                     continue
@@ -294,14 +286,14 @@ def _is_int(value: object) -> TypeGuard[int]:
     return isinstance(value, int) and not isinstance(value, bool)
 
 
-def _encoding_of_raw(name: str, code: int) -> int | None:
+def _encoding_of_raw(name: str) -> int | None:
     if name[:1] != "r":
         return None
     try:
         value = int(name[1:], 16)
     except ValueError:
         return None
-    return value if value >= 0 and not value & ~(0xFFFF_FFFF | code) else None
+    return value if 0 <= value <= 0xFFFF_FFFF else None
 
 
 def parse(text: str, table: EventTable, *, source: str = "filter") -> CompiledFilter:

@@ -241,3 +241,23 @@ def test_a_vm_without_a_vpmu() -> None:
     with_pmu = {entry.leaf: entry.regs for entry in config.cpuid}
     assert with_pmu[0x80000022] == (1, 6, 0, 0)
     assert with_pmu[0x80000001][2] >> 23 & 1
+
+
+@amd.each
+def test_cpuid_of_perfmon_v2(cpu: str, mode: str) -> None:
+    """Leaf 0x80000022: PerfMonV2 and six core counters; without it there is no such leaf.
+
+    Bit 0 of EAX is PerfMonV2, bits 3:0 of EBX are the core counters. A leaf behind the last one
+    reads as zeros.
+    """
+    source = f"""
+	{asm.PRELUDE}
+_start:	movl	$0x80000022, %eax
+	xorl	%ecx, %ecx
+	cpuid
+	movl	%eax, RESULTS
+	movl	%ebx, RESULTS + 8
+	finish
+"""
+    eax, ebx = asm.run(source, mode=mode, cpu=cpu).results(2)
+    assert (eax & 1, ebx & 0xF) == ((1, amd.NR) if cpu in amd.V2 else (0, 0))

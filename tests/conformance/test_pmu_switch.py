@@ -246,6 +246,38 @@ def test_host_values_in_the_counters_cost_writes(cpu: str) -> None:
 
 
 @pytest.mark.parametrize("cpu", asm.CPUS)
+def test_a_vcpu_without_a_pmu_switches_nothing(cpu: str) -> None:
+    """A mediated VM's vCPU whose CPUID has no PMU leaves the counters with the host."""
+    made = asm.config(b"", mode="mediated", cpu=cpu)
+    guest = dataclasses.replace(made.guest, version=0, nr_gp=0, nr_fixed=0, perf_capabilities=0)
+    source = f"{asm.PRELUDE}\n_start: cpuid\nfinish"
+    ran = asm.run(source, mode="mediated", cpu=cpu, guest=guest, kvm=asm.kvm_for(made, guest))
+    assert ran.exits()["CPUID"] == 1
+    switch = ran.machine.switch()
+    assert (switch.loads, switch.puts, switch.wrmsr, switch.rdpmc, switch.lvtpc) == (0,) * 5
+
+
+@pytest.mark.parametrize("cpu", asm.CPUS)
+@pytest.mark.parametrize("lvtpc", [0x10050, 0x50])
+def test_load_takes_over_the_mask_of_the_guests_lvtpc(cpu: str, lvtpc: int) -> None:
+    """A PMI that the guest has masked costs no exit, one that it has not costs one.
+
+    The loop's branches overflow once; interrupts are off, so nothing is delivered.
+    """
+    ops = [
+        ("wr", asm.GLOBAL_CTRL, 1),
+        ("wr", 0x834, lvtpc),
+        ("wr", asm.PERFCTR0, (1 << 32) - 256),
+        ("wr", asm.EVTSEL0, asm.EN | asm.OS | asm.INT | asm.EVENTS["branches"]),
+        ("spin", 1000),
+        ("rd", asm.GLOBAL_STATUS),
+    ]
+    ran = asm.run(asm.script(ops), mode="mediated", cpu=cpu)
+    assert asm.script_results(ran, len(ops))[-1] == 1
+    assert ran.exits().get("EXTERNAL_INTERRUPT", 0) == (0 if lvtpc & 0x10000 else 1)
+
+
+@pytest.mark.parametrize("cpu", asm.CPUS)
 def test_after_put_hardware_is_clean(cpu: str) -> None:
     """Nothing of the guest's stays behind: the state before each load is zero."""
     gp, fixed = counters_of(cpu, ())

@@ -222,3 +222,22 @@ _start:	kernel_setup
     (counter,) = ran.counters().values()
     assert counter.true_count == 7
     assert counter.causes == ({"uncredited": emulated} if emulated else {})
+
+
+@each_mode
+@each_cpu
+def test_an_overflow_of_a_checkpointed_counter(mode: str, cpu: str) -> None:
+    """[13] KVM gives host perf no period for IN_TXCP: emulated, the overflow goes unnoticed.
+
+    The counter is 256 cycles before its overflow, the loop takes far more.
+    """
+    ops = [
+        ("wr", asm.GLOBAL_CTRL, 1 << 2),
+        ("wr", asm.PERFCTR0 + 2, (1 << 32) - 256),
+        ("wr", asm.EVTSEL0 + 2, asm.EN | asm.OS | asm.EVENTS["cycles"] | IN_TXCP),
+        ("spin", 2000),
+        ("wr", asm.EVTSEL0 + 2, 0),
+        ("rd", asm.GLOBAL_STATUS),
+    ]
+    *_, status = asm.run_script(ops, mode=mode, cpu=cpu, settings=RTM)
+    assert status == (0 if mode == "emulated" else 1 << 2)
