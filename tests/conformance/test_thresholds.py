@@ -156,17 +156,17 @@ def test_a_steady_stream(mode: str, cpu: str) -> None:
     assert abs(cycles - two - rest) <= 1
 
 
-@each_cpu
-def test_modes_agree(cpu: str) -> None:
-    """What a threshold counts in user code is the same in every mode: no exit moves a cut."""
+def user_guest() -> str:
+    """Return a guest that counts loads of user code by four thresholds; slots 0 to 3."""
     code = LOADS | asm.EN | asm.USR
     selectors = [code | cmask(1), code | cmask(1) | INV, code | cmask(3), code | EDGE | INV]
-    source = f"""
+    newline = "\n\t"
+    return f"""
 	{asm.PRELUDE}
 _start:	kernel_setup 1
 	movq	$1, RESULTS + 4096
 	wr	0x38f, 0
-	{chr(10).join(f"wr 0x186 + {k}, {v}" for k, v in enumerate(selectors))}
+	{newline.join(f"wr 0x186 + {k}, {v}" for k, v in enumerate(selectors))}
 	wr	0x38f, 15
 	user_frame user
 	iretq
@@ -184,9 +184,47 @@ syscall_entry:
 	keep_pmc 3, 3
 	finish
 """
-    found = {mode: asm.run(source, mode=mode, cpu=cpu).results(4) for mode in asm.MODES}
+
+
+@each_cpu
+def test_modes_agree(cpu: str) -> None:
+    """What a threshold counts in user code is the same in every mode: no exit moves a cut."""
+    found = {mode: asm.run(user_guest(), mode=mode, cpu=cpu).results(4) for mode in asm.MODES}
     assert found[NATIVE] == found[EMULATED] == found[MEDIATED]
     assert min(found[NATIVE]) > 100
+
+
+def finished(machine: Machine) -> dict[str, object]:
+    """Run to the end and return everything that can be read."""
+    while machine.run(1 << 40) is Stop.BUDGET:
+        pass
+    return asm.readout(machine)
+
+
+@each_mode
+@pytest.mark.parametrize("blocks", [150, 800, 1700])
+def test_a_clone_goes_on_in_the_middle_of_a_piece(mode: str, blocks: int) -> None:
+    made = asm.config(asm.assemble(user_guest()), mode=mode, cpu="sapphire-rapids")
+    whole, machine = Machine(made), Machine(made)
+    machine.run(blocks)
+    clone = machine.clone()
+    assert finished(clone) == finished(machine) == finished(whole)
+
+
+@each_cpu
+@pytest.mark.parametrize("blocks", [150, 800, 1700])
+def test_a_guest_that_moves_between_the_designs(cpu: str, blocks: int) -> None:
+    """Its thresholds go on where they were: the same counts as without the move."""
+    image = asm.assemble(user_guest())
+    configs = [asm.config(image, mode=mode, cpu=cpu) for mode in (EMULATED, MEDIATED)]
+    stayed = asm.run_image(image, mode=EMULATED, cpu=cpu).results(4)
+    for begin, end in (configs, configs[::-1]):
+        machine = Machine(begin)
+        machine.run(blocks)
+        moved = machine.migrate(end)
+        finished(moved)
+        raw = moved.physical(asm.RESULTS, 32)
+        assert [int.from_bytes(raw[i : i + 8], "little") for i in range(0, 32, 8)] == stayed
 
 
 CUT = guest([LOADS | cmask(1) | RUN, LOADS | cmask(1) | INV | RUN, LOADS | cmask(2) | INV | RUN])
