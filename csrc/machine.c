@@ -340,7 +340,11 @@ int machine_make_host(struct pp_machine *m, struct pp_error *error)
 	perf_init(&m->perf, &m->pcpu);
 	m->perf.period_limit = m->config.period_limit;
 	open_host_events(m);
-	return kvm_vcpu_init(&m->vcpu, &m->pcpu, &m->perf, &m->ports, &m->config, error);
+	if (kvm_vcpu_init(&m->vcpu, &m->pcpu, &m->perf, &m->ports, &m->config, error))
+		return -1;
+	/* The vCPU has a copy; these bitmaps are the caller's. */
+	memset(&m->config.kvm.msr_filter, 0, sizeof(m->config.kvm.msr_filter));
+	return 0;
 }
 
 static int build(struct pp_machine *m, const struct pp_config *config, struct pp_error *error)

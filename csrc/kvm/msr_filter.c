@@ -54,7 +54,7 @@ static void add_range(struct kvm_msr_filter *to, const struct pp_msr_range *rang
 	memset(bitmap, 0, PP_MSR_FILTER_MAX_BITMAP);
 	memcpy(bitmap, range->bitmap, (range->nmsrs + 7) / 8);
 	to->ranges[to->nr_ranges] = *range;
-	to->ranges[to->nr_ranges++].bitmap = bitmap;
+	to->ranges[to->nr_ranges++].bitmap = NULL;
 }
 
 int kvm_vm_ioctl_set_msr_filter(struct kvm_vcpu *vcpu, const struct pp_msr_filter *filter)
@@ -84,7 +84,7 @@ bool kvm_msr_filter_allows(const struct kvm_msr_filter *filter, u32 msr, u32 typ
 		u32 at = msr - range->base;
 
 		if (msr >= range->base && at < range->nmsrs && range->flags & type)
-			return range->bitmap[at / 8] >> at % 8 & 1;
+			return filter->bitmap[i][at / 8] >> at % 8 & 1;
 	}
 	return !filter->default_deny;
 }

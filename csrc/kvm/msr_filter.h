@@ -18,7 +18,7 @@ struct kvm_msr_filter {
 	bool user_exits;   /* denied accesses go to user space, else they are #GP */
 	bool default_deny; /* what no range has */
 	u32 nr_ranges;
-	struct pp_msr_range ranges[PP_MSR_FILTER_MAX_RANGES]; /* bitmaps are those below */
+	struct pp_msr_range ranges[PP_MSR_FILTER_MAX_RANGES]; /* without pointers: bitmap below */
 	u8 bitmap[PP_MSR_FILTER_MAX_RANGES][PP_MSR_FILTER_MAX_BITMAP];
 };
 

@@ -111,6 +111,8 @@ u64 x86_pmu_limit_period(const struct perf_cpu *perf, u64 period)
 
 	if (period < limit->least)
 		period = limit->least;
+	if (period < limit->multiple)
+		period = limit->multiple;
 	return limit->multiple ? period - period % limit->multiple : period;
 }
 

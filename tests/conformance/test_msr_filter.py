@@ -204,6 +204,23 @@ def test_a_filter_that_comes_and_goes_while_the_guest_runs(mode: str, cpu: str) 
     assert last - faults in (0, 1)
 
 
+@each_vpmu
+def test_a_clone_has_the_filter_of_its_own(mode: str) -> None:
+    """Taken from the one it stays with the other: nothing is shared."""
+    made = asm.config(asm.assemble(LOOP), mode=mode, cpu=ALL_DIRECT)
+    kvm = dataclasses.replace(made.kvm, msr_filter=deny(asm.PMC0))
+    machine = Machine(dataclasses.replace(made, kvm=kvm))
+    assert machine.run(3000) is Stop.BUDGET
+    before, faults = state(machine)
+    clone = machine.clone()
+    machine.set_msr_filter(MsrFilter())
+    machine.close()
+    assert clone.run(3000) is Stop.BUDGET
+    reads, more_faults = state(clone)
+    assert reads > before + 100
+    assert more_faults - faults in (reads - before - 1, reads - before, reads - before + 1)
+
+
 BAD = {
     "empty and deny": MsrFilter(default_deny=True),
     "no kind of access": MsrFilter(ranges=(MsrRange(0xC1, 1, 0),)),
