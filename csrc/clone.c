@@ -48,7 +48,7 @@ static int copy_lists(struct pp_machine *m, const struct pp_machine *from)
 	m->intercepts = copy_of(from->intercepts, c->kvm.nr_intercepts, sizeof(*m->intercepts));
 	m->msrs_to_save = copy_of(from->msrs_to_save, c->kvm.nr_msrs_to_save,
 				  sizeof(*m->msrs_to_save));
-	m->filter_entries = copy_of(from->filter_entries, c->kvm.filter.nr_entries,
+	m->filter_entries = copy_of(from->filter_entries, PP_PMU_EVENT_FILTER_MAX,
 				    sizeof(*m->filter_entries));
 	m->host_event_configs = copy_of(from->host_event_configs, c->nr_host_events,
 					sizeof(*m->host_event_configs));

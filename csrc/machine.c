@@ -55,6 +55,16 @@ static bool copy_profiles(struct pp_machine *m, const struct pp_config *config)
 	return true;
 }
 
+/* With room for any filter that takes its place. */
+static bool copy_filter(struct pp_machine *m, const struct pp_filter *filter)
+{
+	m->filter_entries = calloc(PP_PMU_EVENT_FILTER_MAX, sizeof(*m->filter_entries));
+	if (m->filter_entries && filter->nr_entries)
+		memcpy(m->filter_entries, filter->entries,
+		       filter->nr_entries * sizeof(*m->filter_entries));
+	return m->filter_entries;
+}
+
 void machine_point_config(struct pp_machine *m)
 {
 	m->config.cpuid = m->cpuid;
@@ -71,8 +81,7 @@ int machine_copy_config(struct pp_machine *m, const struct pp_config *config,
 	if (!copy_array((void **)&m->cpuid, config->cpuid, config->nr_cpuid, sizeof(*m->cpuid)) ||
 	    !copy_array((void **)&m->intercepts, config->kvm.intercepts, config->kvm.nr_intercepts,
 			sizeof(*m->intercepts)) ||
-	    !copy_array((void **)&m->filter_entries, config->kvm.filter.entries,
-			config->kvm.filter.nr_entries, sizeof(*m->filter_entries)) ||
+	    !copy_filter(m, &config->kvm.filter) ||
 	    !copy_array((void **)&m->msrs_to_save, config->kvm.msrs_to_save,
 			config->kvm.nr_msrs_to_save, sizeof(*m->msrs_to_save)) ||
 	    !copy_array((void **)&m->host_event_configs, config->host_events,
@@ -125,6 +134,8 @@ int machine_check_config(const struct pp_config *c, struct pp_error *error)
 		return machine_fail(error, PP_EINVAL, "a clock that stands still");
 	if (!c->memory || c->memory % 4096)
 		return machine_fail(error, PP_EINVAL, "guest memory must be whole pages");
+	if (c->kvm.filter.nr_entries > PP_PMU_EVENT_FILTER_MAX)
+		return machine_fail(error, PP_EINVAL, "an event filter with too many entries");
 	if (c->nr_profiles > CPU_MAX_PROFILES || c->nr_host_events >= MAX_HOST_EVENTS)
 		return machine_fail(error, PP_EINVAL, "too many profiles or host events");
 	if (c->nr_costs != NR_COSTS)

@@ -56,6 +56,7 @@ enum pp_error_code {
 	PP_OK,
 	PP_EINVAL = -22, /* a config that no caller of the command line can make */
 	PP_ENOMEM = -12,
+	PP_EPERM = -1,
 	PP_E2BIG = -7,
 	PP_EBUSY = -16, /* KVM_CREATE_VCPU: an include-guest host event exists */
 	PP_EIMAGE = -8	/* malformed guest image */
@@ -144,6 +145,17 @@ struct pp_filter_entry {
 	uint8_t mask, match;
 	uint8_t exclude;
 	uint8_t pad[3];
+};
+
+#define PP_PMU_EVENT_FILTER_MAX 300
+
+/* struct kvm_pmu_event_filter, as a VMM hands it in. */
+struct pp_pmu_event_filter {
+	uint32_t action; /* 0: allow, 1: deny */
+	uint32_t nevents;
+	uint32_t fixed_counter_bitmap;
+	uint32_t flags; /* bit 0: masked events */
+	const uint64_t *events;
 };
 
 struct pp_filter {
@@ -270,6 +282,12 @@ void pp_machine_pause(struct pp_machine *m);
  */
 int32_t pp_kvm_get_msrs(struct pp_machine *m, struct pp_msr_entry *entries, uint32_t n);
 int32_t pp_kvm_set_msrs(struct pp_machine *m, const struct pp_msr_entry *entries, uint32_t n);
+/*
+ * KVM_SET_PMU_EVENT_FILTER, between runs: 0, or PP_EINVAL and PP_E2BIG in KVM's order of checks, and then
+ * the old filter stays. A vCPU in the guest is kicked, and goes on with the new filter. PP_EPERM: a bare
+ * machine, or one whose counters have been read out.
+ */
+int32_t pp_kvm_set_pmu_event_filter(struct pp_machine *m, const struct pp_pmu_event_filter *filter);
 
 /*
  * Between two runs, as another thread of the host would do it; a vCPU in guest mode is kicked out. Not

@@ -21,3 +21,19 @@ int32_t pp_kvm_set_msrs(struct pp_machine *m, const struct pp_msr_entry *entries
 {
 	return has_vcpu(m) ? kvm_vcpu_ioctl_set_msrs(&m->vcpu, entries, n) : PP_EINVAL;
 }
+
+int32_t pp_kvm_set_pmu_event_filter(struct pp_machine *m, const struct pp_pmu_event_filter *filter)
+{
+	u64 event_bits;
+	int ret;
+
+	if (!has_vcpu(m))
+		return PP_EPERM;
+	event_bits = m->vcpu.pmu.ops->eventsel_event;
+	ret = kvm_check_pmu_event_filter(filter, event_bits);
+	if (ret)
+		return ret;
+	kvm_prepare_pmu_event_filter(filter, event_bits, &m->config.kvm.filter, m->filter_entries);
+	kvm_pmu_filter_changed(&m->vcpu);
+	return 0;
+}

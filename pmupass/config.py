@@ -124,12 +124,40 @@ class FilterEntry:
 
 
 @dataclass(frozen=True, slots=True)
+class PmuEventFilter:
+    """``struct kvm_pmu_event_filter``: action 0 allows, 1 denies; flag bit 0: masked entries."""
+
+    action: int
+    events: tuple[int, ...] = ()
+    fixed_counter_bitmap: int = 0
+    flags: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class Filter:
     """A KVM PMU event filter, checked and sorted."""
 
     action: FilterAction = FilterAction.NONE
     fixed_bitmap: int = 0
     entries: tuple[FilterEntry, ...] = ()
+
+    def ioctl(self) -> PmuEventFilter:
+        """Return the filter as KVM_SET_PMU_EVENT_FILTER takes it; none denies nothing."""
+        if self.action is FilterAction.NONE:
+            return PmuEventFilter(action=1)
+        return PmuEventFilter(
+            action=0 if self.action is FilterAction.ALLOW else 1,
+            events=tuple(
+                e.select & 0xFF
+                | e.match << 8
+                | (e.select >> 8) << 32
+                | e.exclude << 55
+                | e.mask << 56
+                for e in self.entries
+            ),
+            fixed_counter_bitmap=self.fixed_bitmap,
+            flags=1,
+        )
 
 
 @dataclass(frozen=True, slots=True)

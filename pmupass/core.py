@@ -7,13 +7,24 @@ budgeted, so that Ctrl-C and progress work; the core lets go of the GIL while it
 
 from __future__ import annotations
 
+import errno
 import functools
 import struct
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from pmupass import records
-from pmupass.config import HostEvent, MachineConfig, Mode, MsrFilter, Overcount, Pmu, Vendor
+from pmupass.config import (
+    Filter,
+    HostEvent,
+    MachineConfig,
+    Mode,
+    MsrFilter,
+    Overcount,
+    Pmu,
+    PmuEventFilter,
+    Vendor,
+)
 from pmupass.errors import InputError, ModelError
 
 try:
@@ -41,6 +52,14 @@ _REPORT_MAGIC = 0x32304D50
 
 class VmRefusedError(InputError):
     """KVM would refuse the VM (-EBUSY); the text names what to change."""
+
+
+class IoctlError(InputError):
+    """An ioctl of KVM fails; ``errno`` says why."""
+
+    def __init__(self, ioctl: str, code: int) -> None:
+        super().__init__(f"{ioctl} fails with {errno.errorcode[code]}")
+        self.errno = code
 
 
 @dataclass(frozen=True, slots=True)
@@ -364,6 +383,40 @@ class Machine:
         given = [{"index": index, "data": data} for index, data in values]
         entries = ffi.new("struct pp_msr_entry[]", given)
         return self._msrs("KVM_SET_MSRS", lib.pp_kvm_set_msrs, entries, len(given))
+
+    def set_pmu_event_filter(self, new: Filter | PmuEventFilter) -> None:
+        """KVM_SET_PMU_EVENT_FILTER, between two runs: another filter replaces the old one.
+
+        A :class:`~pmupass.config.PmuEventFilter` is handed in as it is; IoctlError, with KVM's
+        errno, if KVM refuses it, and then the old filter stays. A compiled filter goes as masked
+        entries. There is no way to have none: deny nothing instead. The guest sees nothing but what
+        counts; a vCPU that is in the guest is kicked, and holds its counters against the filter
+        before it enters again. InputError for a native machine, for selectors that do not exit
+        (kvm.interception=none), and for a machine whose counters have been read out.
+        """
+        self._require_vcpu("KVM_SET_PMU_EVENT_FILTER")
+        if self._config.kvm.selectors_direct:
+            raise InputError(
+                "KVM_SET_PMU_EVENT_FILTER: the filter needs intercepted selectors, and with "
+                "kvm.interception=none they are direct"
+            )
+        given = new if isinstance(new, PmuEventFilter) else new.ioctl()
+        events = ffi.new("uint64_t[]", list(given.events) or 1)
+        out = ffi.new(
+            "struct pp_pmu_event_filter *",
+            {
+                "action": given.action,
+                "nevents": len(given.events),
+                "fixed_counter_bitmap": given.fixed_counter_bitmap,
+                "flags": given.flags,
+                "events": events,
+            },
+        )
+        code = int(lib.pp_kvm_set_pmu_event_filter(self._handle, out))
+        if code == lib.PP_EPERM:
+            raise InputError("KVM_SET_PMU_EVENT_FILTER: the machine's counters have been read out")
+        if code:
+            raise IoctlError("KVM_SET_PMU_EVENT_FILTER", -code)
 
     def _msrs(self, ioctl: str, function: Any, entries: Any, count: int) -> int:
         self._require_vcpu(ioctl)

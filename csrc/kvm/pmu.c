@@ -129,8 +129,11 @@ bool pmc_is_locally_enabled(const struct kvm_pmc *pmc)
 
 bool pmc_is_event_allowed(const struct kvm_pmc *pmc)
 {
-	return check_pmu_event_filter(&pmc->vcpu->config->kvm.filter, pmc->eventsel,
-				      pmc_is_fixed(pmc), pmc->idx - INTEL_PMC_IDX_FIXED);
+	u64 event = pmc->eventsel &
+		    (pmc->vcpu->pmu.ops->eventsel_event | ARCH_PERFMON_EVENTSEL_UMASK);
+
+	return check_pmu_event_filter(&pmc->vcpu->config->kvm.filter, event, pmc_is_fixed(pmc),
+				      pmc->idx - INTEL_PMC_IDX_FIXED);
 }
 
 int kvm_pmu_get_msr(struct kvm_vcpu *vcpu, struct msr_data *msr)
@@ -327,6 +330,13 @@ u64 kvm_pmu_branch_retired(struct kvm_vcpu *vcpu)
 {
 	return FAULTY(CREDIT_NO_BRANCHES) ? 0
 					  : trigger_event(vcpu, vcpu->pmu.ops->branches_retired);
+}
+
+void kvm_pmu_filter_changed(struct kvm_vcpu *vcpu)
+{
+	vcpu->pmu.reprogram_pmi |= vcpu->pmu.all_valid_pmc_idx;
+	kvm_make_request(KVM_REQ_PMU, vcpu);
+	kvm_vcpu_kick(vcpu);
 }
 
 bool kvm_pmu_is_fastpath_emulation_allowed(struct kvm_vcpu *vcpu)

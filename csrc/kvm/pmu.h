@@ -71,6 +71,7 @@ struct kvm_pmu {
 
 /* What differs by the vendor of the guest's PMU; one constant instance each. */
 struct kvm_pmu_ops {
+	u64 eventsel_event; /* a selector's bits of event select, as the event filter knows them */
 	/* Selectors of the two events that an emulated instruction credits: event select and umask */
 	u64 instructions_retired, branches_retired;
 
@@ -145,6 +146,8 @@ void kvm_pmu_deliver_pmi(struct kvm_vcpu *vcpu);
 /* An instruction, a branch, was completed by KVM: credit the counters that count it; returns them. */
 u64 kvm_pmu_instruction_retired(struct kvm_vcpu *vcpu);
 u64 kvm_pmu_branch_retired(struct kvm_vcpu *vcpu);
+/* The event filter is another one: all counters are to be held against it. */
+void kvm_pmu_filter_changed(struct kvm_vcpu *vcpu);
 bool kvm_pmu_is_fastpath_emulation_allowed(struct kvm_vcpu *vcpu);
 void kvm_pmu_explain(struct kvm_vcpu *vcpu);
 /* A VM-exit is about to switch GLOBAL_CTRL, a VM-entry has: what silicon counts there by an erratum. */
@@ -182,8 +185,13 @@ static inline u64 pmc_bitmask(const struct kvm_pmu *pmu, const struct kvm_pmc *p
 	return pmc_is_fixed(pmc) ? pmu->fixed_mask : pmu->gp_mask;
 }
 
-/* event_filter.c */
-bool check_pmu_event_filter(const struct pp_filter *filter, u64 eventsel, bool fixed,
+/* event_filter.c: @event_bits are those of the event select. 0 or a negative errno; then the filter as it
+ * works, with @entries for PP_PMU_EVENT_FILTER_MAX entries. */
+int kvm_check_pmu_event_filter(const struct pp_pmu_event_filter *filter, u64 event_bits);
+void kvm_prepare_pmu_event_filter(const struct pp_pmu_event_filter *filter, u64 event_bits,
+				  struct pp_filter *to, struct pp_filter_entry *entries);
+/* @event: event select and umask of a selector */
+bool check_pmu_event_filter(const struct pp_filter *filter, u64 event, bool fixed,
 			    unsigned int fixed_index);
 
 #endif /* KVM_PMU_H_ */

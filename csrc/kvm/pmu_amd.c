@@ -194,6 +194,7 @@ static void amd_mediated_vm_exit(struct kvm_vcpu *vcpu)
 const struct kvm_pmu_ops amd_pmu_ops = {
 	.instructions_retired = 0x00c0,
 	.branches_retired = 0x00c2,
+	.eventsel_event = ARCH_PERFMON_EVENTSEL_EVENT | EVENTSEL_35_32,
 	.refresh = amd_pmu_refresh,
 	.is_valid_msr = amd_is_valid_msr,
 	.get_msr = amd_pmu_get_msr,

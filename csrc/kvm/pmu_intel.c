@@ -270,6 +270,7 @@ static void intel_mediated_vm_exit(struct kvm_vcpu *vcpu)
 const struct kvm_pmu_ops intel_pmu_ops = {
 	.instructions_retired = 0x00c0,
 	.branches_retired = 0x00c4,
+	.eventsel_event = ARCH_PERFMON_EVENTSEL_EVENT,
 	.refresh = intel_pmu_refresh,
 	.is_valid_msr = intel_is_valid_msr,
 	.get_msr = intel_pmu_get_msr,

@@ -24,7 +24,7 @@ UNBROKEN = ("id", "confidence")
 @click.argument("what", metavar="WHAT")
 @options.cpu
 def command(what: str, cpu: str) -> int:
-    """List what can be named: cpus, events, workloads, msrs, costs, profiles or settings.
+    """List what can be named: cpus, events, msrs, costs, workloads, profiles, filters, settings.
 
     \b
     pmupass list events --cpu skylake-sp
@@ -157,6 +157,16 @@ def _valid(choices: tuple[str, ...]) -> str:
     return " | ".join(choices)
 
 
+def _filters(_cpu: str) -> tuple[tuple[str, ...], Rows]:
+    from pmupass.policy import event_filter
+
+    rows = [
+        (name, text.partition("\n#\n")[0].removeprefix("# ").replace("\n# ", " "))
+        for name, text in event_filter.shipped().items()
+    ]
+    return ("filter", "what it allows"), rows
+
+
 LISTS: dict[str, Callable[[str], tuple[tuple[str, ...], Rows]]] = {
     "cpus": _cpus,
     "events": _events,
@@ -164,5 +174,6 @@ LISTS: dict[str, Callable[[str], tuple[tuple[str, ...], Rows]]] = {
     "msrs": _msrs,
     "costs": _costs,
     "profiles": _profiles,
+    "filters": _filters,
     "settings": _settings,
 }

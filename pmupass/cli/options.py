@@ -79,7 +79,12 @@ experiment = stacked(
         metavar="TIME",
         help="Guest time a built-in workload works (default 100ms); a limit for other images.",
     ),
-    click.option("--filter", "filter_file", metavar="FILE", help="KVM PMU event filter, TOML."),
+    click.option(
+        "--filter",
+        "filter_file",
+        metavar="FILE",
+        help="KVM PMU event filter: a TOML file, or one of ours by name (pmupass list filters).",
+    ),
     click.option(
         "--host-perf",
         metavar="SPEC",

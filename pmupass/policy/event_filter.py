@@ -13,21 +13,22 @@
     masked = true                       # KVM_PMU_EVENT_FLAG_MASKED_EVENTS; by itself if an entry
                                         # has a mask or excludes
 
-Fixed counters look at the bitmap and never at ``events``; no bitmap is an empty one, so an allow
-list without ``fixed`` stops them all. A filtered counter can be programmed and read; it does not
-count. Source: Linux 7.0, arch/x86/kvm/pmu.c, as reference 4 of the model tells it.
+An event select has 8 bits on Intel's CPUs and 12 on AMD's, the upper four in bits 35:32 of an
+encoding. Fixed counters look at the bitmap and never at ``events``; no bitmap is an empty one, so
+an allow list without ``fixed`` stops them all. A filtered counter can be programmed and read; it
+does not count. Source: Linux 7.0, arch/x86/kvm/pmu.c, as reference 4 of the model tells it.
 """
 
 from __future__ import annotations
 
 import re
 import tomllib
+from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn, TypeGuard
 
 from pmupass.config import FilterAction, FilterEntry
 from pmupass.errors import InputError
-from pmupass.events.data import CODE
 from pmupass.policy.filter_rules import (
     EXCLUDE,
     MASK_SHIFT,
@@ -35,10 +36,11 @@ from pmupass.policy.filter_rules import (
     MATCH_SHIFT,
     MAX_EVENTS,
     NO_FILTER,
-    SELECT,
     SELECT_HIGH,
     CompiledFilter,
     encode_masked_entry,
+    select_bits,
+    select_of,
 )
 from pmupass.policy.toml_lines import Lines
 
@@ -47,7 +49,15 @@ if TYPE_CHECKING:
 
     from pmupass.events.table import EventTable
 
-__all__ = ["MAX_EVENTS", "NO_FILTER", "CompiledFilter", "encode_masked_entry", "load", "parse"]
+__all__ = [
+    "MAX_EVENTS",
+    "NO_FILTER",
+    "CompiledFilter",
+    "encode_masked_entry",
+    "load",
+    "parse",
+    "shipped",
+]
 
 MAX_BYTES = 1 << 20
 _KEYS = ("action", "events", "fixed", "fixed_bitmap", "masked")
@@ -57,8 +67,9 @@ _ENTRY_KEYS = ("event", "umask", "mask", "exclude")
 class _Compiler:
     """One filter file on its way to a CompiledFilter."""
 
-    def __init__(self, text: str, source: str, table: EventTable) -> None:
+    def __init__(self, text: str, source: str, table: EventTable, *, shared: bool) -> None:
         self.source = source
+        self.shared = shared  # one of ours, for the CPUs of both makers
         self.table = table
         self.warnings: list[str] = []
         try:
@@ -81,9 +92,10 @@ class _Compiler:
         bitmap = self._fixed(action)
         entries = self._events()
         self._pitfalls(action, bitmap, entries)
-        kept = [entry for entry in entries if entry is not None]
+        most = select_of(self.table.code)
+        kept = [entry for entry in entries if entry is not None and entry.select <= most]
         kept.sort(key=lambda e: (e.select, e.exclude, e.match, e.mask))
-        return CompiledFilter(action, bitmap, tuple(kept), tuple(self.warnings))
+        return CompiledFilter(action, bitmap, tuple(kept), tuple(self.warnings), self.table.code)
 
     def _action(self) -> FilterAction:
         action = self.data.get("action")
@@ -103,7 +115,7 @@ class _Compiler:
                 self.fail("fixed_bitmap is a number of 32 bits", "fixed_bitmap")
             return int(bitmap)
         if "fixed" not in self.data:
-            if action is FilterAction.ALLOW:
+            if action is FilterAction.ALLOW and self.table.cpu.fixed:
                 self.warn("no fixed counters are named, so none of them may count", "action")
             return 0
         listed = self.data["fixed"]
@@ -119,6 +131,8 @@ class _Compiler:
         count = self.table.cpu.silicon.nr_fixed
         if isinstance(given, str) and given in by_name:
             return by_name[given]
+        if not count:
+            self.fail(f"{self.table.cpu.name} has no fixed counters", "fixed", i)
         if not (_is_int(given) and 0 <= given < count):
             self.fail(
                 f"no fixed counter {given!r} on {self.table.cpu.name}; there is "
@@ -169,7 +183,7 @@ class _Compiler:
         if not 0 <= entry < 1 << 64:
             self.fail(f"{entry:#x} does not fit into 64 bits", "events", i)
         if not masked:
-            if entry & ~CODE:
+            if entry & ~self.table.code:
                 self.warn(
                     f"KVM drops entry {entry:#x} without a word: it has bits beyond event and "
                     "umask, so it never matches",
@@ -177,24 +191,23 @@ class _Compiler:
                     i,
                 )
                 return None
-            return FilterEntry(entry & 0xFF, 0xFF, entry >> 8 & 0xFF)
-        if entry & SELECT_HIGH:
+            return FilterEntry(select_of(entry), 0xFF, entry >> 8 & 0xFF)
+        if entry & SELECT_HIGH & ~self.table.code:
             self.fail(
                 f"{entry:#x}: bits 35:32 are AMD's; an Intel CPU has 8 bits of event select "
                 "(KVM: EINVAL)",
                 "events",
                 i,
             )
-        if entry & ~MASKED_ENTRY:
+        if outside := entry & ~(MASKED_ENTRY | self.table.code):
             self.fail(
-                f"{entry:#x} has bits outside a masked entry: {entry & ~MASKED_ENTRY:#x} "
-                "(KVM: EINVAL)",
+                f"{entry:#x} has bits outside a masked entry: {outside:#x} (KVM: EINVAL)",
                 "events",
                 i,
             )
         return self._checked(
             FilterEntry(
-                entry & SELECT,
+                select_of(entry),
                 entry >> MASK_SHIFT & 0xFF,
                 entry >> MATCH_SHIFT & 0xFF,
                 bool(entry & EXCLUDE),
@@ -213,14 +226,20 @@ class _Compiler:
         exclude = given.get("exclude", False)
         if not isinstance(exclude, bool):
             self.fail("exclude is true or false", "events", i)
-        select = self._byte(given["event"], "event", i)
+        select = self._select(given["event"], i)
         match = self._byte(given.get("umask", 0), "umask", i)
         mask = self._byte(given.get("mask", 0xFF), "mask", i)
         return self._checked(FilterEntry(select, mask, match, exclude), i)
 
-    def _byte(self, given: object, key: str, i: int) -> int:
+    def _select(self, given: object, i: int) -> int:
+        if self.shared or self.table.code & SELECT_HIGH:
+            if not (_is_int(given) and 0 <= given <= 0xFFF):
+                self.fail("event is a number of 12 bits", "events", i)
+            return given
+        return self._byte(given, "event", i, " (12 bits of event select are AMD's; KVM: EINVAL)")
+
+    def _byte(self, given: object, key: str, i: int, more: str = "") -> int:
         if not (_is_int(given) and 0 <= given <= 0xFF):
-            more = " (12 bits of event select are AMD's; KVM: EINVAL)" if key == "event" else ""
             self.fail(f"{key} is a number of 8 bits{more}", "events", i)
         return given
 
@@ -239,10 +258,10 @@ class _Compiler:
             self.fail(f"{given!r}: the filter does not look at privileges", "events", i)
         config = self.table.encoding(given)
         if config is None:
-            config = _encoding_of_raw(given)
+            config = _encoding_of_raw(given, self.table.code)
         if config is None:
             self.fail(f"unknown event {given!r} on {self.table.cpu.name}", "events", i)
-        code = config & CODE
+        code = config & self.table.code
         if config != code:
             self.warn(
                 f"{given}: the filter looks at event and umask only, so it means "
@@ -250,17 +269,19 @@ class _Compiler:
                 "events",
                 i,
             )
-        return FilterEntry(code & 0xFF, 0xFF, code >> 8)
+        return FilterEntry(select_of(code), 0xFF, code >> 8 & 0xFF)
 
     def _pitfalls(
         self, action: FilterAction, bitmap: int, entries: Sequence[FilterEntry | None]
     ) -> None:
         """Warn where an event's fixed counter is decided against the event."""
+        if self.shared:
+            return
         compiled = CompiledFilter(action, bitmap, tuple(e for e in entries if e is not None))
         for i, entry in enumerate(entries):
             if entry is None or entry.exclude or entry.mask != 0xFF:
                 continue
-            config = entry.select | entry.match << 8
+            config = select_bits(entry.select) | entry.match << 8
             for fixed in self.table.cpu.fixed:
                 if config not in (*fixed.also, *fixed.only):
                     continue
@@ -286,23 +307,41 @@ def _is_int(value: object) -> TypeGuard[int]:
     return isinstance(value, int) and not isinstance(value, bool)
 
 
-def _encoding_of_raw(name: str) -> int | None:
+def _encoding_of_raw(name: str, code: int) -> int | None:
     if name[:1] != "r":
         return None
     try:
         value = int(name[1:], 16)
     except ValueError:
         return None
-    return value if 0 <= value <= 0xFFFF_FFFF else None
+    return value if value >= 0 and not value & ~(0xFFFF_FFFF | code) else None
 
 
-def parse(text: str, table: EventTable, *, source: str = "filter") -> CompiledFilter:
+def parse(
+    text: str, table: EventTable, *, source: str = "filter", shared: bool = False
+) -> CompiledFilter:
     """Compile the text of a filter file; InputError says ``source:line: what``."""
-    return _Compiler(text, source, table).compile()
+    return _Compiler(text, source, table, shared=shared).compile()
+
+
+def shipped() -> dict[str, str]:
+    """Return the filters that come with pmupass: name and text."""
+    folder = resources.files("pmupass") / "filters"
+    return {
+        file.name.removesuffix(".toml"): file.read_text("utf-8")
+        for file in sorted(folder.iterdir(), key=lambda file: file.name)
+        if file.name.endswith(".toml")
+    }
 
 
 def load(path: str | Path, table: EventTable) -> CompiledFilter:
-    """Read a filter file for a CPU; InputError for a file that is not there or no good."""
+    """Read a filter for a CPU, a file or one that comes with pmupass, by its name.
+
+    InputError for a file that is not there or no good. A file goes before one of ours.
+    """
+    ours = shipped()
+    if str(path) in ours and not Path(path).exists():
+        return parse(ours[str(path)], table, source=str(path), shared=True)
     path = Path(path)
     try:
         with path.open("rb") as file:

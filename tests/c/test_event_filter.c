@@ -54,6 +54,22 @@ TEST(masked_entries_match_under_their_mask)
 		EXPECT_EQ((umask & 0x0f) == 0x0c, gp(&f, 0x51 | umask << 8));
 }
 
+TEST(selects_of_12_bits_are_told_apart)
+{
+	const struct pp_filter_entry e[] = {
+		{.select = 0x0c0, .mask = 0xff, .match = 0x00},
+		{.select = 0x18e, .mask = 0xff, .match = 0x18},
+		{.select = 0xfff, .mask = 0x00, .match = 0x00},
+	};
+	struct pp_filter f = filter_of(PP_FILTER_ALLOW, 0, e, 3);
+
+	EXPECT_TRUE(gp(&f, 0x0000000c0ull) && !gp(&f, 0x1000000c0ull) && !gp(&f, 0x8000000c0ull));
+	EXPECT_TRUE(gp(&f, 0x10000188eull) && !gp(&f, 0x00000188eull) && !gp(&f, 0x20000188eull));
+	EXPECT_TRUE(gp(&f, 0xf000055ffull) && !gp(&f, 0x7000055ffull) && !gp(&f, 0x0000055ffull));
+	/* GuestOnly, HostOnly and the bits up to them are no part of it. */
+	EXPECT_TRUE(gp(&f, 0x3f0000000c0ull));
+}
+
 TEST(an_exclude_entry_wins_whatever_the_order)
 {
 	const struct pp_filter_entry first[] = {

@@ -20,25 +20,28 @@ from pmupass.policy.event_filter import (
 
 SPR = EventTable(cpus.load("sapphire-rapids"))
 SKX = EventTable(cpus.load("skylake-sp"))
+ZEN4 = EventTable(cpus.load("zen4"))
 
 
 def compiled(text: str, table: EventTable = SPR) -> CompiledFilter:
     return parse(text, table)
 
 
-def kvm_allows(action: str, events: list[int], masked: bool, config: int) -> bool:
+def kvm_allows(
+    action: str, events: list[int], masked: bool, config: int, select_bits: int = 0xFF
+) -> bool:
     """What KVM does with the ioctl's own numbers, written down entry by entry."""
-    select, umask = config & 0xFF, config >> 8 & 0xFF
+    select, umask = config & select_bits, config >> 8 & 0xFF
     included = excluded = False
     for event in events:
         if masked:
             mask, match = event >> 56 & 0xFF, event >> 8 & 0xFF
             exclude = bool(event >> 55 & 1)
         else:
-            if event >> 16:
+            if event & ~(0xFF00 | select_bits):
                 continue  # dropped without a word
             mask, match, exclude = 0xFF, event >> 8 & 0xFF, False
-        if event & 0xFF == select and umask & mask == match:
+        if event & select_bits == select and umask & mask == match:
             excluded |= exclude
             included |= not exclude
     matched = included and not excluded
@@ -82,6 +85,91 @@ def test_gp_counters_against_the_reference(action, masked_and_events, configs) -
     assert selects_in_order == sorted(selects_in_order)
     for config in configs:
         assert found.allows(config) == kvm_allows(action, events, masked, config)
+
+
+# AMD's selects: bits 7:0, and 11:8 in bits 35:32.
+amd_selects = st.sampled_from([0x0C0, 0x1C0, 0xFC0, 0x08E, 0x18E])
+amd_entries = {
+    True: st.builds(
+        lambda s, mask, match, exclude: encode_masked_entry(s, mask, match, exclude=exclude),
+        amd_selects,
+        umasks,
+        umasks,
+        st.booleans(),
+    ),
+    False: st.builds(
+        lambda s, u, high: s & 0xFF | u << 8 | high << 16 | (s >> 8) << 32,
+        amd_selects,
+        umasks,
+        st.sampled_from([0, 0, 0, 1, 0x80, 1 << 20, 1 << 24]),
+    ),
+}
+amd_selectors = st.builds(
+    lambda s, u, rest, sides: s & 0xFF | u << 8 | rest << 16 | (s >> 8) << 32 | sides << 40,
+    amd_selects,
+    umasks,
+    st.integers(0, 0xFFFF),
+    st.integers(0, 3),
+)
+
+
+@given(
+    st.sampled_from(["allow", "deny"]),
+    st.booleans().flatmap(
+        lambda masked: st.tuples(st.just(masked), st.lists(amd_entries[masked], max_size=12))
+    ),
+    st.lists(amd_selectors, min_size=1, max_size=12),
+)
+def test_amds_selects_have_12_bits(action, masked_and_events, configs) -> None:
+    masked, events = masked_and_events
+    text = f'action = "{action}"\nmasked = {str(masked).lower()}\n'
+    text += f"events = [{', '.join(f'0x{event:x}' for event in events)}]\n"
+    found = compiled(text, ZEN4)
+    selects_in_order = [entry.select for entry in found.entries]
+    assert selects_in_order == sorted(selects_in_order)
+    for config in configs:
+        expected = kvm_allows(action, events, masked, config, 0xF_0000_00FF)
+        assert found.allows(config) == expected
+
+
+def test_amds_filters_by_name_encoding_and_table() -> None:
+    """The same select of 12 bits in each form; no word about fixed counters, there are none."""
+    found = compiled(
+        """
+        action = "allow"
+        events = ["instructions", "r10000188e", 0x1_0000_1f8e, { event = 0x18e, umask = 0x07 }]
+        """,
+        ZEN4,
+    )
+    assert found.entries == (
+        FilterEntry(0x0C0, 0xFF, 0x00),
+        FilterEntry(0x18E, 0xFF, 0x07),
+        FilterEntry(0x18E, 0xFF, 0x18),
+        FilterEntry(0x18E, 0xFF, 0x1F),
+    )
+    assert found.warnings == ()
+    assert found.allows(0x1_0053_188E)
+    assert not found.allows(0x0053_188E)
+
+
+AMD_ERRORS = [
+    ('action = "allow"\nfixed = [0]', 2, "zen4 has no fixed counters"),
+    ('action = "deny"\nevents = [{ event = 0x1000 }]', 2, "event is a number of 12 bits"),
+    (
+        'action = "deny"\nmasked = true\nevents = [0x10_000000c0]',
+        3,
+        "has bits outside a masked entry: 0x1000000000 (KVM: EINVAL)",
+    ),
+    ('action = "deny"\nevents = ["r10000000c0"]', 2, "unknown event 'r10000000c0' on zen4"),
+]
+
+
+@pytest.mark.parametrize(("text", "line", "what"), AMD_ERRORS)
+def test_errors_on_amd(text: str, line: int, what: str) -> None:
+    with pytest.raises(InputError) as error:
+        compiled(text, ZEN4)
+    assert str(error.value).startswith(f"filter:{line}: ")
+    assert what in str(error.value)
 
 
 @given(st.sampled_from(["allow", "deny"]), st.integers(0, 15), st.integers(0, 3))
