@@ -19,7 +19,8 @@
 
 #include "base/types.h"
 
-enum pmu_msr {
+/* AMD's numbers do not fit in an int, which ISO C wants of an enumerator before C23. */
+__extension__ enum pmu_msr {
 #define MSR(id, number, text) MSR_##id = number,
 #include "base/msrs.def"
 #undef MSR
