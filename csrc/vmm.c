@@ -7,6 +7,8 @@
  */
 #include "machine.h"
 
+#include "base/fault.h"
+
 static bool has_vcpu(const struct pp_machine *m)
 {
 	return !m->is_native && !m->pcpu.truth.finished;
@@ -34,6 +36,7 @@ int32_t pp_kvm_set_pmu_event_filter(struct pp_machine *m, const struct pp_pmu_ev
 	if (ret)
 		return ret;
 	kvm_prepare_pmu_event_filter(filter, event_bits, &m->config.kvm.filter, m->filter_entries);
-	kvm_pmu_filter_changed(&m->vcpu);
+	if (!FAULTY(FILTER_REPLACED_UNSEEN))
+		kvm_pmu_filter_changed(&m->vcpu);
 	return 0;
 }

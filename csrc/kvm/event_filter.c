@@ -28,6 +28,8 @@
 
 static u16 select_of(u64 event)
 {
+	if (FAULTY(FILTER_SELECT_OF_8_BITS))
+		return event & ARCH_PERFMON_EVENTSEL_EVENT;
 	return (u16)((event & ARCH_PERFMON_EVENTSEL_EVENT) | (event & EVENTSEL_35_32) >> 24);
 }
 
@@ -63,7 +65,7 @@ int kvm_check_pmu_event_filter(const struct pp_pmu_event_filter *filter, u64 eve
 	if (filter->nevents > PP_PMU_EVENT_FILTER_MAX)
 		return -E2BIG;
 	for (u32 i = 0; filter->flags && i < filter->nevents; i++) {
-		if (filter->events[i] & ~allowed)
+		if (filter->events[i] & ~allowed && !FAULTY(FILTER_TAKES_RESERVED_BITS))
 			return -EINVAL;
 	}
 	return 0;

@@ -18,6 +18,8 @@
  */
 #include "kvm/vcpu.h"
 
+#include "base/fault.h"
+
 #include <errno.h>
 
 #define MAX_IO_MSRS 256
@@ -40,7 +42,7 @@ static bool kvm_is_immutable_feature_msr(u32 index)
 
 static bool is_absent_and_zero(const struct kvm_vcpu *vcpu, const struct msr_data *msr, int ret)
 {
-	return ret == KVM_MSR_RET_UNSUPPORTED && !msr->data &&
+	return ret == KVM_MSR_RET_UNSUPPORTED && (!msr->data || FAULTY(KVM_ABSENT_MSR_TAKES_ALL)) &&
 	       kvm_is_advertised_msr(vcpu, msr->index);
 }
 
@@ -59,8 +61,8 @@ static int do_set_msr(struct kvm_vcpu *vcpu, u32 index, u64 data)
 	u64 now;
 	int ret;
 
-	if (vcpu->has_run && kvm_is_immutable_feature_msr(index) &&
-	    (do_get_msr(vcpu, index, &now) || now != data))
+	if (vcpu->has_run && !FAULTY(KVM_FEATURES_STAY_WRITABLE) &&
+	    kvm_is_immutable_feature_msr(index) && (do_get_msr(vcpu, index, &now) || now != data))
 		return KVM_MSR_RET_INVALID;
 	ret = kvm_set_msr(vcpu, &msr);
 	return is_absent_and_zero(vcpu, &msr, ret) ? 0 : ret;

@@ -11,6 +11,7 @@
  */
 #include "kvm/msr_filter.h"
 
+#include "base/fault.h"
 #include "kvm/vcpu.h"
 
 #include <errno.h>
@@ -71,7 +72,8 @@ int kvm_vm_ioctl_set_msr_filter(struct kvm_vcpu *vcpu, const struct pp_msr_filte
 			add_range(to, &filter->ranges[i]);
 	}
 	to->active = to->default_deny || to->nr_ranges;
-	kvm_make_request(KVM_REQ_RECALC_INTERCEPTS, vcpu);
+	if (!FAULTY(KVM_MSR_FILTER_RECALCS_NOTHING))
+		kvm_make_request(KVM_REQ_RECALC_INTERCEPTS, vcpu);
 	return 0;
 }
 
@@ -83,7 +85,8 @@ bool kvm_msr_filter_allows(const struct kvm_msr_filter *filter, u32 msr, u32 typ
 		const struct pp_msr_range *range = &filter->ranges[i];
 		u32 at = msr - range->base;
 
-		if (msr >= range->base && at < range->nmsrs && range->flags & type)
+		if (msr >= range->base && at < range->nmsrs &&
+		    (range->flags & type || FAULTY(KVM_MSR_FILTER_IGNORES_KIND)))
 			return filter->bitmap[i][at / 8] >> at % 8 & 1;
 	}
 	return !filter->default_deny;

@@ -82,7 +82,8 @@ void kvm_pmu_refresh(struct kvm_vcpu *vcpu, const struct pp_pmu *guest)
 	for_each_set_bit(idx, pmu->all_valid_pmc_idx) {
 		struct kvm_pmc *pmc = &pmu->pmc[idx];
 
-		kvm_pmu_write_counter(pmc, 0);
+		if (!FAULTY(KVM_REFRESH_KEEPS_COUNTERS))
+			kvm_pmu_write_counter(pmc, 0);
 		if (pmc_is_fixed(pmc))
 			continue;
 		pmc->eventsel = pmc->eventsel_hw = 0;
@@ -162,7 +163,8 @@ int kvm_pmu_set_perf_capabilities(struct kvm_vcpu *vcpu, const struct msr_data *
 {
 	struct pp_pmu guest = vcpu->pmu.guest;
 
-	if (!msr->host_initiated || msr->data & ~PERF_CAP_FW_WRITES)
+	if (!msr->host_initiated ||
+	    (msr->data & ~PERF_CAP_FW_WRITES && !FAULTY(KVM_PERF_CAPABILITIES_TAKES_ALL)))
 		return KVM_MSR_RET_INVALID;
 	if (msr->data == guest.perf_capabilities)
 		return 0;
@@ -225,7 +227,8 @@ int kvm_pmu_rdpmc(struct kvm_vcpu *vcpu, u32 ecx, u64 *value)
 	idx = pmu->version ? pmu_vendor(&pmu->guest)->rdpmc_of(&pmu->guest, ecx) : -1;
 	if (idx >= 0)
 		*value = kvm_pmu_read_counter(&pmu->pmc[idx], false);
-	else if (pmu->version && vcpu->config->kvm.vmware_backdoor)
+	else if (pmu->version &&
+		 (vcpu->config->kvm.vmware_backdoor || FAULTY(KVM_VMWARE_COUNTERS_ALWAYS)))
 		idx = kvm_pmu_rdpmc_vmware(vcpu, ecx, value) ? 0 : -1;
 	account_leave(vcpu_books(vcpu));
 	return idx < 0 && !(FAULTY(KVM_RDPMC_WITHOUT_PMU) && !pmu->version) ? -1 : 0;
@@ -261,7 +264,7 @@ void kvm_pmu_deliver_pmi(struct kvm_vcpu *vcpu)
 	enum lapic_delivery how;
 
 	/* There is no way to tell an APIC in user space of it. */
-	if (!lapic_in_kernel(vcpu)) {
+	if (!lapic_in_kernel(vcpu) && !FAULTY(KVM_PMI_WITHOUT_LAPIC)) {
 		account_stat(vcpu_books(vcpu), STAT_PMIS_WITHOUT_LAPIC);
 		truth_pmi_dropped(&vcpu->pcpu->truth);
 		return;
@@ -409,7 +412,8 @@ void kvm_pmu_overcount_entry(struct kvm_vcpu *vcpu)
 {
 	const struct pp_overcount *extra = &vcpu->config->overcount;
 
-	if (likely(!extra->entry_instructions && !extra->entry_branches))
+	if (likely(!extra->entry_instructions && !extra->entry_branches) ||
+	    FAULTY(AMD_VMRUN_IS_NO_BRANCH))
 		return;
 	overcount(vcpu, EVENT_INSTRUCTIONS, extra->entry_instructions);
 	overcount(vcpu, EVENT_BRANCHES, extra->entry_branches);

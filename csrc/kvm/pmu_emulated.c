@@ -142,7 +142,8 @@ static void pmc_reprogram_counter(struct kvm_pmc *pmc, u64 eventsel)
 		.config = eventsel & EVENTSEL_WHAT,
 		.sample_period = get_sample_period(pmc),
 		.pinned = !FAULTY(EMULATED_NOT_PINNED),
-		.exclude_user = !(eventsel & ARCH_PERFMON_EVENTSEL_USR),
+		.exclude_user = !(eventsel & ARCH_PERFMON_EVENTSEL_USR) &&
+				!FAULTY(EMULATED_COUNTS_USER),
 		.exclude_kernel = !(eventsel & ARCH_PERFMON_EVENTSEL_OS),
 		.exclude_host = !FAULTY(EMULATED_COUNTS_HOST),
 	};
@@ -187,7 +188,8 @@ static void emulated_reprogram(struct kvm_pmc *pmc)
 
 static u64 emulated_read_counter(struct kvm_pmc *pmc)
 {
-	u64 value = pmc->counter + pmc->emulated_counter;
+	u64 value = pmc->counter +
+		    (FAULTY(EMULATED_READ_WITHOUT_CREDITS) ? 0 : pmc->emulated_counter);
 
 	if (pmc->perf_event && !pmc->is_paused)
 		value += perf_event_read_value(perf_of(pmc), pmc->perf_event);

@@ -33,9 +33,12 @@ static void intel_pmu_refresh(struct kvm_pmu *pmu, const struct pp_pmu *guest)
 			<< (INTEL_FIXED_BITS_STRIDE * i);
 	pmu->fixed_ctr_ctrl_rsvd = FAULTY(KVM_FIXED_CTRL_TAKES_ALL) ? 0 : ~fixed_valid;
 	pmu->eventsel_rsvd = FAULTY(KVM_ANY_THREAD_TAKEN) ? 0 : ARCH_PERFMON_EVENTSEL_ANY;
+	pmu->eventsel_rsvd |= FAULTY(KVM_PIN_CONTROL_FAULTS) ? ARCH_PERFMON_EVENTSEL_PIN_CONTROL
+							     : 0;
 	pmu->global_ctrl_rsvd = FAULTY(KVM_GLOBAL_CTRL_TAKES_ALL) ? 0 : ~pmu->all_valid_pmc_idx;
 	pmu->global_status_rsvd = pmu->global_ctrl_rsvd &
 				  ~(GLOBAL_STATUS_BUFFER_OVF | GLOBAL_STATUS_COND_CHG);
+	pmu->global_status_rsvd &= FAULTY(KVM_STATUS_TAKES_ALL) ? 0 : ~0ull;
 	/* Software that knows no GLOBAL_CTRL must find its counters enabled. */
 	pmu->global_ctrl = pmu->version ? pmu_counter_mask(pmu->nr_gp, 0) : 0;
 	if (FAULTY(KVM_RESET_DISABLES))
@@ -97,7 +100,7 @@ static int intel_pmu_get_msr(struct kvm_vcpu *vcpu, struct msr_data *msr)
 	pmc = msr_to_selector(pmu, msr->index);
 	if (!pmc)
 		return -1;
-	msr->data = pmc->eventsel;
+	msr->data = FAULTY(KVM_SELECTOR_READS_HARDWARES) ? pmc->eventsel_hw : pmc->eventsel;
 	return 0;
 }
 
@@ -153,6 +156,9 @@ static int set_counter(struct kvm_pmc *pmc, enum counter_alias alias, const stru
 {
 	u64 value = msr->data;
 
+	if (FAULTY(KVM_FIXED_WIDE_WRITE_FAULTS) && value & ~pmc->vcpu->pmu.fixed_mask &&
+	    alias == ALIAS_FIXED)
+		return -1;
 	if (alias == ALIAS_FULL_WIDTH && value & ~pmc->vcpu->pmu.gp_mask &&
 	    !FAULTY(KVM_WIDE_WRITE_TAKEN))
 		return -1;

@@ -143,7 +143,8 @@ static void mediated_load(struct kvm_vcpu *vcpu)
 	/* perf stops counters one by one; stop the whole PMU before foreign values go in. */
 	kvm_switch_wrmsr(vcpu, vcpu->pcpu->pmu.vendor->global_ctrl, 0);
 	sw_lvtpc(vcpu, guest_lvtpc(vcpu));
-	for_each_set_bit(idx, pmu->all_valid_pmc_idx)
+	for_each_set_bit(idx, FAULTY(MEDIATED_LOADS_UNEXPOSED) ? vcpu->pcpu->pmu.counter_mask
+							       : pmu->all_valid_pmc_idx)
 		load_counter(vcpu, &pmu->pmc[idx]);
 	pmu->ops->mediated_load(vcpu);
 	trace_switch(vcpu, TRACE_PMU_LOAD, &before);
@@ -214,7 +215,8 @@ static void mediated_vm_exit(struct kvm_vcpu *vcpu)
  */
 static void nmi_pmi(struct kvm_vcpu *vcpu)
 {
-	if (vcpu->exit_reason == EXIT_EXCEPTION_NMI && !vcpu->intercept_exit) {
+	if ((vcpu->exit_reason == EXIT_EXCEPTION_NMI && !vcpu->intercept_exit) ||
+	    FAULTY(MEDIATED_LATE_NMI_TAKEN)) {
 		kvm_make_request(KVM_REQ_PMI, vcpu);
 		return;
 	}

@@ -17,6 +17,7 @@
  */
 #include "kvm/vcpu.h"
 
+#include "base/fault.h"
 #include "base/move.h"
 
 int kvm_vcpu_save(struct kvm_vcpu *vcpu, struct kvm_saved_state *state)
@@ -27,7 +28,8 @@ int kvm_vcpu_save(struct kvm_vcpu *vcpu, struct kvm_saved_state *state)
 	int done;
 
 	kvm_vcpu_kick_out(vcpu);
-	kvm_vcpu_serve_requests(vcpu);
+	if (!FAULTY(STATE_REQUESTS_STAY_BEHIND))
+		kvm_vcpu_serve_requests(vcpu);
 	for_each_set_bit(idx, pmu->all_valid_pmc_idx)
 		pmu->backend->leave(&pmu->pmc[idx]);
 	if (kvm->nr_msrs_to_save > ARRAY_SIZE(state->msrs))
@@ -70,7 +72,9 @@ static u32 order_msrs(const struct kvm_saved_state *state, struct pp_msr_entry *
 			msrs[n++] = state->msrs[i];
 	}
 	for (u32 i = 0; i < state->nr_msrs; i++) {
-		if (!is_feature(state->msrs[i].index) && state->msrs[i].index != MSR_IA32_TSC)
+		if (!is_feature(state->msrs[i].index) && state->msrs[i].index != MSR_IA32_TSC &&
+		    !(FAULTY(STATE_FORGETS_STATUS) &&
+		      state->msrs[i].index == MSR_CORE_PERF_GLOBAL_STATUS))
 			msrs[n++] = state->msrs[i];
 	}
 	return n;

@@ -37,7 +37,8 @@ static u64 intel_get_event_constraints(const struct perf_cpu *perf, u64 config)
 	if (!e)
 		return gp;
 	/* Fixed counters have no threshold, no edge, no inversion and no transactions. */
-	if (config & (ARCH_PERFMON_EVENTSEL_EDGE | ARCH_PERFMON_EVENTSEL_INV |
+	if (!FAULTY(PERF_THRESHOLD_ON_FIXED) &&
+	    config & (ARCH_PERFMON_EVENTSEL_EDGE | ARCH_PERFMON_EVENTSEL_INV |
 		      ARCH_PERFMON_EVENTSEL_CMASK | HSW_IN_TX))
 		return e->counters & gp ? e->counters & gp : gp;
 	return e->counters & pmu->counter_mask & (FAULTY(PERF_NO_FIXED_COUNTERS) ? gp : ~0ull);

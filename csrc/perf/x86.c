@@ -263,7 +263,8 @@ void perf_pmu_enable(struct perf_cpu *perf)
 void x86_pmu_period_over(struct perf_cpu *perf, struct perf_event *event)
 {
 	/* A period longer than the counter comes in pieces; only its end is an event. */
-	if (!x86_perf_event_set_period(perf, event) || !event->overflow_handler)
+	if ((!x86_perf_event_set_period(perf, event) && !FAULTY(PERF_SPLIT_PERIOD_OVERFLOWS)) ||
+	    !event->overflow_handler)
 		return;
 	account_enter(books(perf), COST_PERF_OVERFLOW);
 	event->overflow_handler(event);

@@ -13,6 +13,8 @@
  */
 #include "platform/misc_msrs.h"
 
+#include "base/fault.h"
+
 const struct misc_kind misc_intel = {
 	.feat_ctl = true,
 	.misc_enable = true,
@@ -67,6 +69,7 @@ int misc_rdmsr(const struct misc_msrs *m, u32 msr, u64 *value)
 static int write_debugctl(const struct misc_kind *kind, u64 value)
 {
 	value &= ~kind->debugctl_dropped;
+	value &= FAULTY(DEBUGCTL_TAKES_FREEZE) ? ~BIT_ULL(12) : ~0ull;
 	if (!kind->debugctl || value & ~kind->debugctl_not_modelled)
 		return -1;
 	return value ? MSR_NOT_MODELLED : 0;
@@ -95,6 +98,8 @@ int misc_wrmsr(struct misc_msrs *m, u32 msr, u64 value, bool *forget)
 			return -1;
 		/* The "performance monitoring available" bit ignores writes. */
 		m->misc_enable = (value & ~MISC_ENABLE_EMON) | (m->misc_enable & MISC_ENABLE_EMON);
+		if (FAULTY(MISC_ENABLE_EMON_TAKEN))
+			m->misc_enable = value;
 		return 0;
 	default: return -1;
 	}

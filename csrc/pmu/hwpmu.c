@@ -109,6 +109,7 @@ static __always_inline bool land_counter_with(struct hwpmu *pmu, unsigned int id
 	if (pmc->value == value &&
 	    !(FAULTY(HW_OVERFLOW_EARLY) && value == hwpmu_value_mask(pmu, idx)))
 		return false;
+	pmu->global_status &= FAULTY(HW_STATUS_FORGETS_OTHERS) ? 0 : ~0ull;
 	pmu->global_status |= FAULTY(HW_STATUS_NEVER_SET) ? 0 : BIT_ULL(idx);
 	if (pmc->interrupt || FAULTY(HW_PMI_WITHOUT_INT))
 		pmu->overflow(pmu->overflow_ctx, idx);

@@ -22,7 +22,8 @@ static int intel_counter_of(const struct pp_pmu *pmu, u32 msr, enum counter_alia
 	}
 	if (pmu->fw_write && msr - MSR_IA32_PMC0 < pmu->nr_gp) {
 		*alias = ALIAS_FULL_WIDTH;
-		return (int)(msr - MSR_IA32_PMC0);
+		return (int)(FAULTY(FULL_WIDTH_ALIAS_OF_ANOTHER) ? (msr - MSR_IA32_PMC0) ^ 1
+								 : msr - MSR_IA32_PMC0);
 	}
 	if (msr - MSR_CORE_PERF_FIXED_CTR0 < pmu->nr_fixed) {
 		*alias = ALIAS_FIXED;

@@ -17,6 +17,7 @@
 #ifndef PMU_MSR_INDEX_H_
 #define PMU_MSR_INDEX_H_
 
+#include "base/fault.h"
 #include "base/types.h"
 
 /* AMD's numbers do not fit in an int, which ISO C wants of an enumerator before C23. */
@@ -94,7 +95,7 @@ static inline u64 fixed_counter_event(unsigned int i)
 {
 	static const u64 events[] = {0x00c0, 0x003c, 0x0300, 0x0400};
 
-	return i < ARRAY_SIZE(events) ? events[i] : 0;
+	return i < ARRAY_SIZE(events) ? events[FAULTY(FIXED_EVENTS_SWAPPED) ? i ^ 1 : i] : 0;
 }
 
 /* The MSR that writes a counter at full width, or by the legacy alias where there is no other. */

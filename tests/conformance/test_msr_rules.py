@@ -488,6 +488,22 @@ def test_rdpmc_in_user_mode(mode: str, cpu: str) -> None:
 
 @each_cpu
 @each_mode
+@pytest.mark.parametrize("enable", [0, asm.EN])
+def test_a_selector_counts_with_its_enable_bit_alone(mode: str, cpu: str, enable: int) -> None:
+    """All other switches are on; the loop of a hundred turns has a hundred branches at least."""
+    ops = [
+        ("wr", asm.GLOBAL_CTRL, 1),
+        ("wr", asm.PERFCTR0, 0),
+        ("wr", asm.EVTSEL0, enable | asm.OS | asm.USR | asm.EVENTS["branches"]),
+        ("spin", 100),
+        ("rd", asm.PERFCTR0),
+    ]
+    *_, counted = run_script(ops, mode=mode, cpu=cpu)
+    assert counted >= 100 if enable else counted == 0
+
+
+@each_cpu
+@each_mode
 def test_cpuid_leaf_a(mode: str, cpu: str) -> None:
     """Version 2 at most, no fixed-counter bitmap, AnyThread deprecated; native: the silicon."""
     source = f"""
