@@ -30,7 +30,7 @@
  *	look		GLOBAL_STATUS
  *	PMI		GLOBAL_CTL = 0, STATUS, per active event RDPMC and per overflow counter,
  *			STATUS_CLR, GLOBAL_CTL = all
- * Without there is no global register:
+ * Without there is no global register (nor a look for Intel's version 1):
  *	look		the counter, RDMSR
  *	off		per active event selector, RDMSR, and off; then a look at each
  *	on		per active event selector on
@@ -38,8 +38,8 @@
  *
  * Contract: everything but perf_nmi() is called with interrupts off; perf_nmi() may come anywhere.
  *
- * Not modelled: throttling; groups, pinned events, inheritance; PEBS, LBR; extra registers;
- * Intel's version 1 PMUs; a resched of all events when one is enabled (one event is added instead).
+ * Not modelled: throttling; groups, pinned events, inheritance; PEBS, LBR; extra registers; a
+ * resched of all events when one is enabled (one event is added instead).
  */
 #ifndef GUEST_PERF_H_
 #define GUEST_PERF_H_
@@ -172,6 +172,13 @@ extern struct perf_event perf_events[PP_GUEST_MAX_EVENTS];
 /* perf_init.c: find the PMU and check the settings' events; no register is touched if perf=0. */
 void perf_init(void);
 
+/* perf_x86.c: what drivers of PMUs without global registers share */
+void x86_pmu_enable_event(struct perf_event *event);
+void x86_pmu_disable_event(struct perf_event *event);
+void x86_pmu_enable_all(void);
+void x86_pmu_disable_all(void);
+void x86_pmu_handle_irq(void);
+
 /* perf_intel.c, perf_amd.c: fill x86_pmu, or give up. */
 void intel_pmu_init(u32 last_leaf); /* of CPUID */
 void amd_pmu_init(void);
@@ -183,9 +190,9 @@ void perf_report(void);
 void perf_pmu_disable(void);
 void perf_pmu_enable(void);
 
-/* perf_freq.c: sampling at a frequency. */
+/* perf_freq.c: samples, and sampling at a frequency. */
 void perf_event_task_tick(void);
-void perf_event_account_interrupt(struct perf_event *event);
+void perf_event_overflow(struct perf_event *event);
 
 /* perf_assign.c */
 u32 x86_schedule_events(struct perf_event **events, u32 n, int *assign);

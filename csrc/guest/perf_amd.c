@@ -5,9 +5,8 @@
  * CPUID 0x80000001 decides between the core extension's registers and the four of K7, 0x80000022 whether
  * there are global ones and how many counters. Counters have 48 bits, which no leaf says.
  *
- * What stops an event waits for its NMI if it has overflowed, but in the NMI itself; without a global
- * status the counter's top bit tells. Without global registers an event that is started in the NMI stays
- * off until the PMU goes on next, since perf holds the PMU for off: as in Linux since 5.19.
+ * What stops an event waits for its NMI if it has overflowed, but in the NMI itself, as in Linux since
+ * 5.19; without a global status the counter's top bit tells. Without global registers most is perf_x86.c's.
  *
  * Not modelled: branch records, IBS, events that take a pair of counters, the window in which Linux claims
  * NMIs that nobody caused.
@@ -76,79 +75,25 @@ static void check_overflow(void)
 
 static void amd_pmu_disable_event(struct perf_event *event)
 {
-	wrmsr(event->hw.config_base, event->hw.config);
+	x86_pmu_disable_event(event);
 	if (!cpu_hw_events.in_nmi)
 		wait_on_overflow(&event->hw);
 }
 
-static void account_overflow(struct perf_event *event)
-{
-	/* No sample where only a part of a very long period is over. */
-	if (!x86_perf_event_set_period(event))
-		return;
-	event->samples++;
-	perf_event_account_interrupt(event);
-}
-
 /* ---- without global registers ---- */
-
-static void amd_pmu_enable_event(struct perf_event *event)
-{
-	if (cpu_hw_events.enabled)
-		wrmsr(event->hw.config_base, event->hw.config | ARCH_PERFMON_EVENTSEL_ENABLE);
-}
-
-static void amd_pmu_enable_all(void)
-{
-	u32 idx;
-
-	for_each_set_bit(idx, cpu_hw_events.active_mask)
-		amd_pmu_enable_event(cpu_hw_events.events[idx]);
-}
 
 static void amd_pmu_disable_all(void)
 {
-	u32 idx;
-	u64 val;
-
-	for_each_set_bit(idx, cpu_hw_events.active_mask) {
-		u32 msr = cpu_hw_events.events[idx]->hw.config_base;
-
-		val = rdmsr(msr);
-		if (val & ARCH_PERFMON_EVENTSEL_ENABLE)
-			wrmsr(msr, val & ~ARCH_PERFMON_EVENTSEL_ENABLE);
-	}
+	x86_pmu_disable_all();
 	check_overflow();
 }
 
-static void amd_pmu_handle_irq(void)
-{
-	struct cpu_hw_events *cpuc = &cpu_hw_events;
-	bool enabled = cpuc->enabled;
-	u32 idx, handled = 0;
-
-	cpuc->enabled = false;
-	apic_write(APIC_LVTPC, APIC_DM_NMI);
-	for_each_set_bit(idx, cpuc->active_mask) {
-		struct perf_event *event = cpuc->events[idx];
-
-		x86_perf_event_update(event);
-		if (event->hw.prev_count & BIT_ULL(AMD_CNTVAL_BITS - 1))
-			continue;
-		handled++;
-		account_overflow(event);
-	}
-	if (!handled)
-		report.pmis_empty++;
-	cpuc->enabled = enabled;
-}
-
 static const struct x86_pmu_ops amd_ops = {
-	.enable = amd_pmu_enable_event,
+	.enable = x86_pmu_enable_event,
 	.disable = amd_pmu_disable_event,
-	.enable_all = amd_pmu_enable_all,
+	.enable_all = x86_pmu_enable_all,
 	.disable_all = amd_pmu_disable_all,
-	.handle_irq = amd_pmu_handle_irq,
+	.handle_irq = x86_pmu_handle_irq,
 };
 
 /* ---- PerfMonV2 ---- */
@@ -180,7 +125,7 @@ static void serve_overflows(u64 status)
 		if (!(status & BIT_ULL(idx)))
 			continue;
 		status &= ~BIT_ULL(idx);
-		account_overflow(event);
+		perf_event_overflow(event);
 	}
 	/* What nobody could serve stays; all else is acknowledged. */
 	wrmsr(MSR_AMD64_PERF_CNTR_GLOBAL_STATUS_CLR, ~status);

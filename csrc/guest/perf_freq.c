@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
- * perf_freq.c - sampling at a frequency: the period follows the event's rate. Interface: perf.h.
+ * perf_freq.c - samples, and sampling at a frequency: the period follows the event's rate. Interface: perf.h.
  *
  * Two places correct the period. An overflow knows how long its period took, if the one before was
  * less than two ticks ago; the tick knows how much was counted since the tick before. Either moves
@@ -52,7 +52,7 @@ static void perf_adjust_period(struct perf_event *event, u64 nsec, u64 count, bo
 }
 
 /* At each overflow, the new period loaded already. */
-void perf_event_account_interrupt(struct perf_event *event)
+static void account_interrupt(struct perf_event *event)
 {
 	struct hw_perf_event *hwc = &event->hw;
 	u64 now, before, delta;
@@ -66,6 +66,15 @@ void perf_event_account_interrupt(struct perf_event *event)
 	/* The first one has no time before it; a TSC that starts at 0 must not look like one. */
 	if (before && delta && delta < 2 * tick_nsec())
 		perf_adjust_period(event, delta, hwc->last_period, true);
+}
+
+void perf_event_overflow(struct perf_event *event)
+{
+	/* No sample where only a part of a very long period is over. */
+	if (!x86_perf_event_set_period(event))
+		return;
+	event->samples++;
+	account_interrupt(event);
 }
 
 static void adjust_at_tick(struct perf_event *event)

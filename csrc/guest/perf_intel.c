@@ -91,11 +91,7 @@ static void handle_overflows(u64 status)
 		if (!(cpu_hw_events.active_mask & BIT_ULL(bit)))
 			continue;
 		x86_perf_event_update(event);
-		/* No sample where only a part of a very long period is over. */
-		if (!x86_perf_event_set_period(event))
-			continue;
-		event->samples++;
-		perf_event_account_interrupt(event);
+		perf_event_overflow(event);
 	}
 }
 
@@ -135,6 +131,15 @@ static const struct x86_pmu_ops intel_ops = {
 	.handle_irq = intel_pmu_handle_irq,
 };
 
+/* Version 1. */
+static const struct x86_pmu_ops core_ops = {
+	.enable = x86_pmu_enable_event,
+	.disable = x86_pmu_disable_event,
+	.enable_all = x86_pmu_enable_all,
+	.disable_all = x86_pmu_disable_all,
+	.handle_irq = x86_pmu_handle_irq,
+};
+
 void intel_pmu_init(u32 last_leaf)
 {
 	struct cpuid_regs r;
@@ -146,8 +151,6 @@ void intel_pmu_init(u32 last_leaf)
 	x86_pmu.version = r.eax & 0xff;
 	if (!x86_pmu.version)
 		die("no PMU: CPUID 0xa has version 0");
-	if (x86_pmu.version < 2)
-		die("PMU version 1 is not driven: it has no GLOBAL_CTRL");
 	x86_pmu.num_counters = min_u64(r.eax >> 8 & 0xff, INTEL_PMC_IDX_FIXED);
 	x86_pmu.cntval_bits = r.eax >> 16 & 0xff;
 	if (x86_pmu.cntval_bits < 32 || x86_pmu.cntval_bits > 63)
@@ -155,11 +158,11 @@ void intel_pmu_init(u32 last_leaf)
 	x86_pmu.cntval_mask = BIT_ULL(x86_pmu.cntval_bits) - 1;
 	x86_pmu.all_counters = BIT_ULL(x86_pmu.num_counters) - 1;
 	fixed = r.edx & 0x1f;
-	for (i = 0; i < 32; i++)
+	for (i = 0; x86_pmu.version >= 2 && i < 32; i++)
 		if (i < fixed || (x86_pmu.version >= 5 && (r.ecx >> i & 1)))
 			x86_pmu.all_counters |= BIT_ULL(INTEL_PMC_IDX_FIXED + i);
 
-	x86_pmu.ops = &intel_ops;
+	x86_pmu.ops = x86_pmu.version < 2 ? &core_ops : &intel_ops;
 	x86_pmu.eventsel = MSR_P6_EVNTSEL0;
 	x86_pmu.perfctr = MSR_P6_PERFCTR0;
 	x86_pmu.stride = 1;

@@ -349,6 +349,10 @@ def load(path: str | Path, table: EventTable) -> CompiledFilter:
         if len(raw) > MAX_BYTES:
             raise InputError(f"{path}: larger than {MAX_BYTES >> 20} MiB, no event filter")
         text = raw.decode("utf-8")
+    except FileNotFoundError:
+        raise InputError(
+            f"{path}: no such file, nor a filter that comes with pmupass: {', '.join(ours)}"
+        ) from None
     except OSError as error:
         raise InputError(f"{path}: {error.strerror or error}") from None
     except UnicodeDecodeError:

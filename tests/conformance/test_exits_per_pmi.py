@@ -254,6 +254,19 @@ def test_one_more_pmi_costs_so_many_exits(setup: str, mode: str, per_pmi: int) -
     assert many - few == per_pmi * (many_pmis - few_pmis)
 
 
+@pytest.mark.parametrize(("mode", "per_pmi"), [("emulated", 4), ("mediated", 3)])
+def test_one_more_pmi_without_global_registers(mode: str, per_pmi: int) -> None:
+    """Version 1: the PMI, LVTPC, RDPMC, and the counter unless it is direct (mediated)."""
+    settings = ("guest.pmu_version=1", "guest.hz=0")
+    few, many = (
+        record("sapphire-rapids", mode, "instructions", settings, period=period)
+        for period in (10_000_000, 1_000_000)
+    )
+    more = many.report.pmis - few.report.pmis
+    assert more > 50
+    assert sum(many.exits.values()) - sum(few.exits.values()) == per_pmi * more
+
+
 @pytest.mark.parametrize(
     ("setup", "mode", "events", "linux", "per_tick"),
     [
