@@ -24,11 +24,16 @@ static struct account *books(struct kvm_vcpu *vcpu)
 
 /* ---- register accesses of the switch: charged, counted, done ---- */
 
-void kvm_switch_wrmsr(struct kvm_vcpu *vcpu, u32 msr, u64 value)
+static void sw_wrmsr(struct kvm_vcpu *vcpu, struct pmu_register reg, u64 value)
 {
 	account_charge(books(vcpu), COST_WRMSR);
 	vcpu->pmu.sw.wrmsr++;
-	PP_CHECK(vcpu->pcpu->check, !hwpmu_wrmsr(&vcpu->pcpu->pmu, msr, value));
+	PP_CHECK(vcpu->pcpu->check, !hwpmu_write(&vcpu->pcpu->pmu, &reg, value));
+}
+
+void kvm_switch_wrmsr(struct kvm_vcpu *vcpu, u32 msr, u64 value)
+{
+	sw_wrmsr(vcpu, hwpmu_find(&vcpu->pcpu->pmu, msr), value);
 }
 
 u64 kvm_switch_rdmsr(struct kvm_vcpu *vcpu, u32 msr)
@@ -106,16 +111,13 @@ static void trace_switch(struct kvm_vcpu *vcpu, enum trace_type type,
 
 static void load_counter(struct kvm_vcpu *vcpu, struct kvm_pmc *pmc)
 {
-	const struct hwpmu *hw = &vcpu->pcpu->pmu;
-
 	/* Reading is cheap, writing is not: leave out the write of a value that is there. */
 	if (sw_rdpmc(vcpu, pmc) != pmc->counter || FAULTY(MEDIATED_LOAD_WRITES_ALL))
-		kvm_switch_wrmsr(vcpu, hw->vendor->counter_msr(&hw->caps, pmc->idx), pmc->counter);
+		sw_wrmsr(vcpu, pmu_counter_register(pmc->idx), pmc->counter);
 	else
 		account_stat(books(vcpu), STAT_ELIDED);
 	if (!pmc_is_fixed(pmc))
-		kvm_switch_wrmsr(vcpu, hw->vendor->selector_msr(&hw->caps, pmc->idx),
-				 pmc->eventsel_hw);
+		sw_wrmsr(vcpu, pmu_selector_register(pmc->idx), pmc->eventsel_hw);
 }
 
 /* Of the guest's own LVTPC only the mask counts; the rest holds when the virtual PMI is delivered. */
@@ -159,18 +161,17 @@ static void mediated_load(struct kvm_vcpu *vcpu)
 static void put_counter(struct kvm_vcpu *vcpu, struct kvm_pmc *pmc)
 {
 	const struct hwpmu *hw = &vcpu->pcpu->pmu;
-	u32 selector;
 
 	pmc->counter = sw_rdpmc(vcpu, pmc);
 	if (pmc->counter && !FAULTY(MEDIATED_SECRET_IN_COUNTER))
-		kvm_switch_wrmsr(vcpu, hw->vendor->counter_msr(&hw->caps, pmc->idx), 0);
+		sw_wrmsr(vcpu, pmu_counter_register(pmc->idx), 0);
 	if (pmc_is_fixed(pmc))
 		return;
-	selector = hw->vendor->selector_msr(&hw->caps, pmc->idx);
 	if (vcpu->config->kvm.selectors_direct)
-		pmc->eventsel_hw = pmc->eventsel = kvm_switch_rdmsr(vcpu, selector);
+		pmc->eventsel_hw = pmc->eventsel =
+			kvm_switch_rdmsr(vcpu, hw->vendor->selector_msr(&hw->caps, pmc->idx));
 	if (pmc->eventsel_hw && !FAULTY(MEDIATED_SECRET_IN_SELECTOR))
-		kvm_switch_wrmsr(vcpu, selector, 0);
+		sw_wrmsr(vcpu, pmu_selector_register(pmc->idx), 0);
 }
 
 static void mediated_put(struct kvm_vcpu *vcpu)
