@@ -1,0 +1,166 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The rules of the emulated design: what a guest sees of counters that are host perf's events.
+
+Values are as exact as silicon's. Overflows are not: they come when perf's period is over, and when
+a credit of KVM's wraps the counter, not when the value passes zero.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from rules import EN, FIXED, Fault, Filter, Kvm
+
+
+@dataclass
+class Emulated(Kvm):
+    """Counters of host perf: each has an event with a period.
+
+    Before a VM-entry KVM reprograms the counters that were changed or credited since the exit:
+    their events are paused, and set up or resumed if the guest has them enabled and the filter
+    allows it. That begins a period, the distance from the value to the wrap. ``counted`` is what
+    the event has counted since then. Writing a running counter moves the base below ``counted``,
+    and the new period is the distance from the base: longer, by ``counted``, than the value says.
+
+    perf starts an event with what is ``left`` of its period, and the whole ``period`` again if
+    nothing is; with two at least (``programmed``). It starts all of the guest's events whenever it
+    takes one in. So one that overflows late, for two is more than was left, may be started anew in
+    between, and the overflow is lost.
+
+    Instructions that KVM completes are no events of silicon: they are credited, and if a credit
+    wrapped the counter that is an overflow when it is reprogrammed. So a counter that passes zero
+    before its period is over, and is reprogrammed then, overflows without a trace.
+
+    Whether an overflow makes a PMI is known from the time when the event was made, which is after a
+    wrap by a credit of the same exit.
+    """
+
+    counted: dict[int, int] = field(default_factory=dict)
+    period: dict[int, int] = field(default_factory=dict)
+    left: dict[int, int] = field(default_factory=dict)
+    programmed: dict[int, int] = field(default_factory=dict)
+    interrupt: dict[int, bool] = field(default_factory=dict)  # of the events
+    changed: set[int] = field(default_factory=set)  # to be reprogrammed at the entry
+
+    def __post_init__(self) -> None:
+        """Reset: no event has counted anything."""
+        super().__post_init__()
+        for index in self.indices():
+            self.reprogram(index)
+
+    def too_wide(self, index: int, value: int) -> int:
+        """Fixed counters cut the value off; GP counters fault."""
+        if index < FIXED:
+            raise Fault
+        return value & (1 << self.shape.width) - 1
+
+    def asks_for_a_pmi(self, index: int) -> bool:
+        """The event knows."""
+        return self.interrupt.get(index, False)
+
+    # ---- reprogramming ----
+
+    def runs(self, index: int) -> bool:
+        """Return whether a counter has an event that counts, at whatever privilege."""
+        on = self.field(index) & 3 if index >= FIXED else self.selectors[index] & EN
+        return bool(on) and self.globally_enabled(index) and self.allowed(index)
+
+    def reprogram(self, index: int) -> None:
+        """Pause the event; begin anew if the counter is to count."""
+        self.counted[index] = 0
+        self.begin_period(index)
+        if self.runs(index):
+            self.interrupt[index] = self.interrupts(index)
+            for other in self.left:
+                self.start(other)
+
+    def begin_period(self, index: int) -> None:
+        """Begin a period: from the base to the wrap."""
+        wrap = 1 << self.shape.width
+        base = self.counters[index] - self.counted[index]
+        self.period[index] = -base % wrap or wrap
+        self.left[index] = 0
+        self.start(index)
+
+    def start(self, index: int) -> None:
+        """Let perf start an event."""
+        if self.left[index] <= 0:
+            self.left[index] += self.period[index]
+        self.programmed[index] = max(2, self.left[index])
+
+    def enter(self) -> None:
+        """A VM-entry."""
+        for index in self.changed:
+            self.reprogram(index)
+        self.changed = set()
+
+    def set_counter(self, index: int, value: int) -> None:
+        """A write begins a period and pauses nothing.
+
+        So a counter of time that has counted for a while may overflow after as long again.
+        """
+        if index in self.unknown:
+            self.doubtful |= 1 << index
+        super().set_counter(index, value)
+        self.begin_period(index)
+
+    def write_selector(self, index: int, value: int) -> None:
+        """Another value changes the counter."""
+        before = self.selectors[index]
+        super().write_selector(index, value)
+        if self.selectors[index] != before:
+            self.changed.add(index)
+
+    def write_fixed_ctr_ctrl(self, value: int) -> None:
+        """So does another value of its field."""
+        changed = self.fixed_ctr_ctrl ^ value
+        super().write_fixed_ctr_ctrl(value)
+        self.changed |= {
+            i for i in self.indices() if i >= FIXED and changed >> 4 * (i - FIXED) & 15
+        }
+
+    def write_global_ctrl(self, value: int) -> None:
+        """So does another value of its bit."""
+        changed = self.global_ctrl
+        super().write_global_ctrl(value)
+        changed ^= self.global_ctrl
+        self.changed |= {i for i in self.indices() if changed >> i & 1}
+
+    def set_filter(self, chosen: Filter) -> None:
+        """Every counter is reprogrammed."""
+        super().set_filter(chosen)
+        self.changed |= set(self.indices())
+        self.enter()
+
+    def host_writes(self, msr: int, value: int) -> bool:
+        """What changes is reprogrammed before the guest goes on."""
+        taken = super().host_writes(msr, value)
+        self.enter()
+        return taken
+
+    # ---- counting ----
+
+    def until_overflow(self, index: int) -> int:
+        """The period decides; a credit wraps where the value does."""
+        return min(self.programmed[index], super().until_overflow(index))
+
+    def count(self, index: int, events: int, *, exits: bool) -> bool:
+        """A credit overflows where the value wraps, an event of silicon where the period ends."""
+        wrapped = super().count(index, events, exits=exits)
+        if exits:
+            self.changed.add(index)
+            return wrapped
+        self.counted[index] += events
+        self.left[index] -= events
+        self.programmed[index] -= events
+        return not self.programmed[index]
+
+    def overflow(self, index: int) -> None:
+        """An overflow reprograms the counter."""
+        super().overflow(index)
+        self.changed.add(index)
+
+    def retire(self, instructions: int, branches: int, cpl: int, *, exits: bool = False) -> None:
+        """What exited, for itself or by an overflow, enters again."""
+        super().retire(instructions, branches, cpl, exits=exits)
+        self.enter()
