@@ -35,6 +35,9 @@ int32_t pp_kvm_set_pmu_event_filter(struct pp_machine *m, const struct pp_pmu_ev
 	ret = kvm_check_pmu_event_filter(filter, event_bits);
 	if (ret)
 		return ret;
+	/* What was lost since the exit was lost by the old filter's rules. */
+	if (!m->vcpu.in_guest)
+		kvm_pmu_explain(&m->vcpu);
 	kvm_prepare_pmu_event_filter(filter, event_bits, &m->config.kvm.filter, m->filter_entries);
 	if (!FAULTY(FILTER_REPLACED_UNSEEN))
 		kvm_pmu_filter_changed(&m->vcpu);

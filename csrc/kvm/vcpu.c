@@ -389,6 +389,8 @@ void kvm_vcpu_leave_guest(struct kvm_vcpu *vcpu)
 void kvm_vcpu_kick_out(struct kvm_vcpu *vcpu)
 {
 	kvm_vcpu_leave_guest(vcpu);
+	/* What the last instruction lost is lost by the rules that held for it. */
+	kvm_pmu_explain(vcpu);
 	account_charge(vcpu_books(vcpu), COST_USERSPACE);
 }
 

@@ -101,7 +101,9 @@ def write_records(target: Path, records: list[bytes]) -> int:
 def write(target: Path) -> int:
     """Write the file; return how many machines there are."""
     with tempfile.TemporaryDirectory() as folder:
-        records = [record(Plan(o).config(mode)) for o, mode in options(Path(folder))]
+        wanted = [(Plan(option), mode) for option, mode in options(Path(folder))]
+        # Zen 2 and Zen 3 have no mediated vPMU.
+        records = [record(plan.config(mode)) for plan, mode in wanted if not plan.refusal(mode)]
     return write_records(target, records)
 
 

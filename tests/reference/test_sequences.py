@@ -23,7 +23,7 @@ def run(example: Example) -> None:
         check(example, mode)
 
 
-@settings(lenient, max_examples=150)
+@settings(lenient, max_examples=100)
 @given(example=examples())
 def test_sequences(example: Example) -> None:
     run(example)
