@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import amd
@@ -40,13 +40,15 @@ AMD_WRITES = st.one_of(
 class Slice:
     """A run of so many basic blocks, and what the host does then.
 
-    "nothing"; "read": KVM_GET_MSRS of all registers; "write": KVM_SET_MSRS of one.
+    "nothing"; "read": KVM_GET_MSRS of all registers; "write": KVM_SET_MSRS of one; "replace":
+    another event filter; "clone": a clone goes on; "migrate": the guest, in the other design.
     """
 
     blocks: int
     act: str = "nothing"
     msr: int = 0
     value: int = 0
+    filter: rules.Filter = field(default_factory=rules.Filter)
 
 
 @dataclass(frozen=True)
@@ -59,12 +61,16 @@ class Example:
 
 
 @st.composite
-def slices(draw: st.DrawFn, writes: st.SearchStrategy[tuple[int, int]]) -> Slice:
+def slices(
+    draw: st.DrawFn,
+    writes: st.SearchStrategy[tuple[int, int]],
+    filters: st.SearchStrategy[rules.Filter],
+) -> Slice:
     """Return a slice; the first ones are in the guest's start-up code, where nothing is done."""
     blocks = draw(st.one_of(st.integers(1, 40), st.integers(1, 300)))
-    act = draw(st.sampled_from(["nothing", "read", "read", "write"]))
+    act = draw(st.sampled_from(["nothing", "read", "write", "replace", "clone", "migrate"]))
     msr, value = draw(writes) if act == "write" else (0, 0)
-    return Slice(blocks, act, msr, value)
+    return Slice(blocks, act, msr, value, draw(filters) if act == "replace" else rules.Filter())
 
 
 @st.composite
@@ -73,13 +79,13 @@ def examples(draw: st.DrawFn, *, vendors: tuple[str, ...] = ("intel", "amd")) ->
     vendor = draw(st.sampled_from([*vendors, vendors[0]]))
     if vendor == "intel":
         given, busy, anything = drawing.machines, drawing.BUSY, drawing.ANYTHING
-        writes = INTEL_WRITES
+        writes, filters = INTEL_WRITES, drawing.filters_of(drawing.EVENTS)
     else:
         given, busy, anything = drawing_amd.machines, drawing_amd.BUSY, drawing_amd.ANYTHING
-        writes = AMD_WRITES
+        writes, filters = AMD_WRITES, drawing.filters_of(drawing_amd.EVENTS)
     begin = [step for step in [draw(s) for s in busy] if draw(st.integers(0, 4))]
     return Example(
         draw(given),
         (*begin, *draw(st.lists(anything, min_size=3, max_size=40))),
-        tuple(draw(st.lists(slices(writes), max_size=8))),
+        tuple(draw(st.lists(slices(writes, filters), max_size=8))),
     )

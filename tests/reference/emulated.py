@@ -41,6 +41,7 @@ class Emulated(Kvm):
     programmed: dict[int, int] = field(default_factory=dict)
     interrupt: dict[int, bool] = field(default_factory=dict)  # of the events
     changed: set[int] = field(default_factory=set)  # to be reprogrammed at the entry
+    wrapped: set[int] = field(default_factory=set)  # of these, by a credit
 
     def __post_init__(self) -> None:
         """Reset: no event has counted anything."""
@@ -90,9 +91,11 @@ class Emulated(Kvm):
 
     def enter(self) -> None:
         """A VM-entry."""
-        for index in self.changed:
+        for index in sorted(self.changed):
+            if index in self.wrapped and self.runs(index):
+                self.overflow(index)
             self.reprogram(index)
-        self.changed = set()
+        self.changed, self.wrapped = set(), set()
 
     def set_counter(self, index: int, value: int) -> None:
         """A write begins a period and pauses nothing.
@@ -102,6 +105,7 @@ class Emulated(Kvm):
         if index in self.unknown:
             self.doubtful |= 1 << index
         super().set_counter(index, value)
+        self.wrapped.discard(index)
         self.begin_period(index)
 
     def write_selector(self, index: int, value: int) -> None:
@@ -130,13 +134,6 @@ class Emulated(Kvm):
         """Every counter is reprogrammed."""
         super().set_filter(chosen)
         self.changed |= set(self.indices())
-        self.enter()
-
-    def host_writes(self, msr: int, value: int) -> bool:
-        """What changes is reprogrammed before the guest goes on."""
-        taken = super().host_writes(msr, value)
-        self.enter()
-        return taken
 
     # ---- counting ----
 
@@ -149,7 +146,8 @@ class Emulated(Kvm):
         wrapped = super().count(index, events, exits=exits)
         if exits:
             self.changed.add(index)
-            return wrapped
+            self.wrapped |= {index} if wrapped else set()
+            return False
         self.counted[index] += events
         self.left[index] -= events
         self.programmed[index] -= events
@@ -159,8 +157,3 @@ class Emulated(Kvm):
         """An overflow reprograms the counter."""
         super().overflow(index)
         self.changed.add(index)
-
-    def retire(self, instructions: int, branches: int, cpl: int, *, exits: bool = False) -> None:
-        """What exited, for itself or by an overflow, enters again."""
-        super().retire(instructions, branches, cpl, exits=exits)
-        self.enter()

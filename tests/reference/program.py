@@ -239,11 +239,17 @@ class Guest:
     # ---- instructions ----
 
     def host(self) -> None:
-        """Do what the host does at this point."""
-        while self.stops and self.stops[0][0] <= self.retired:
-            at, act = self.stops.pop(0)
-            assert at == self.retired, "the host stopped inside of what the reference does at once"
-            act(self)
+        """Do what the host does at this point; then the guest goes on, with a PMI if one is due."""
+        while True:
+            while self.stops and self.stops[0][0] <= self.retired:
+                at, act = self.stops.pop(0)
+                assert at == self.retired, "the host stopped inside of what is done at once here"
+                act(self)
+            self.pmu.enter()
+            if not self.pmu.pmi or self.in_handler:
+                return
+            self.pmu.deliver()
+            self.handle_pmi()
 
     def many(
         self, count: int, branches: Callable[[int], int], rcx: Callable[[int], int | None]
@@ -332,7 +338,7 @@ class Guest:
         except Fault:
             self.fault()
             return Left(None, True, 0, 0)
-        self.one(exits=exits)
+        self.retire(1, 0, rcx=self.rcx, exits=exits)  # before anything else can happen
         return Left(value, False, 0, 0)
 
     def wr(self, msr: int, value: int) -> None:

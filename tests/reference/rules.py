@@ -18,6 +18,7 @@ Not in it: PEBS, LBR, cmask, edge and inversion (a selector that has one must be
 
 from __future__ import annotations
 
+import copy
 from dataclasses import dataclass, field
 from typing import ClassVar
 
@@ -397,6 +398,9 @@ class Silicon:
         """Return whether an overflow now makes a PMI: silicon looks at the register."""
         return self.interrupts(index)
 
+    def enter(self) -> None:
+        """A VM-entry, where there is one: silicon and the mediated design leave nothing for it."""
+
     def deliver(self) -> None:
         """The PMI is taken."""
         self.pmi = False
@@ -425,6 +429,25 @@ class Kvm(Silicon):
         """KVM_SET_PMU_EVENT_FILTER: at once, for what is programmed already as well."""
         self.filter = chosen
         self.active = {}
+
+    def adopt(self, other: Silicon) -> None:
+        """Restore what was saved of a guest: by registers, so that all counters begin anew."""
+        other.enter()
+        for name in (
+            "filter",
+            "selectors",
+            "fixed_ctr_ctrl",
+            "status",
+            "global_ctrl",
+            "counters",
+            "unknown",
+            "doubtful",
+            "lvtpc",
+            "pmi",
+            "truth",
+        ):
+            setattr(self, name, copy.copy(getattr(other, name)))
+        self.set_filter(self.filter)
 
     def host_writes(self, msr: int, value: int) -> bool:
         """KVM_SET_MSRS of a register that the guest has: whether it is taken.

@@ -99,8 +99,11 @@ def test_a_credit_overflows_at_the_wrap() -> None:
     """The emulated design: an instruction that KVM completes at all ones."""
     pmu = counting(Emulated, WRAP - 2, INT)
     pmu.retire(1, 0, 0, exits=True)
+    pmu.enter()
     assert not pmu.pmi
     pmu.retire(1, 0, 0, exits=True)
+    assert pmu.read_msr(GLOBAL_STATUS) == 0, "a VMM that reads now does not see it yet"
+    pmu.enter()
     assert (pmu.read_msr(PMC0), pmu.read_msr(GLOBAL_STATUS), pmu.pmi) == (0, 1, True)
 
 
