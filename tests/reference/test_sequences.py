@@ -23,7 +23,7 @@ def run(example: Example) -> None:
         check(example, mode)
 
 
-@settings(lenient, max_examples=100)
+@settings(lenient, max_examples=40)
 @given(example=examples())
 def test_sequences(example: Example) -> None:
     run(example)
