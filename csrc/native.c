@@ -190,12 +190,14 @@ static void inject(struct native *n)
 	int vector = lapic_pending_vector(lapic);
 	struct cpu *cpu = n->pcpu->cpu;
 
-	if (lapic->nmi_pending && cpu_can_take_nmi(cpu))
+	if (lapic->nmi_pending && cpu_can_take_nmi(cpu)) {
 		pcpu_guest_inject_nmi(&n->guest);
-	else if (vector >= 0 && cpu_can_take_irq(cpu))
+	} else if (vector >= 0 && cpu_can_take_irq(cpu)) {
 		pcpu_guest_inject_irq(&n->guest, (u8)vector);
+		vector = lapic_pending_vector(lapic);
+	}
 	/* The last window may have been both's, and only one of them was handed over. */
-	cpu_want_window(cpu, lapic_pending_vector(lapic) >= 0, lapic->nmi_pending);
+	cpu_want_window(cpu, vector >= 0, lapic->nmi_pending);
 }
 
 /* Halted: let time pass until something is due. False when nothing ever will be. */

@@ -7,8 +7,6 @@
  */
 #include "machine.h"
 
-#include "base/fault.h"
-
 static bool has_vcpu(const struct pp_machine *m)
 {
 	return !m->is_native && !m->pcpu.truth.finished;
@@ -26,20 +24,8 @@ int32_t pp_kvm_set_msrs(struct pp_machine *m, const struct pp_msr_entry *entries
 
 int32_t pp_kvm_set_pmu_event_filter(struct pp_machine *m, const struct pp_pmu_event_filter *filter)
 {
-	u64 event_bits;
-	int ret;
-
 	if (!has_vcpu(m))
 		return PP_EPERM;
-	event_bits = m->vcpu.pmu.ops->eventsel_event;
-	ret = kvm_check_pmu_event_filter(filter, event_bits);
-	if (ret)
-		return ret;
-	/* What was lost since the exit was lost by the old filter's rules. */
-	if (!m->vcpu.in_guest)
-		kvm_pmu_explain(&m->vcpu);
-	kvm_prepare_pmu_event_filter(filter, event_bits, &m->config.kvm.filter, m->filter_entries);
-	if (!FAULTY(FILTER_REPLACED_UNSEEN))
-		kvm_pmu_filter_changed(&m->vcpu);
-	return 0;
+	return kvm_vm_ioctl_set_pmu_event_filter(&m->vcpu, filter, &m->config.kvm.filter,
+						 m->filter_entries);
 }

@@ -21,17 +21,18 @@
 static void intercept_absent_counters(struct kvm_vcpu *vcpu)
 {
 	const struct pp_pmu *hw = &vcpu->config->hw, *guest = &vcpu->pmu.guest;
-	enum counter_alias alias;
 
 	for (u32 msr = MSR_IA32_PMC0; msr < MSR_IA32_PMC0 + PP_MAX_GP; msr++) {
-		if (pmu_msr_to_counter(hw, msr, &alias) >= 0 &&
-		    pmu_msr_to_counter(guest, msr, &alias) < 0)
+		if (pmu_find(hw, msr).kind == PMU_COUNTER &&
+		    pmu_find(guest, msr).kind != PMU_COUNTER)
 			cpu_intercept_msr(&vcpu->intercept, msr, true, true);
 	}
 }
 
 void kvm_setup_intercepts(struct kvm_vcpu *vcpu)
 {
+	/* What the bitmaps of VMX and SVM hold; every other MSR exits anyway. */
+	static const u32 ranges[] = {0, 0xc0000000u, 0xc0010000u};
 	const struct pp_kvm *kvm = &vcpu->config->kvm;
 	struct cpu_intercept *in = &vcpu->intercept;
 
@@ -46,12 +47,10 @@ void kvm_setup_intercepts(struct kvm_vcpu *vcpu)
 			      BIT_ULL(AC_VECTOR),
 		.rdpmc = kvm->rdpmc_intercept,
 	};
-	for (u32 msr = 0; msr < 0x2000; msr++)
-		cpu_intercept_msr(in, msr, true, true);
-	for (u32 msr = 0; msr < 0x2000; msr++)
-		cpu_intercept_msr(in, 0xc0000000u + msr, true, true);
-	for (u32 msr = 0; msr < 0x2000; msr++)
-		cpu_intercept_msr(in, 0xc0010000u + msr, true, true);
+	for (unsigned int range = 0; range < ARRAY_SIZE(ranges); range++) {
+		for (u32 msr = 0; msr < 0x2000; msr++)
+			cpu_intercept_msr(in, ranges[range] + msr, true, true);
+	}
 	if (kvm->vmware_backdoor)
 		in->exceptions |= BIT_ULL(GP_VECTOR);
 	kvm_recalc_msr_intercepts(vcpu);

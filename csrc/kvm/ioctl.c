@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
- * ioctl.c - what the VMM asks of a vCPU: KVM_GET_MSRS and KVM_SET_MSRS.
+ * ioctl.c - what the VMM asks of a vCPU: KVM_GET_MSRS, KVM_SET_MSRS, KVM_SET_PMU_EVENT_FILTER.
  *
  * Interface: kvm_vcpu_ioctl_get_msrs(), kvm_vcpu_ioctl_set_msrs(). They stop at the first register that
- * fails and return how many were done.
+ * fails and return how many were done. kvm_vm_ioctl_set_pmu_event_filter() does not wait: a vCPU that is in
+ * the guest is kicked.
  *
  * The VMM owns the vCPU while it asks: one that is in the guest exits first, by the interrupt of the
  * signal that a VMM sends (EXTERNAL_INTERRUPT). Requests stay pending, as they do in KVM, and are served
@@ -90,4 +91,22 @@ int kvm_vcpu_ioctl_set_msrs(struct kvm_vcpu *vcpu, const struct pp_msr_entry *en
 	while (done < n && !do_set_msr(vcpu, entries[done].index, entries[done].data))
 		done++;
 	return (int)done;
+}
+
+int kvm_vm_ioctl_set_pmu_event_filter(struct kvm_vcpu *vcpu,
+				      const struct pp_pmu_event_filter *filter,
+				      struct pp_filter *now, struct pp_filter_entry *entries)
+{
+	u64 event_bits = vcpu->pmu.ops->eventsel_event;
+	int ret = kvm_check_pmu_event_filter(filter, event_bits);
+
+	if (ret)
+		return ret;
+	/* What was lost since the exit was lost by the old filter's rules. */
+	if (!vcpu->in_guest)
+		kvm_pmu_explain(vcpu);
+	kvm_prepare_pmu_event_filter(filter, event_bits, now, entries);
+	if (!FAULTY(FILTER_REPLACED_UNSEEN))
+		kvm_pmu_filter_changed(vcpu);
+	return 0;
 }

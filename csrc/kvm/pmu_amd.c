@@ -52,21 +52,15 @@ static bool is_global_msr(u32 msr)
 
 static bool amd_is_valid_msr(const struct kvm_pmu *pmu, u32 msr)
 {
-	const struct pmu_vendor *vendor = pmu_vendor(&pmu->guest);
-	enum counter_alias alias;
-
 	if (is_global_msr(msr))
 		return pmu->version > 1 || FAULTY(AMD_KVM_GLOBALS_WITHOUT_V2);
-	return pmu->version && (vendor->counter_of(&pmu->guest, msr, &alias) >= 0 ||
-				vendor->selector_of(&pmu->guest, msr) >= 0);
+	return pmu->version && pmu_find(&pmu->guest, msr).kind != PMU_NO_REGISTER;
 }
 
 static int amd_pmu_get_msr(struct kvm_vcpu *vcpu, struct msr_data *msr)
 {
-	const struct pmu_vendor *vendor = pmu_vendor(&vcpu->pmu.guest);
 	struct kvm_pmu *pmu = &vcpu->pmu;
-	enum counter_alias alias;
-	int idx;
+	struct pmu_register reg;
 
 	switch (msr->index) {
 	case MSR_AMD64_PERF_CNTR_GLOBAL_STATUS: msr->data = pmu->global_status; return 0;
@@ -75,16 +69,14 @@ static int amd_pmu_get_msr(struct kvm_vcpu *vcpu, struct msr_data *msr)
 	case MSR_AMD64_PERF_CNTR_GLOBAL_STATUS_SET: msr->data = 0; return 0;
 	default: break;
 	}
-	idx = vendor->counter_of(&pmu->guest, msr->index, &alias);
-	if (idx >= 0) {
-		msr->data = kvm_pmu_read_counter(&pmu->pmc[idx], msr->host_initiated);
+	reg = pmu_find(&pmu->guest, msr->index);
+	switch (reg.kind) {
+	case PMU_COUNTER:
+		msr->data = kvm_pmu_read_counter(&pmu->pmc[reg.idx], msr->host_initiated);
 		return 0;
+	case PMU_SELECTOR: msr->data = pmu->pmc[reg.idx].eventsel; return 0;
+	default: return -1;
 	}
-	idx = vendor->selector_of(&pmu->guest, msr->index);
-	if (idx < 0)
-		return -1;
-	msr->data = pmu->pmc[idx].eventsel;
-	return 0;
 }
 
 static int set_status(struct kvm_pmu *pmu, const struct msr_data *msr)
@@ -123,27 +115,23 @@ static int set_global(struct kvm_vcpu *vcpu, struct msr_data *msr)
 
 static int amd_pmu_set_msr(struct kvm_vcpu *vcpu, struct msr_data *msr)
 {
-	const struct pmu_vendor *vendor = pmu_vendor(&vcpu->pmu.guest);
 	struct kvm_pmu *pmu = &vcpu->pmu;
-	enum counter_alias alias;
-	int idx;
+	struct pmu_register reg;
 
 	if (is_global_msr(msr->index))
 		return set_global(vcpu, msr);
-	idx = vendor->counter_of(&pmu->guest, msr->index, &alias);
-	if (idx >= 0) {
-		pmu->pmc_in_use |= BIT_ULL(idx);
-		kvm_pmu_write_counter(&pmu->pmc[idx], msr->data);
+	reg = pmu_find(&pmu->guest, msr->index);
+	if (reg.kind == PMU_NO_REGISTER)
+		return -1;
+	pmu->pmc_in_use |= BIT_ULL(reg.idx);
+	if (reg.kind == PMU_COUNTER) {
+		kvm_pmu_write_counter(&pmu->pmc[reg.idx], msr->data);
 		return 0;
 	}
-	idx = vendor->selector_of(&pmu->guest, msr->index);
-	if (idx < 0)
-		return -1;
-	pmu->pmc_in_use |= BIT_ULL(idx);
 	if (FAULTY(AMD_KVM_RESERVED_SELECTOR_FAULTS) && msr->data & pmu->eventsel_rsvd)
 		return -1;
 	msr->data &= ~pmu->eventsel_rsvd;
-	kvm_pmu_write_eventsel(&pmu->pmc[idx], msr->data);
+	kvm_pmu_write_eventsel(&pmu->pmc[reg.idx], msr->data);
 	return 0;
 }
 

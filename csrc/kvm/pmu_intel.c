@@ -47,24 +47,8 @@ static void intel_pmu_refresh(struct kvm_pmu *pmu, const struct pp_pmu *guest)
 		pmu->pmc[INTEL_PMC_IDX_FIXED + i].eventsel = fixed_counter_event(i);
 }
 
-static struct kvm_pmc *msr_to_pmc(struct kvm_pmu *pmu, u32 msr, enum counter_alias *alias)
-{
-	int idx = pmu_msr_to_counter(&pmu->guest, msr, alias);
-
-	return idx < 0 ? NULL : &pmu->pmc[idx];
-}
-
-static struct kvm_pmc *msr_to_selector(struct kvm_pmu *pmu, u32 msr)
-{
-	if (msr - MSR_IA32_PERFEVTSEL0 < pmu->nr_gp)
-		return &pmu->pmc[msr - MSR_IA32_PERFEVTSEL0];
-	return NULL;
-}
-
 static bool intel_is_valid_msr(const struct kvm_pmu *pmu, u32 msr)
 {
-	enum counter_alias alias;
-
 	switch (msr) {
 	case MSR_CORE_PERF_FIXED_CTR_CTRL:
 	case MSR_CORE_PERF_GLOBAL_STATUS:
@@ -72,16 +56,14 @@ static bool intel_is_valid_msr(const struct kvm_pmu *pmu, u32 msr)
 	case MSR_CORE_PERF_GLOBAL_OVF_CTRL:
 		return pmu->version > 1 || FAULTY(KVM_VERSION_1_HAS_GLOBALS);
 	case MSR_IA32_PERF_CAPABILITIES: return pmu->pdcm;
-	default:
-		return pmu_msr_to_counter(&pmu->guest, msr, &alias) >= 0 ||
-		       msr - MSR_IA32_PERFEVTSEL0 < pmu->nr_gp;
+	default: return pmu_find(&pmu->guest, msr).kind != PMU_NO_REGISTER;
 	}
 }
 
 static int intel_pmu_get_msr(struct kvm_vcpu *vcpu, struct msr_data *msr)
 {
 	struct kvm_pmu *pmu = &vcpu->pmu;
-	enum counter_alias alias;
+	struct pmu_register reg;
 	struct kvm_pmc *pmc;
 
 	switch (msr->index) {
@@ -92,15 +74,14 @@ static int intel_pmu_get_msr(struct kvm_vcpu *vcpu, struct msr_data *msr)
 	case MSR_IA32_PERF_CAPABILITIES: msr->data = pmu->guest.perf_capabilities; return 0;
 	default: break;
 	}
-	pmc = msr_to_pmc(pmu, msr->index, &alias);
-	if (pmc) {
-		msr->data = kvm_pmu_read_counter(pmc, msr->host_initiated);
-		return 0;
-	}
-	pmc = msr_to_selector(pmu, msr->index);
-	if (!pmc)
+	reg = pmu_find(&pmu->guest, msr->index);
+	if (reg.kind == PMU_NO_REGISTER)
 		return -1;
-	msr->data = FAULTY(KVM_SELECTOR_READS_HARDWARES) ? pmc->eventsel_hw : pmc->eventsel;
+	pmc = &pmu->pmc[reg.idx];
+	if (reg.kind == PMU_COUNTER)
+		msr->data = kvm_pmu_read_counter(pmc, msr->host_initiated);
+	else
+		msr->data = FAULTY(KVM_SELECTOR_READS_HARDWARES) ? pmc->eventsel_hw : pmc->eventsel;
 	return 0;
 }
 
@@ -171,17 +152,15 @@ static int set_counter(struct kvm_pmc *pmc, enum counter_alias alias, const stru
 static int intel_pmu_set_msr(struct kvm_vcpu *vcpu, struct msr_data *msr)
 {
 	struct kvm_pmu *pmu = &vcpu->pmu;
-	enum counter_alias alias;
-	struct kvm_pmc *pmc = msr_to_pmc(pmu, msr->index, &alias);
+	struct pmu_register reg = pmu_find(&pmu->guest, msr->index);
+	struct kvm_pmc *pmc;
 
-	if (pmc) {
-		pmu->pmc_in_use |= BIT_ULL(pmc->idx);
-		return set_counter(pmc, alias, msr);
-	}
-	pmc = msr_to_selector(pmu, msr->index);
-	if (!pmc)
+	if (reg.kind == PMU_NO_REGISTER)
 		return set_control(vcpu, msr);
-	pmu->pmc_in_use |= BIT_ULL(pmc->idx);
+	pmc = &pmu->pmc[reg.idx];
+	pmu->pmc_in_use |= BIT_ULL(reg.idx);
+	if (reg.kind == PMU_COUNTER)
+		return set_counter(pmc, reg.alias, msr);
 	if (msr->data & (pmu->eventsel_rsvd | eventsel_reserved_high(pmu->guest.rtm, pmc->idx)))
 		return -1;
 	kvm_pmu_write_eventsel(pmc, msr->data);

@@ -217,6 +217,11 @@ int kvm_set_msr(struct kvm_vcpu *vcpu, struct msr_data *msr);
 /* ioctl.c: what the VMM asks of a vCPU. How many entries were done, or a negative errno. */
 int kvm_vcpu_ioctl_get_msrs(struct kvm_vcpu *vcpu, struct pp_msr_entry *entries, u32 n);
 int kvm_vcpu_ioctl_set_msrs(struct kvm_vcpu *vcpu, const struct pp_msr_entry *entries, u32 n);
+/* @filter takes the place of @now, with @entries for PP_PMU_EVENT_FILTER_MAX entries; 0, or a negative
+ * errno and nothing is changed. */
+int kvm_vm_ioctl_set_pmu_event_filter(struct kvm_vcpu *vcpu,
+				      const struct pp_pmu_event_filter *filter,
+				      struct pp_filter *now, struct pp_filter_entry *entries);
 
 /* direct.c */
 extern const struct cpu_ops kvm_cpu_ops;

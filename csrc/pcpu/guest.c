@@ -103,7 +103,7 @@ static int read_pmu(struct pcpu_guest *g, const struct pmu_register *reg, u64 *v
 	fault = hwpmu_read(&p->pmu, reg, value);
 	if (!fault && reg->kind == PMU_COUNTER)
 		truth_counter_read(&p->truth, reg->idx, *value);
-	access_direct(&g->access, hwpmu_access_kind(&p->pmu, reg, false),
+	access_direct(&g->access, pmu_register_access_kind(&p->pmu.caps, reg, false),
 		      g->config->timing.msr >> SUB_SHIFT);
 	return fault;
 }
@@ -118,7 +118,7 @@ static int write_pmu(struct pcpu_guest *g, const struct pmu_register *reg, u64 v
 	pcpu_guest_accesses_pmu(p);
 	before = counter ? hwpmu_counter(&p->pmu, reg->idx) : 0;
 	fault = hwpmu_write(&p->pmu, reg, value);
-	access_direct(&g->access, hwpmu_access_kind(&p->pmu, reg, true),
+	access_direct(&g->access, pmu_register_access_kind(&p->pmu.caps, reg, true),
 		      g->config->timing.msr >> SUB_SHIFT);
 	pcpu_trace(p, TRACE_KVM_MSR, fault ? 2 : 1, reg->msr, value, 1);
 	if (fault)

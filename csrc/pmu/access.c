@@ -4,19 +4,38 @@
 
 #include "pmu/vendor.h"
 
-int pmu_msr_to_counter(const struct pp_pmu *pmu, u32 msr, enum counter_alias *alias)
+struct pmu_register pmu_find(const struct pp_pmu *pmu, u32 msr)
 {
-	return pmu_vendor(pmu)->counter_of(pmu, msr, alias);
+	const struct pmu_vendor *vendor = pmu_vendor(pmu);
+	struct pmu_register reg = {.msr = msr};
+	int idx = vendor->counter_of(pmu, msr, &reg.alias);
+
+	if (idx >= 0) {
+		reg.kind = PMU_COUNTER;
+		reg.idx = (unsigned int)idx;
+		return reg;
+	}
+	idx = vendor->selector_of(pmu, msr);
+	if (idx >= 0) {
+		reg.kind = PMU_SELECTOR;
+		reg.idx = (unsigned int)idx;
+	}
+	return reg;
+}
+
+enum access_kind pmu_register_access_kind(const struct pp_pmu *pmu, const struct pmu_register *reg,
+					  bool write)
+{
+	switch (reg->kind) {
+	case PMU_COUNTER: return write ? ACCESS_COUNTER_WRITE : ACCESS_COUNTER_READ;
+	case PMU_SELECTOR: return write ? ACCESS_SELECTOR_WRITE : ACCESS_SELECTOR_READ;
+	default: return pmu_vendor(pmu)->control_kind(reg->msr, write);
+	}
 }
 
 enum access_kind pmu_access_kind(const struct pp_pmu *pmu, u32 msr, bool write)
 {
-	const struct pmu_vendor *vendor = pmu_vendor(pmu);
-	enum counter_alias alias;
+	struct pmu_register reg = pmu_find(pmu, msr);
 
-	if (vendor->counter_of(pmu, msr, &alias) >= 0)
-		return write ? ACCESS_COUNTER_WRITE : ACCESS_COUNTER_READ;
-	if (vendor->selector_of(pmu, msr) >= 0)
-		return write ? ACCESS_SELECTOR_WRITE : ACCESS_SELECTOR_READ;
-	return vendor->control_kind(msr, write);
+	return pmu_register_access_kind(pmu, &reg, write);
 }

@@ -21,9 +21,19 @@ struct access_books {
 
 enum counter_alias { ALIAS_LEGACY, ALIAS_FULL_WIDTH, ALIAS_FIXED };
 
-/* The index of the counter that @msr names on a machine with this PMU, and by which alias; -1 if it
- * names none. */
-int pmu_msr_to_counter(const struct pp_pmu *pmu, u32 msr, enum counter_alias *alias);
+/* What an MSR is to a PMU. */
+struct pmu_register {
+	enum { PMU_NO_REGISTER, PMU_COUNTER, PMU_SELECTOR, PMU_CONTROL } kind;
+	enum counter_alias alias; /* of a counter */
+	unsigned int idx;	  /* of a counter or a selector */
+	u32 msr;
+};
+
+/* The counter or selector that @msr names on a machine with this PMU; PMU_NO_REGISTER if it names
+ * neither. */
+struct pmu_register pmu_find(const struct pp_pmu *pmu, u32 msr);
+enum access_kind pmu_register_access_kind(const struct pp_pmu *pmu, const struct pmu_register *reg,
+					  bool write);
 
 /* The kind of a RDMSR or WRMSR on a machine with this PMU; ACCESS_NONE if it is no PMU MSR. */
 enum access_kind pmu_access_kind(const struct pp_pmu *pmu, u32 msr, bool write);

@@ -67,14 +67,7 @@ void hwpmu_init(struct hwpmu *pmu, const struct pp_pmu *caps, const struct event
 void hwpmu_set_producers(struct hwpmu *pmu, const struct event_totals *guest,
 			 const struct event_totals *host);
 
-/* What an MSR is to this PMU. */
-struct pmu_register {
-	enum { PMU_NO_REGISTER, PMU_COUNTER, PMU_SELECTOR, PMU_CONTROL } kind;
-	enum counter_alias alias; /* of a counter */
-	unsigned int idx;	  /* of a counter or a selector */
-	u32 msr;
-};
-
+/* As pmu_find(), and PMU_CONTROL for the other registers of this PMU. */
 struct pmu_register hwpmu_find(const struct hwpmu *pmu, u32 msr);
 
 /* The register of a counter that takes its whole width, and its selector, without their numbers. */
@@ -98,8 +91,6 @@ int hwpmu_write(struct hwpmu *pmu, const struct pmu_register *reg, u64 value);
 int hwpmu_rdpmc(struct hwpmu *pmu, u32 ecx, u64 *value);
 /* What a selector or GLOBAL_CTRL holds of @value, which was written to it; others: @value. */
 u64 hwpmu_kept(const struct hwpmu *pmu, const struct pmu_register *reg, u64 value);
-enum access_kind hwpmu_access_kind(const struct hwpmu *pmu, const struct pmu_register *reg,
-				   bool write);
 
 /* By number: whether @msr belongs to this PMU (other MSRs are nobody's here), and accesses. */
 bool hwpmu_owns_msr(const struct hwpmu *pmu, u32 msr);

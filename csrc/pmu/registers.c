@@ -11,21 +11,9 @@
 
 struct pmu_register hwpmu_find(const struct hwpmu *pmu, u32 msr)
 {
-	struct pmu_register reg = {.msr = msr};
-	int idx = pmu->vendor->counter_of(&pmu->caps, msr, &reg.alias);
+	struct pmu_register reg = pmu_find(&pmu->caps, msr);
 
-	if (idx >= 0) {
-		reg.kind = PMU_COUNTER;
-		reg.idx = (unsigned int)idx;
-		return reg;
-	}
-	idx = pmu->vendor->selector_of(&pmu->caps, msr);
-	if (idx >= 0) {
-		reg.kind = PMU_SELECTOR;
-		reg.idx = (unsigned int)idx;
-		return reg;
-	}
-	if (pmu->vendor->has_control(pmu, msr))
+	if (reg.kind == PMU_NO_REGISTER && pmu->vendor->has_control(pmu, msr))
 		reg.kind = PMU_CONTROL;
 	return reg;
 }
@@ -74,17 +62,6 @@ u64 hwpmu_kept(const struct hwpmu *pmu, const struct pmu_register *reg, u64 valu
 	if (reg->kind == PMU_SELECTOR)
 		return pmu->eventsel[reg->idx];
 	return reg->msr == pmu->vendor->global_ctrl ? pmu->global_ctrl : value;
-}
-
-enum access_kind hwpmu_access_kind(const struct hwpmu *pmu, const struct pmu_register *reg,
-				   bool write)
-{
-	switch (reg->kind) {
-	case PMU_COUNTER: return write ? ACCESS_COUNTER_WRITE : ACCESS_COUNTER_READ;
-	case PMU_SELECTOR: return write ? ACCESS_SELECTOR_WRITE : ACCESS_SELECTOR_READ;
-	case PMU_CONTROL: return pmu->vendor->control_kind(reg->msr, write);
-	default: return ACCESS_NONE;
-	}
 }
 
 bool hwpmu_owns_msr(const struct hwpmu *pmu, u32 msr)

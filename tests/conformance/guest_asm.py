@@ -268,6 +268,27 @@ MULTIBOOT = r"""
 _start:
 """
 
+# The macro wr of PRELUDE, for 32- and 16-bit code.
+WR_32 = r"""
+	.macro	wr msr, value
+	movl	$\msr, %ecx
+	movl	$\value, %eax
+	xorl	%edx, %edx
+	wrmsr
+	.endm
+"""
+
+# Exits that KVM completes: MOV, then ROUNDS times XOR, CPUID, DEC and the branch.
+CPUID_ROUNDS = 40
+CPUID_STORM = f"""
+	movl	${CPUID_ROUNDS}, %esi
+1:	xorl	%eax, %eax
+	cpuid
+	decl	%esi
+	jnz	1b
+"""
+CPUID_STORM_INSTRUCTIONS, CPUID_STORM_BRANCHES = 1 + 4 * CPUID_ROUNDS, CPUID_ROUNDS
+
 
 # A guest that goes through a table of accesses and leaves, for each, whether it was #GP and what it
 # read. RDPMC at CPL 3 goes through IRETQ and SYSCALL.

@@ -15,17 +15,9 @@ import guest_asm as asm
 import pytest
 from guest_amd import ctl, ctr
 
-ROUNDS = 40
+STORM, ROUNDS = asm.CPUID_STORM, asm.CPUID_ROUNDS
+INSTRUCTIONS, BRANCHES = asm.CPUID_STORM_INSTRUCTIONS, asm.CPUID_STORM_BRANCHES
 FRAME = 4
-# mov; ROUNDS times xor, cpuid, dec, jnz
-STORM = f"""
-	movl	${ROUNDS}, %esi
-1:	xorl	%eax, %eax
-	cpuid
-	decl	%esi
-	jnz	1b
-"""
-INSTRUCTIONS, BRANCHES = 1 + 4 * ROUNDS, ROUNDS
 ERRATUM = ("cpu.overcount_entry_branches=1",)
 NMI, MASKED = 0x400, 0x10400
 NOPS = "\t.rept {}\n\tnop\n\t.endr\n"

@@ -28,18 +28,9 @@ AMOUNTS = tuple(
     for side, amounts in (("exit", EXIT), ("entry", ENTRY))
     for event, n in amounts.items()
 )
-ROUNDS = 40
+STORM, ROUNDS = asm.CPUID_STORM, asm.CPUID_ROUNDS
+INSTRUCTIONS, BRANCHES = asm.CPUID_STORM_INSTRUCTIONS, asm.CPUID_STORM_BRANCHES
 FIXED_TYPE = 0x40000000
-
-# 40 CPUIDs, 40 DECs of ESI, 40 branches; before them MOV.
-STORM = f"""
-	movl	${ROUNDS}, %esi
-1:	xorl	%eax, %eax
-	cpuid
-	decl	%esi
-	jnz	1b
-"""
-INSTRUCTIONS, BRANCHES = 1 + 4 * ROUNDS, ROUNDS
 
 
 def guest(

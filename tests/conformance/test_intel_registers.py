@@ -169,14 +169,9 @@ pmi:	incq	RESULTS
 
 MODES_OF_CODE = (
     asm.MULTIBOOT
+    + asm.WR_32
     + r"""
 	.set	LOW, 0x8000
-	.macro	wr msr, value
-	movl	$\msr, %ecx
-	movl	$\value, %eax
-	xorl	%edx, %edx
-	wrmsr
-	.endm
 	.macro	read ecx, where
 	movl	$\ecx, %ecx
 	rdpmc

@@ -61,14 +61,9 @@ long_mode:
 TOUR = (
     asm.MULTIBOOT
     + f"\t.set\tLOOPS_64, {LOOPS_64}\n\t.set\tLOOPS_32, {LOOPS_32}\n\t.set\tLOOPS_16, {LOOPS_16}\n"
+    + asm.WR_32
     + r"""
 	.set	LOW, 0x8000
-	.macro	wr msr, value
-	movl	$\msr, %ecx
-	movl	$\value, %eax
-	xorl	%edx, %edx
-	wrmsr
-	.endm
 
 	cld
 	movl	$low, %esi
