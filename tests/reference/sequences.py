@@ -305,7 +305,7 @@ def check(example: Example, mode: str) -> None:
             f"{mode}, step {number} {step[0]} {step[1]:#x} {step[2]:#x}: "
             f"expected {left}, found {seen}\n{guest.pmu}"
         )
-    check_truth(machine, guest.pmu, acted=bool(run.stops))
+    check_truth(machine, guest.pmu)
     check_pmis(machine, guest, exact=run.exact)
     check_secrets(machine, run.mode)
     machine.close()
@@ -322,7 +322,7 @@ def lvtpc_exits(made: MachineConfig) -> tuple[bool, bool]:
     return not made.kvm.apicv, not (amds and made.kvm.apicv)
 
 
-def check_truth(machine: Machine, pmu: Silicon, *, acted: bool) -> None:
+def check_truth(machine: Machine, pmu: Silicon) -> None:
     """The truth is the reference's; what is lost has a cause, and that is the filter.
 
     Where a VMM has left counters running, the truth ends at their last read.
@@ -335,9 +335,8 @@ def check_truth(machine: Machine, pmu: Silicon, *, acted: bool) -> None:
     for counter in counters.values():
         lost = counter.true_count - counter.counted
         assert sum(counter.causes.values()) == lost, counter
-        # A VMM that acts between an exit and the entry may find an instruction not yet explained.
-        assert set(counter.causes) <= {"filtered", *(["uncredited"] if acted else [])}, counter
-        assert counter.filtered or not lost or acted
+        assert set(counter.causes) <= {"filtered"}, counter
+        assert counter.filtered or not lost
         if not running and counter.config & pmu.event_bits in (rules.INSTRUCTIONS, pmu.branches):
             assert counter.true_count == pmu.truth.get(counter.config, 0), counter
 
