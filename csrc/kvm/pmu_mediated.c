@@ -46,6 +46,12 @@ u64 kvm_switch_rdmsr(struct kvm_vcpu *vcpu, u32 msr)
 	return value;
 }
 
+/* By the alias that takes the whole width, which every mediated PMU has. */
+static struct pmu_register counter_register(const struct kvm_pmc *pmc)
+{
+	return pmu_counter_register(pmc->idx, pmc_is_fixed(pmc) ? ALIAS_FIXED : ALIAS_FULL_WIDTH);
+}
+
 static u64 sw_rdpmc(struct kvm_vcpu *vcpu, const struct kvm_pmc *pmc)
 {
 	account_charge(books(vcpu), COST_RDPMC);
@@ -113,7 +119,7 @@ static void load_counter(struct kvm_vcpu *vcpu, struct kvm_pmc *pmc)
 {
 	/* Reading is cheap, writing is not: leave out the write of a value that is there. */
 	if (sw_rdpmc(vcpu, pmc) != pmc->counter || FAULTY(MEDIATED_LOAD_WRITES_ALL))
-		sw_wrmsr(vcpu, pmu_counter_register(pmc->idx), pmc->counter);
+		sw_wrmsr(vcpu, counter_register(pmc), pmc->counter);
 	else
 		account_stat(books(vcpu), STAT_ELIDED);
 	if (!pmc_is_fixed(pmc))
@@ -164,7 +170,7 @@ static void put_counter(struct kvm_vcpu *vcpu, struct kvm_pmc *pmc)
 
 	pmc->counter = sw_rdpmc(vcpu, pmc);
 	if (pmc->counter && !FAULTY(MEDIATED_SECRET_IN_COUNTER))
-		sw_wrmsr(vcpu, pmu_counter_register(pmc->idx), 0);
+		sw_wrmsr(vcpu, counter_register(pmc), 0);
 	if (pmc_is_fixed(pmc))
 		return;
 	if (vcpu->config->kvm.selectors_direct)

@@ -4,25 +4,6 @@
 
 #include "pmu/vendor.h"
 
-struct pmu_register pmu_find(const struct pp_pmu *pmu, u32 msr)
-{
-	const struct pmu_vendor *vendor = pmu_vendor(pmu);
-	struct pmu_register reg = {.msr = msr};
-	int idx = vendor->counter_of(pmu, msr, &reg.alias);
-
-	if (idx >= 0) {
-		reg.kind = PMU_COUNTER;
-		reg.idx = (unsigned int)idx;
-		return reg;
-	}
-	idx = vendor->selector_of(pmu, msr);
-	if (idx >= 0) {
-		reg.kind = PMU_SELECTOR;
-		reg.idx = (unsigned int)idx;
-	}
-	return reg;
-}
-
 enum access_kind pmu_register_access_kind(const struct pp_pmu *pmu, const struct pmu_register *reg,
 					  bool write)
 {

@@ -29,9 +29,16 @@ struct pmu_register {
 	u32 msr;
 };
 
-/* The counter or selector that @msr names on a machine with this PMU; PMU_NO_REGISTER if it names
- * neither. */
-struct pmu_register pmu_find(const struct pp_pmu *pmu, u32 msr);
+static inline struct pmu_register pmu_counter_register(unsigned int idx, enum counter_alias alias)
+{
+	return (struct pmu_register){.kind = PMU_COUNTER, .alias = alias, .idx = idx};
+}
+
+static inline struct pmu_register pmu_selector_register(unsigned int idx)
+{
+	return (struct pmu_register){.kind = PMU_SELECTOR, .idx = idx};
+}
+
 enum access_kind pmu_register_access_kind(const struct pp_pmu *pmu, const struct pmu_register *reg,
 					  bool write);
 

@@ -70,21 +70,6 @@ void hwpmu_set_producers(struct hwpmu *pmu, const struct event_totals *guest,
 /* As pmu_find(), and PMU_CONTROL for the other registers of this PMU. */
 struct pmu_register hwpmu_find(const struct hwpmu *pmu, u32 msr);
 
-/* The register of a counter that takes its whole width, and its selector, without their numbers. */
-static inline struct pmu_register pmu_counter_register(unsigned int idx)
-{
-	return (struct pmu_register){
-		.kind = PMU_COUNTER,
-		.alias = idx < INTEL_PMC_IDX_FIXED ? ALIAS_FULL_WIDTH : ALIAS_FIXED,
-		.idx = idx,
-	};
-}
-
-static inline struct pmu_register pmu_selector_register(unsigned int idx)
-{
-	return (struct pmu_register){.kind = PMU_SELECTOR, .idx = idx};
-}
-
 /* 0, or -1 for #GP(0): no such register, reserved bit, read-only. */
 int hwpmu_read(struct hwpmu *pmu, const struct pmu_register *reg, u64 *value);
 int hwpmu_write(struct hwpmu *pmu, const struct pmu_register *reg, u64 value);

@@ -33,28 +33,19 @@ static u32 nr_k7(const struct pp_pmu *pmu)
 	return pmu->nr_gp < NR_K7_COUNTERS ? pmu->nr_gp : NR_K7_COUNTERS;
 }
 
-/* @msr among numbers that go up in twos from @first, one for each counter. */
-static int core_extension_of(const struct pp_pmu *pmu, u32 msr, u32 first)
+static struct pmu_register amd_find(const struct pp_pmu *pmu, u32 msr)
 {
-	u32 n = msr - first;
+	bool k7_counters = !(FAULTY(AMD_K7_GONE_WITH_CORE) && pmu->perfctr_core);
+	u32 n = msr - MSR_F15H_PERF_CTL0;
 
-	return pmu->perfctr_core && !(n & 1) && n / 2 < pmu->nr_gp ? (int)(n / 2) : -1;
-}
-
-static int amd_counter_of(const struct pp_pmu *pmu, u32 msr, enum counter_alias *alias)
-{
-	*alias = ALIAS_FULL_WIDTH;
-	if (msr - MSR_K7_PERFCTR0 < nr_k7(pmu) &&
-	    !(FAULTY(AMD_K7_GONE_WITH_CORE) && pmu->perfctr_core))
-		return (int)(msr - MSR_K7_PERFCTR0);
-	return core_extension_of(pmu, msr, MSR_F15H_PERF_CTR0);
-}
-
-static int amd_selector_of(const struct pp_pmu *pmu, u32 msr)
-{
+	if (k7_counters && msr - MSR_K7_PERFCTR0 < nr_k7(pmu))
+		return pmu_counter_register(msr - MSR_K7_PERFCTR0, ALIAS_FULL_WIDTH);
 	if (msr - MSR_K7_EVNTSEL0 < nr_k7(pmu))
-		return (int)(msr - MSR_K7_EVNTSEL0);
-	return core_extension_of(pmu, msr, MSR_F15H_PERF_CTL0);
+		return pmu_selector_register(msr - MSR_K7_EVNTSEL0);
+	/* Selectors and counters of the core extension take turns. */
+	if (!pmu->perfctr_core || n / 2 >= pmu->nr_gp)
+		return (struct pmu_register){.kind = PMU_NO_REGISTER};
+	return n & 1 ? pmu_counter_register(n / 2, ALIAS_FULL_WIDTH) : pmu_selector_register(n / 2);
 }
 
 static int amd_rdpmc_of(const struct pp_pmu *pmu, u32 ecx)
@@ -154,8 +145,7 @@ static unsigned int amd_sides(const struct hwpmu *pmu, u64 eventsel)
 
 const struct pmu_vendor pmu_vendor_amd = {
 	.name = "AMD",
-	.counter_of = amd_counter_of,
-	.selector_of = amd_selector_of,
+	.find = amd_find,
 	.rdpmc_of = amd_rdpmc_of,
 	.control_kind = amd_control_kind,
 	.counter_msr = amd_counter_msr,

@@ -14,27 +14,24 @@
 
 /* ---- the map ---- */
 
-static int intel_counter_of(const struct pp_pmu *pmu, u32 msr, enum counter_alias *alias)
+static struct pmu_register intel_find(const struct pp_pmu *pmu, u32 msr)
 {
-	if (msr - MSR_IA32_PERFCTR0 < pmu->nr_gp) {
-		*alias = ALIAS_LEGACY;
-		return (int)(msr - MSR_IA32_PERFCTR0);
-	}
-	if (pmu->fw_write && msr - MSR_IA32_PMC0 < pmu->nr_gp) {
-		*alias = ALIAS_FULL_WIDTH;
-		return (int)(FAULTY(FULL_WIDTH_ALIAS_OF_ANOTHER) ? (msr - MSR_IA32_PMC0) ^ 1
-								 : msr - MSR_IA32_PMC0);
-	}
-	if (msr - MSR_CORE_PERF_FIXED_CTR0 < pmu->nr_fixed) {
-		*alias = ALIAS_FIXED;
-		return (int)(INTEL_PMC_IDX_FIXED + msr - MSR_CORE_PERF_FIXED_CTR0);
-	}
-	return -1;
-}
+	unsigned int i;
 
-static int intel_selector_of(const struct pp_pmu *pmu, u32 msr)
-{
-	return msr - MSR_IA32_PERFEVTSEL0 < pmu->nr_gp ? (int)(msr - MSR_IA32_PERFEVTSEL0) : -1;
+	i = msr - MSR_IA32_PERFCTR0;
+	if (i < pmu->nr_gp)
+		return pmu_counter_register(i, ALIAS_LEGACY);
+	i = msr - MSR_IA32_PERFEVTSEL0;
+	if (i < pmu->nr_gp)
+		return pmu_selector_register(i);
+	i = msr - MSR_IA32_PMC0;
+	if (pmu->fw_write && i < pmu->nr_gp)
+		return pmu_counter_register(FAULTY(FULL_WIDTH_ALIAS_OF_ANOTHER) ? i ^ 1 : i,
+					    ALIAS_FULL_WIDTH);
+	i = msr - MSR_CORE_PERF_FIXED_CTR0;
+	if (i < pmu->nr_fixed)
+		return pmu_counter_register(INTEL_PMC_IDX_FIXED + i, ALIAS_FIXED);
+	return (struct pmu_register){.kind = PMU_NO_REGISTER};
 }
 
 static int intel_rdpmc_of(const struct pp_pmu *pmu, u32 ecx)
@@ -225,8 +222,7 @@ int rdpmc_ecx_to_idx(u32 ecx, unsigned int nr_gp, unsigned int nr_fixed)
 
 const struct pmu_vendor pmu_vendor_intel = {
 	.name = "Intel",
-	.counter_of = intel_counter_of,
-	.selector_of = intel_selector_of,
+	.find = intel_find,
 	.rdpmc_of = intel_rdpmc_of,
 	.control_kind = intel_control_kind,
 	.counter_msr = intel_counter_msr,

@@ -6,7 +6,7 @@
  * CPUID says. The second half is the register file of the silicon: which values a register takes.
  *
  *	const struct pmu_vendor *vendor = pmu_vendor(&caps);
- *	idx = vendor->selector_of(&caps, msr);
+ *	reg = vendor->find(&caps, msr);
  *
  * A counter index is the bit in GLOBAL_CTRL: GP 0..31, fixed 32 + i; -1 is none. hwpmu_intel.c and
  * hwpmu_amd.c have the tables; nothing else asks who made the CPU.
@@ -29,8 +29,8 @@ struct pmu_vendor {
 	const char *name;
 
 	/* The map */
-	int (*counter_of)(const struct pp_pmu *pmu, u32 msr, enum counter_alias *alias);
-	int (*selector_of)(const struct pp_pmu *pmu, u32 msr);
+	/* For pmu_find(); .msr is filled in there. */
+	struct pmu_register (*find)(const struct pp_pmu *pmu, u32 msr);
 	int (*rdpmc_of)(const struct pp_pmu *pmu, u32 ecx);
 	/* A register that is neither counter nor selector; ACCESS_NONE if it is not the PMU's. */
 	enum access_kind (*control_kind)(u32 msr, bool write);
@@ -64,6 +64,16 @@ extern const struct pmu_vendor pmu_vendor_amd;
 static inline const struct pmu_vendor *pmu_vendor(const struct pp_pmu *pmu)
 {
 	return pmu->vendor == PP_VENDOR_AMD ? &pmu_vendor_amd : &pmu_vendor_intel;
+}
+
+/* The counter or selector that @msr names on a machine with this PMU; PMU_NO_REGISTER if it names
+ * neither. */
+static inline struct pmu_register pmu_find(const struct pp_pmu *pmu, u32 msr)
+{
+	struct pmu_register reg = pmu_vendor(pmu)->find(pmu, msr);
+
+	reg.msr = msr;
+	return reg;
 }
 
 #endif /* PMU_VENDOR_H_ */

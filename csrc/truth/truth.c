@@ -167,12 +167,12 @@ static void restart_counters(struct truth *t, u64 mask)
 
 void truth_control_written(struct truth *t, u32 msr, u64 value)
 {
-	int idx = t->vendor->selector_of(&t->caps, msr);
+	struct pmu_register reg = pmu_find(&t->caps, msr);
 	u64 changed;
 
-	if (idx >= 0) {
-		t->eventsel[idx] = value;
-		restart_counters(t, BIT_ULL(idx));
+	if (reg.kind == PMU_SELECTOR) {
+		t->eventsel[reg.idx] = value;
+		restart_counters(t, BIT_ULL(reg.idx));
 	} else if (msr == MSR_CORE_PERF_FIXED_CTR_CTRL) {
 		t->fixed_ctr_ctrl = value;
 		restart_counters(t, GENMASK_ULL(63, INTEL_PMC_IDX_FIXED));
