@@ -25,67 +25,129 @@ static void *copy_of(const void *from, u64 nr, size_t size)
 /* What a copied struct still holds of the original's: it must not be freed with the copy. */
 static void disown(struct pp_machine *m)
 {
-	m->ram = (struct ram){0};
-	m->pcpu.cpu = NULL;
-	m->pcpu.truth.results = NULL;
-	m->pcpu.truth.errors = NULL;
-	m->pcpu.events.entries = NULL;
-	m->pcpu.account.trace = NULL;
-	m->ports.serial.text = NULL;
-	m->cpuid = NULL;
-	m->intercepts = NULL;
-	m->msrs_to_save = NULL;
-	m->filter_entries = NULL;
 	m->host_event_configs = NULL;
-	m->profiles = NULL;
+	m->events.entries = NULL;
+	for (u32 i = 0; i < m->nr_vms; i++) {
+		struct machine_vm *vm = &m->vms[i];
+
+		vm->ram = (struct ram){0};
+		vm->ports.serial.text = NULL;
+		vm->cpuid = NULL;
+		vm->intercepts = NULL;
+		vm->msrs_to_save = NULL;
+		vm->filter_entries = NULL;
+		vm->profiles = NULL;
+	}
+	for (u32 i = 0; i < m->nr_cpus; i++)
+		m->cpus[i].pcpu.account.trace = NULL;
+	for (u32 n = 0; n < machine_nr_guests(m); n++) {
+		struct pcpu_guest *g = machine_guest(m, n);
+
+		g->cpu = NULL;
+		g->truth.results = NULL;
+		g->truth.errors = NULL;
+	}
 }
 
-static int copy_lists(struct pp_machine *m, const struct pp_machine *from)
+static int copy_lists(struct machine_vm *vm, const struct machine_vm *from)
 {
 	const struct pp_config *c = &from->config;
 
-	m->cpuid = copy_of(from->cpuid, c->nr_cpuid, sizeof(*m->cpuid));
-	m->intercepts = copy_of(from->intercepts, c->kvm.nr_intercepts, sizeof(*m->intercepts));
-	m->msrs_to_save = copy_of(from->msrs_to_save, c->kvm.nr_msrs_to_save,
-				  sizeof(*m->msrs_to_save));
-	m->filter_entries = copy_of(from->filter_entries, PP_PMU_EVENT_FILTER_MAX,
-				    sizeof(*m->filter_entries));
-	m->host_event_configs = copy_of(from->host_event_configs, c->nr_host_events,
-					sizeof(*m->host_event_configs));
-	m->profiles = copy_of(from->profiles, c->nr_profiles, sizeof(*m->profiles));
-	return m->cpuid && m->intercepts && m->msrs_to_save && m->filter_entries &&
-			       m->host_event_configs && m->profiles
+	vm->cpuid = copy_of(from->cpuid, c->nr_cpuid, sizeof(*vm->cpuid));
+	vm->intercepts = copy_of(from->intercepts, c->kvm.nr_intercepts, sizeof(*vm->intercepts));
+	vm->msrs_to_save = copy_of(from->msrs_to_save, c->kvm.nr_msrs_to_save,
+				   sizeof(*vm->msrs_to_save));
+	vm->filter_entries = copy_of(from->filter_entries, PP_PMU_EVENT_FILTER_MAX,
+				     sizeof(*vm->filter_entries));
+	vm->profiles = copy_of(from->profiles, c->nr_profiles, sizeof(*vm->profiles));
+	machine_vm_point_config(vm);
+	return vm->cpuid && vm->intercepts && vm->msrs_to_save && vm->filter_entries && vm->profiles
 		       ? 0
 		       : -1;
 }
 
+static int copy_guest(struct pp_machine *m, struct machine_vm *vm, struct pp_machine *from, u32 n)
+{
+	struct pcpu_guest *g = machine_guest(m, n), *old = machine_guest(from, n);
+	struct cpu_place place = machine_vm_cpu_place(m, vm, n);
+
+	place.intercept = m->is_native ? NULL : &m->vcpus[n].vcpu.intercept;
+	return cpu_clone(&g->cpu, old->cpu, &place) || truth_clone(&g->truth, &old->truth) ? -1 : 0;
+}
+
+static int copy_vm(struct pp_machine *m, struct pp_machine *from, u32 i)
+{
+	struct machine_vm *vm = &m->vms[i], *old = &from->vms[i];
+
+	if (copy_lists(vm, old) || ports_clone(&vm->ports, &old->ports) ||
+	    ram_clone(&vm->ram, &old->ram, machine_guest(from, vm->first_guest)->cpu))
+		return -1;
+	for (u32 n = vm->first_guest; n < vm->first_guest + vm->nr_guests; n++) {
+		if (copy_guest(m, vm, from, n))
+			return -1;
+	}
+	return 0;
+}
+
 static int copy_parts(struct pp_machine *m, struct pp_machine *from)
 {
-	struct pcpu *p = &m->pcpu;
-	struct cpu_place place;
-
-	if (copy_lists(m, from) || ram_clone(&m->ram, &from->ram, from->pcpu.cpu))
+	m->host_event_configs = copy_of(from->host_event_configs,
+					machine_config(from)->nr_host_events,
+					sizeof(*m->host_event_configs));
+	if (!m->host_event_configs || event_map_clone(&m->events, &from->events))
 		return -1;
-	machine_point_config(m);
-	place = machine_cpu_place(m);
-	place.intercept = m->is_native ? NULL : &m->vcpu.intercept;
-	return cpu_clone(&p->cpu, from->pcpu.cpu, &place) ||
-			       account_clone(&p->account, &from->pcpu.account) ||
-			       truth_clone(&p->truth, &from->pcpu.truth) ||
-			       event_map_clone(&p->events, &from->pcpu.events) ||
-			       ports_clone(&m->ports, &from->ports)
-		       ? -1
-		       : 0;
+	for (u32 i = 0; i < m->nr_vms; i++) {
+		if (copy_vm(m, from, i))
+			return -1;
+	}
+	for (u32 i = 0; i < m->nr_cpus; i++) {
+		if (account_clone(&m->cpus[i].pcpu.account, &from->cpus[i].pcpu.account))
+			return -1;
+	}
+	return 0;
 }
 
 static void move_pointers(struct pp_machine *m, const struct move *move)
 {
-	native_moved(&m->native, move);
-	perf_moved(&m->perf, move);
-	kvm_vcpu_moved(&m->vcpu, move);
-	m->pcpu.lapic.ctx = moved(move, m->pcpu.lapic.ctx);
+	m->cpus = moved(move, m->cpus);
+	m->vcpus = moved(move, m->vcpus);
+	m->vms = moved(move, m->vms);
+	for (u32 i = 0; i < m->nr_cpus; i++) {
+		struct machine_cpu *cpu = &m->cpus[i];
+
+		native_moved(&cpu->native, move);
+		perf_moved(&cpu->perf, move);
+		pcpu_moved(&cpu->pcpu, move);
+	}
+	for (u32 n = 0; n < m->nr_vcpus; n++)
+		kvm_vcpu_moved(&m->vcpus[n].vcpu, move);
 	for (unsigned int i = 0; i < MAX_HOST_EVENTS; i++)
 		m->host_events[i] = moved(move, m->host_events[i]);
+}
+
+/* Whose code runs on pCPU @i of the original, whose copy is @m. */
+static struct pcpu_guest *guest_on(struct pp_machine *m, struct pp_machine *from, u32 i)
+{
+	for (u32 n = 0; n < machine_nr_guests(m); n++) {
+		if (from->cpus[i].pcpu.cpu == machine_guest(from, n)->cpu)
+			return machine_guest(m, n);
+	}
+	return NULL;
+}
+
+static void connect_parts(struct pp_machine *m, struct pp_machine *from)
+{
+	for (u32 n = 0; n < machine_nr_guests(m); n++)
+		pcpu_guest_connect(machine_guest(m, n));
+	for (u32 i = 0; i < m->nr_cpus; i++) {
+		struct pcpu_guest *g = guest_on(m, from, i);
+
+		if (g)
+			pcpu_connect(&m->cpus[i].pcpu, g->cpu, g->truth_on ? &g->truth : NULL,
+				     &g->thresholds);
+		else
+			pcpu_connect(&m->cpus[i].pcpu, NULL, NULL, NULL);
+	}
 }
 
 /* A pointer into the original that nobody has moved would tie the two together. */
@@ -93,7 +155,7 @@ static bool all_moved(const struct pp_machine *m, const struct move *move)
 {
 	const u64 *words = (const u64 *)(const void *)m;
 
-	for (size_t n = 0; n < sizeof(*m) / sizeof(*words); n++) {
+	for (size_t n = 0; n < m->size / sizeof(*words); n++) {
 		if (move_concerns(move, words[n]))
 			return false;
 	}
@@ -102,23 +164,23 @@ static bool all_moved(const struct pp_machine *m, const struct move *move)
 
 struct pp_machine *pp_machine_clone(struct pp_machine *from, struct pp_error *error)
 {
-	struct pp_machine *m = malloc(sizeof(*m));
-	const struct move move = {from, m, sizeof(*m)};
+	struct pp_machine *m = malloc(from->size);
+	const struct move move = {from, m, from->size};
 
 	*error = (struct pp_error){.code = PP_OK};
 	if (!m) {
 		machine_fail(error, PP_ENOMEM, "out of memory for a clone");
 		return NULL;
 	}
-	memcpy(m, from, sizeof(*m));
-	disown(m);
+	memcpy(m, from, from->size);
 	move_pointers(m, &move);
+	disown(m);
 	if (copy_parts(m, from)) {
 		machine_fail(error, PP_ENOMEM, "out of memory for a clone");
 		pp_machine_free(m);
 		return NULL;
 	}
-	machine_connect(m);
+	connect_parts(m, from);
 	PP_CHECK(&m->check, all_moved(m, &move));
 	return m;
 }

@@ -1,5 +1,15 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* machine.h - one machine: a pCPU, its host or none, and what it was built from. */
+/*
+ * machine.h - one machine: its pCPUs, its host or none, its VMs and their vCPUs.
+ *
+ * All of it is one allocation, so that a clone is a copy whose pointers are moved (base/move.h). Natively
+ * there are no vCPUs, and the one VM is the computer itself: its memory, its ports.
+ *
+ *	machine.c	builds it	machine_vm.c	the parts of a VM
+ *	turns.c		runs it		readout.c	what it says
+ *	host.c, vmm.c	what is done to it between runs
+ *	clone.c, migrate.c	copies
+ */
 #ifndef MACHINE_H_
 #define MACHINE_H_
 
@@ -15,56 +25,101 @@
 /* The rest of perf's slots is for the guest's counters. */
 #define MAX_HOST_EVENTS (PERF_MAX_EVENTS / 2)
 
-struct pp_machine {
-	struct pp_config config; /* pointers in it are the copies below */
-	struct pp_check check;
+/* A pCPU, and what runs on it */
+struct machine_cpu {
 	struct pcpu pcpu;
-	struct ports ports;
-	struct ram ram;
+	struct native native; /* native: the guest's side of it */
+	struct perf_cpu perf; /* KVM: the host's */
+};
 
-	/* One of the two runs the guest */
-	bool is_native;
-	struct native native;
-	struct perf_cpu perf;
+struct machine_vcpu {
 	struct kvm_vcpu vcpu;
+	u32 cpu; /* the pCPU that it runs on */
+	/* A guest that was saved: what KVM_GET_MSRS gave */
+	struct kvm_saved_state state;
+};
 
-	/* Host events in the order of their opening; NULL if the host refused one, or it is closed */
-	struct perf_event *host_events[MAX_HOST_EVENTS];
-	struct pp_host_event_result host_results[MAX_HOST_EVENTS]; /* as last read */
-	u32 nr_host_events;
+struct machine_vm {
+	struct pp_config config; /* pointers in it are the copies below */
+	struct ram ram;
+	struct ports ports;
+	u32 first_guest, nr_guests; /* its vCPUs; natively its pCPUs */
 
 	/* Copies of what the config points at */
 	struct pp_cpuid *cpuid;
 	struct pp_msr_intercept *intercepts;
 	uint32_t *msrs_to_save;
 	struct pp_filter_entry *filter_entries;
-	struct pp_host_event *host_event_configs;
 	struct cpu_profile *profiles;
+};
 
+struct pp_machine {
+	struct pp_check check;
+	struct event_map events;
+	bool is_native;
+	u32 nr_cpus, nr_vcpus, nr_vms;
+	struct machine_cpu *cpus;   /* behind this struct, as the next ones */
+	struct machine_vcpu *vcpus; /* native: none */
+	struct machine_vm *vms;
+	size_t size; /* of all that */
+
+	/* Host events in the order of their opening; NULL if the host refused one, or it is closed */
+	struct pp_host_event *host_event_configs;
+	struct perf_event *host_events[MAX_HOST_EVENTS];
+	struct pp_host_event_result host_results[MAX_HOST_EVENTS]; /* as last read */
+	u32 nr_host_events;
+
+	/* turns.c */
+	u32 turn;	   /* the pCPU whose turn it is */
+	bool turn_is_open; /* it has not come to its end */
 	enum pp_stop stop; /* why the last run ended */
 
-	/* A guest that was saved: what KVM_GET_MSRS gave */
-	struct kvm_saved_state state;
 	char invariant_text[256];
 };
 
-/* machine.c: 0, and it has the next place; or a negative errno. */
-int machine_open_host_event(struct pp_machine *m, const struct pp_host_event *event);
-/* readout.c: bring its result up to now. */
-void machine_read_host_event(struct pp_machine *m, u32 place);
-/* machine.c: for those who make machines. 0 or -1, with the reason in @error. */
+/* What all VMs have alike: the computer, its clock, its costs. */
+static inline const struct pp_config *machine_config(const struct pp_machine *m)
+{
+	return &m->vms[0].config;
+}
+
+/* Guests' CPUs: vCPUs, or natively pCPUs. */
+static inline u32 machine_nr_guests(const struct pp_machine *m)
+{
+	return m->is_native ? m->nr_cpus : m->nr_vcpus;
+}
+
+static inline struct pcpu_guest *machine_guest(struct pp_machine *m, u32 n)
+{
+	return m->is_native ? &m->cpus[n].native.guest : &m->vcpus[n].vcpu.guest;
+}
+
+/* An empty machine, in one piece, as large as the config says; NULL when memory is short. */
+struct pp_machine *machine_alloc_for(const struct pp_config *config);
+struct pp_machine *machine_alloc(u32 nr_cpus, u32 nr_vcpus, u32 nr_vms);
+/* 0 or -1, with the reason in @error. */
 int machine_fail(struct pp_error *error, int code, const char *text);
 int machine_check_config(const struct pp_config *config, struct pp_error *error);
-int machine_copy_config(struct pp_machine *m, const struct pp_config *config,
-			struct pp_error *error);
-/* Lists in the config are those that the machine holds. */
-void machine_point_config(struct pp_machine *m);
-/* The pCPU but for its CPU, which is there; then the host and its vCPU. */
-int machine_make_pcpu(struct pp_machine *m, const struct pp_config *config, struct pp_error *error);
-int machine_make_host(struct pp_machine *m, struct pp_error *error);
-/* What the CPU of this machine, a clone, reaches. */
-struct cpu_place machine_cpu_place(struct pp_machine *m);
-/* The parts of the pCPU look at each other. */
-void machine_connect(struct pp_machine *m);
+int machine_make_cpus(struct pp_machine *m, const struct pp_config *config, struct pp_error *error);
+/* The truth of a guest's CPU, which is there, and its place in the VM. */
+int machine_make_guest(struct pp_machine *m, struct machine_vm *vm, u32 n, struct pp_error *error);
+int machine_copy_events(struct pp_machine *m, const struct pp_config *config);
+
+/* machine_vm.c */
+int machine_vm_copy_config(struct machine_vm *vm, const struct pp_config *config,
+			   struct pp_error *error);
+/* Lists in the config are those that the VM holds. */
+void machine_vm_point_config(struct machine_vm *vm);
+void machine_vm_free(struct machine_vm *vm);
+int machine_vm_load(struct machine_vm *vm, const struct pp_config *config, struct cpu *cpu,
+		    struct pp_error *error);
+/* What CPU @n of the machine, which is the VM's, reaches. @peer: another of this VM, or NULL. */
+struct cpu_place machine_vm_cpu_place(struct pp_machine *m, struct machine_vm *vm, u32 n);
+int machine_vm_make_cpu(struct pp_machine *m, struct machine_vm *vm, u32 n, struct pp_error *error);
+
+/* host.c: the host on every pCPU, and the vCPUs of all VMs. */
+int machine_make_host(struct pp_machine *m, const struct pp_config *config, struct pp_error *error);
+/* readout.c: bring its result up to now. */
+void machine_read_host_event(struct pp_machine *m, u32 place);
 
 #endif /* MACHINE_H_ */

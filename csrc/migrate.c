@@ -30,33 +30,50 @@ static bool same_array(const void *a, const void *b, u64 nr_a, u64 nr_b, size_t 
 /* What makes the guest's computer: it must find the same one. */
 static const char *difference(const struct pp_config *c, const struct pp_machine *saved)
 {
-	const struct pp_config *s = &saved->config;
+	const struct machine_vm *vm = &saved->vms[0];
+	const struct pp_config *s = &vm->config;
 
 	if (memcmp(&c->hw, &s->hw, sizeof(c->hw)) ||
 	    memcmp(&c->timing, &s->timing, sizeof(c->timing)) || c->tsc_khz != s->tsc_khz)
 		return "the guest was saved on another CPU";
 	if (memcmp(&c->guest, &s->guest, sizeof(c->guest)) || c->kvm.vpmu != s->kvm.vpmu ||
-	    !same_array(c->cpuid, saved->cpuid, c->nr_cpuid, s->nr_cpuid, sizeof(*c->cpuid)))
+	    !same_array(c->cpuid, vm->cpuid, c->nr_cpuid, s->nr_cpuid, sizeof(*c->cpuid)))
 		return "the guest was saved with another CPUID";
 	if (c->memory != s->memory)
 		return "the guest was saved with another amount of memory";
 	if (c->truth != s->truth || c->nr_profiles != s->nr_profiles)
 		return "the guest was saved with other books or work profiles";
+	if (saved->nr_vms > 1)
+		return "a machine of several VMs is saved";
 	return NULL;
+}
+
+static bool is_read_out(const struct pp_machine *m)
+{
+	return m->vcpus[0].vcpu.guest.truth.finished;
+}
+
+static int save_vcpus(struct pp_machine *m)
+{
+	for (u32 n = 0; n < m->nr_vcpus; n++) {
+		if (kvm_vcpu_save(&m->vcpus[n].vcpu, &m->vcpus[n].state))
+			return -1;
+	}
+	return 0;
 }
 
 struct pp_machine *pp_machine_save(struct pp_machine *m, struct pp_error *error)
 {
 	struct pp_machine *saved;
 
-	if (m->is_native || m->pcpu.truth.finished) {
+	if (m->is_native || is_read_out(m)) {
 		machine_fail(error, PP_EINVAL,
 			     m->is_native ? "a native machine has no VMM that could save it"
 					  : "the machine's counters have been read out");
 		return NULL;
 	}
 	saved = pp_machine_clone(m, error);
-	if (saved && kvm_vcpu_save(&saved->vcpu, &saved->state)) {
+	if (saved && save_vcpus(saved)) {
 		machine_fail(error, PP_EINVAL, "KVM_GET_MSRS: a listed register cannot be read");
 		pp_machine_free(saved);
 		return NULL;
@@ -64,25 +81,46 @@ struct pp_machine *pp_machine_save(struct pp_machine *m, struct pp_error *error)
 	return saved;
 }
 
-/* The clock and the books of the guest's run so far. */
-static int take_books(struct pp_machine *m, const struct pp_machine *saved,
-		      const struct pp_config *config)
+/* The clock and the books of the host's work so far. */
+static int take_cpu(struct pcpu *p, const struct pcpu *saved, const struct pp_config *config)
 {
-	struct pcpu *p = &m->pcpu;
-
 	account_free(&p->account);
-	truth_free(&p->truth);
-	ports_free(&m->ports);
-	p->clk = saved->pcpu.clk;
-	p->idle_tsc = saved->pcpu.idle_tsc;
-	/* The truth's thresholds are kept there. */
-	p->pmu.thresholds = saved->pcpu.pmu.thresholds;
-	if (account_clone(&p->account, &saved->pcpu.account) ||
-	    truth_clone(&p->truth, &saved->pcpu.truth) || ports_clone(&m->ports, &saved->ports))
+	p->idle_tsc = saved->idle_tsc;
+	p->guest_sub = saved->guest_sub + events_sub(saved->retired, PRIV_MASK_OS | PRIV_MASK_USR);
+	if (account_clone(&p->account, &saved->account))
 		return -1;
 	memcpy(p->account.cycles_of, config->costs, sizeof(p->account.cycles_of));
 	p->account.host_ipc_q20 = config->host_ipc_q20;
-	machine_connect(m);
+	pcpu_start(p);
+	return 0;
+}
+
+/* A guest's CPU, and the truth with its thresholds. */
+static int take_guest(struct pp_machine *m, struct machine_vm *vm, struct pp_machine *saved, u32 n)
+{
+	struct pcpu_guest *g = machine_guest(m, n), *old = machine_guest(saved, n);
+	struct cpu_place place = machine_vm_cpu_place(m, vm, n);
+
+	g->truth_on = old->truth_on;
+	g->thresholds = old->thresholds;
+	return cpu_clone(&g->cpu, old->cpu, &place) || truth_clone(&g->truth, &old->truth) ? -1 : 0;
+}
+
+static int take_parts(struct pp_machine *m, const struct pp_config *config,
+		      struct pp_machine *saved)
+{
+	struct machine_vm *vm = &m->vms[0];
+
+	if (ports_clone(&vm->ports, &saved->vms[0].ports) || machine_copy_events(m, config))
+		return -1;
+	for (u32 i = 0; i < m->nr_cpus; i++) {
+		if (take_cpu(&m->cpus[i].pcpu, &saved->cpus[i].pcpu, config))
+			return -1;
+	}
+	for (u32 n = 0; n < vm->nr_guests; n++) {
+		if (take_guest(m, vm, saved, n))
+			return -1;
+	}
 	return 0;
 }
 
@@ -90,23 +128,30 @@ static int rebuild(struct pp_machine *m, const struct pp_config *config, struct 
 		   struct pp_error *error)
 {
 	const char *text = difference(config, saved);
-	struct cpu_place place;
+	struct machine_vm *vm = &m->vms[0];
 
+	if (!text && (m->nr_vcpus != saved->nr_vcpus || m->nr_cpus != saved->nr_cpus))
+		text = "the guest was saved with another number of CPUs";
 	if (text)
 		return machine_fail(error, PP_EINVAL, text);
-	if (machine_copy_config(m, config, error))
+	vm->nr_guests = m->nr_vcpus;
+	if (machine_vm_copy_config(vm, config, error))
 		return -1;
-	if (ram_clone(&m->ram, &saved->ram, saved->pcpu.cpu))
+	if (ram_clone(&vm->ram, &saved->vms[0].ram, machine_guest(saved, 0)->cpu))
 		return machine_fail(error, PP_ENOMEM, "out of memory for guest RAM");
-	place = machine_cpu_place(m);
-	if (cpu_clone(&m->pcpu.cpu, saved->pcpu.cpu, &place) ||
-	    machine_make_pcpu(m, config, error) || take_books(m, saved, config))
+	if (machine_make_cpus(m, config, error))
+		return -1;
+	if (take_parts(m, config, saved))
 		return machine_fail(error, PP_ENOMEM, "out of memory for the machine");
-	if (machine_make_host(m, error))
+	if (machine_make_host(m, config, error))
 		return -1;
 	m->stop = saved->stop;
-	if (kvm_vcpu_restore(&m->vcpu, &saved->vcpu, &saved->state))
-		return machine_fail(error, PP_EINVAL, "KVM_SET_MSRS: a saved register is refused");
+	for (u32 n = 0; n < m->nr_vcpus; n++) {
+		if (kvm_vcpu_restore(&m->vcpus[n].vcpu, &saved->vcpus[n].vcpu,
+				     &saved->vcpus[n].state))
+			return machine_fail(error, PP_EINVAL,
+					    "KVM_SET_MSRS: a saved register is refused");
+	}
 	return 0;
 }
 
@@ -116,14 +161,14 @@ struct pp_machine *pp_machine_restore(const struct pp_config *config, struct pp_
 	struct pp_machine *m;
 
 	*error = (struct pp_error){.code = PP_OK};
-	if (config->mode == PP_MODE_NATIVE || !saved->state.valid) {
+	if (config->mode == PP_MODE_NATIVE || saved->is_native || !saved->vcpus[0].state.valid) {
 		machine_fail(error, PP_EINVAL,
 			     config->mode == PP_MODE_NATIVE
 				     ? "a native machine has no VMM that could restore a guest"
 				     : "not a saved guest");
 		return NULL;
 	}
-	m = calloc(1, sizeof(*m));
+	m = machine_alloc_for(config);
 	if (!m) {
 		machine_fail(error, PP_ENOMEM, "out of memory for the machine");
 		return NULL;

@@ -16,8 +16,8 @@ static void native_lapic_changed(void *ctx)
 {
 	struct native *n = ctx;
 
-	cpu_horizon_changed(n->pcpu->cpu);
-	cpu_request_stop(n->pcpu->cpu);
+	cpu_horizon_changed(n->guest.cpu);
+	cpu_request_stop(n->guest.cpu);
 }
 
 static u64 native_now(void *ctx)
@@ -37,15 +37,17 @@ static const struct misc_kind *const silicon[] = {
 	[PP_VENDOR_AMD] = &misc_amd,
 };
 
-void native_init(struct native *n, struct pcpu *pcpu, struct ports *ports,
+void native_init(struct native *n, struct pcpu *pcpu, u32 id, struct ports *ports,
 		 const struct pp_config *config)
 {
-	memset(n, 0, sizeof(*n));
 	n->pcpu = pcpu;
 	n->ports = ports;
-	lapic_init(&pcpu->lapic, 0, &native_lapic_ops, n);
+	lapic_init(&pcpu->lapic, id, &native_lapic_ops, n);
 	pcpu_guest_init(&n->guest, pcpu, &pcpu->lapic, config, silicon[config->hw.vendor],
 			config->hw.version);
+	pcpu_guest_enter(&n->guest, pcpu);
+	if (id)
+		pcpu_guest_reset(&n->guest);
 }
 
 void native_moved(struct native *n, const struct move *move)
@@ -78,7 +80,7 @@ static bool native_land(void *ctx)
 	struct native *n = ctx;
 
 	hwpmu_land(&n->pcpu->pmu);
-	truth_land(&n->pcpu->truth);
+	truth_land(&n->guest.truth);
 	return event_due(n);
 }
 
@@ -130,7 +132,7 @@ static void native_out(void *ctx, u16 port, unsigned int size, u32 value)
 
 	ports_out(n->ports, port, size, value);
 	if (n->ports->exited)
-		cpu_request_stop(n->pcpu->cpu);
+		cpu_request_stop(n->guest.cpu);
 }
 
 static u64 native_mmio_read(void *ctx, u64 pa, unsigned int size)
@@ -188,7 +190,7 @@ static void inject(struct native *n)
 {
 	struct lapic *lapic = &n->pcpu->lapic;
 	int vector = lapic_pending_vector(lapic);
-	struct cpu *cpu = n->pcpu->cpu;
+	struct cpu *cpu = n->guest.cpu;
 
 	if (lapic->nmi_pending && cpu_can_take_nmi(cpu)) {
 		pcpu_guest_inject_nmi(&n->guest);
@@ -200,7 +202,27 @@ static void inject(struct native *n)
 	cpu_want_window(cpu, vector >= 0, lapic->nmi_pending);
 }
 
-/* Halted: let time pass until something is due. False when nothing ever will be. */
+static bool sleeps(const struct native *n)
+{
+	return cpu_halted(n->guest.cpu) || cpu_waits_for_sipi(n->guest.cpu);
+}
+
+u64 native_next(const struct native *n)
+{
+	const struct lapic *lapic = &n->pcpu->lapic;
+	const struct cpu *cpu = n->guest.cpu;
+	u64 now = pcpu_tsc(n->pcpu);
+	bool irqs_on = cpu_rflags(cpu) & RFLAGS_IF;
+
+	if (!sleeps(n) || n->pcpu->pmi_at != NO_DEADLINE ||
+	    (lapic->nmi_pending && cpu_can_take_nmi(cpu)) ||
+	    (irqs_on && lapic_pending_vector(lapic) >= 0))
+		return now;
+	return irqs_on && !cpu_waits_for_sipi(cpu) ? max_u64(now, lapic_deadline(lapic))
+						   : NO_DEADLINE;
+}
+
+/* Asleep: let time pass until something is due. False when nothing ever will be. */
 static bool idle(struct native *n)
 {
 	struct pcpu *pcpu = n->pcpu;
@@ -211,7 +233,7 @@ static bool idle(struct native *n)
 		take_pmi(n);
 		return true;
 	}
-	if (!(cpu_rflags(pcpu->cpu) & RFLAGS_IF) || next == NO_DEADLINE)
+	if (!(cpu_rflags(n->guest.cpu) & RFLAGS_IF) || next == NO_DEADLINE)
 		return false;
 	pcpu_idle_until(pcpu, next);
 	return true;
@@ -219,7 +241,7 @@ static bool idle(struct native *n)
 
 enum pp_stop native_run(struct native *n, u64 *budget)
 {
-	struct cpu *cpu = n->pcpu->cpu;
+	struct cpu *cpu = n->guest.cpu;
 
 	for (;;) {
 		if (n->pcpu->check->broken)
@@ -230,7 +252,7 @@ enum pp_stop native_run(struct native *n, u64 *budget)
 			return PP_STOP_TIME;
 		raise_due(n);
 		inject(n);
-		if (cpu_halted(cpu)) {
+		if (sleeps(n)) {
 			/* Idling uses budget too, so that a timer nobody hears cannot hang the run. */
 			if (!*budget || cpu_pause_asked(cpu))
 				return PP_STOP_BUDGET;

@@ -20,10 +20,13 @@ struct native {
 
 extern const struct cpu_ops native_cpu_ops;
 
-void native_init(struct native *n, struct pcpu *pcpu, struct ports *ports,
+/* The CPU with APIC ID @id; those but the first wait to be started. */
+void native_init(struct native *n, struct pcpu *pcpu, u32 id, struct ports *ports,
 		 const struct pp_config *config);
 /* It has been copied to another place. */
 void native_moved(struct native *n, const struct move *move);
+/* The TSC from which it can go on; NO_DEADLINE: it waits, and nothing is due. */
+u64 native_next(const struct native *n);
 enum pp_stop native_run(struct native *n, u64 *budget);
 
 #endif /* NATIVE_H_ */

@@ -13,6 +13,7 @@
  *	...
  *	pp_machine_free(m);
  *
+ * @guest: a CPU of the guests, vCPUs in the order of their VMs or natively pCPUs; @vm, @cpu: likewise.
  * pp_read_*() copies up to @cap records and returns how many there are. Sizes: cycles are core clock
  * cycles of the host's work, tsc values are TSC cycles, encodings are PERFEVTSEL bits.
  */
@@ -67,6 +68,7 @@ struct pp_error {
 	char text[252];
 };
 
+#define PP_MAX_CPUS 8
 #define PP_MAX_GP 16
 #define PP_MAX_FIXED 8
 
@@ -239,6 +241,10 @@ struct pp_config {
 	struct pp_kvm kvm;
 	uint32_t nr_cpuid, nr_event_maps, nr_profiles, nr_host_events, nr_costs;
 	uint32_t one_by_one; /* no iterations at once, as below cpu_config; nothing shows it */
+	uint32_t nr_vcpus;   /* natively CPUs; 0: one */
+	uint32_t nr_cpus;    /* pCPUs of the host, 0: one */
+	uint32_t quantum;    /* TSC cycles that one pCPU may be ahead of the others */
+	uint32_t pad;
 	const struct pp_cpuid *cpuid;
 	const struct pp_event_map *event_maps;
 	const struct pp_profile *profiles;
@@ -315,11 +321,12 @@ struct pp_guest_info {
 	uint8_t nr_bytes;
 	uint32_t pad;
 };
-void pp_read_guest(struct pp_machine *m, struct pp_guest_info *out);
-uint32_t pp_read_serial(struct pp_machine *m, char *out, uint32_t cap);
-/* The raw struct pp_guest_report (csrc/guest/pp_guest.h) as the guest left it; its size, 0 if none. */
-uint32_t pp_read_report(struct pp_machine *m, uint8_t *out, uint32_t cap);
-uint32_t pp_read_physical(struct pp_machine *m, uint64_t pa, uint8_t *out, uint32_t n);
+void pp_read_guest(struct pp_machine *m, uint32_t guest, struct pp_guest_info *out);
+uint32_t pp_read_serial(struct pp_machine *m, uint32_t vm, char *out, uint32_t cap);
+/* The raw struct pp_guest_report (csrc/guest/pp_guest.h) of CPU @n as the guest left it; its size, 0 if
+ * none. */
+uint32_t pp_read_report(struct pp_machine *m, uint32_t vm, uint32_t n, uint8_t *out, uint32_t cap);
+uint32_t pp_read_physical(struct pp_machine *m, uint32_t vm, uint64_t pa, uint8_t *out, uint32_t n);
 
 #define PP_MAX_CAUSES 8
 
@@ -338,7 +345,8 @@ struct pp_counter_result {
 	uint32_t fed;	 /* 0: a valid encoding that the model does not feed */
 	uint32_t pad;
 };
-uint32_t pp_read_counters(struct pp_machine *m, struct pp_counter_result *out, uint32_t cap);
+uint32_t pp_read_counters(struct pp_machine *m, uint32_t guest, struct pp_counter_result *out,
+			  uint32_t cap);
 
 struct pp_silent_error {
 	uint64_t config;
@@ -346,39 +354,43 @@ struct pp_silent_error {
 	int64_t lost;
 	uint32_t cause, pad;
 };
-uint32_t pp_read_silent_errors(struct pp_machine *m, struct pp_silent_error *out, uint32_t cap);
+uint32_t pp_read_silent_errors(struct pp_machine *m, uint32_t guest, struct pp_silent_error *out,
+			       uint32_t cap);
 
 struct pp_pmi_result {
 	uint64_t due, delivered, coalesced, masked, dropped;
 	uint64_t latency_p50, latency_p99, latency_max; /* TSC cycles */
 	uint64_t instructions_p50, instructions_p99, instructions_max;
 };
-void pp_read_pmi(struct pp_machine *m, struct pp_pmi_result *out);
+void pp_read_pmi(struct pp_machine *m, uint32_t guest, struct pp_pmi_result *out);
 
 struct pp_exit_result {
 	uint32_t reason, pad; /* index into list EXIT_REASONS, on an AMD CPU SVM_EXIT_REASONS */
 	uint64_t count, profile, cycles;
 };
-uint32_t pp_read_exits(struct pp_machine *m, struct pp_exit_result *out, uint32_t cap);
+uint32_t pp_read_exits(struct pp_machine *m, uint32_t guest, struct pp_exit_result *out,
+		       uint32_t cap);
 
 struct pp_access_result {
 	uint32_t kind, pad; /* list ACCESS_KINDS */
 	uint64_t direct, intercepted;
 	uint64_t cycles; /* all of them together: the instruction, exit, handling, entry */
 };
-uint32_t pp_read_accesses(struct pp_machine *m, struct pp_access_result *out, uint32_t cap);
+uint32_t pp_read_accesses(struct pp_machine *m, uint32_t guest, struct pp_access_result *out,
+			  uint32_t cap);
 
 struct pp_switch_result {
 	uint64_t loads, puts, rdmsr, wrmsr, rdpmc, lvtpc, cycles, host_blind_cycles;
 };
-void pp_read_switch(struct pp_machine *m, struct pp_switch_result *out);
+void pp_read_switch(struct pp_machine *m, uint32_t guest, struct pp_switch_result *out);
 
 struct pp_cost_result {
 	char stack[244]; /* kernel functions, outermost first, joined by ; */
 	uint32_t cost;	 /* list COSTS */
 	uint64_t count, cycles;
 };
-uint32_t pp_read_costs(struct pp_machine *m, struct pp_cost_result *out, uint32_t cap);
+uint32_t pp_read_costs(struct pp_machine *m, uint32_t cpu, struct pp_cost_result *out,
+		       uint32_t cap);
 
 struct pp_host_event_result {
 	uint64_t config;
@@ -395,7 +407,8 @@ struct pp_trace_record {
 	uint64_t a, b, c;
 };
 /* Oldest first. The ring keeps the newest config.trace_records. */
-uint32_t pp_read_trace(struct pp_machine *m, struct pp_trace_record *out, uint32_t cap);
+uint32_t pp_read_trace(struct pp_machine *m, uint32_t cpu, struct pp_trace_record *out,
+		       uint32_t cap);
 
 /* By list STATS. */
 uint32_t pp_read_stats(struct pp_machine *m, uint64_t *out, uint32_t cap);

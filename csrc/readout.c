@@ -12,28 +12,40 @@
 
 #define BOTH (PRIV_MASK_OS | PRIV_MASK_USR)
 
-static const struct access_books *access_books(const struct pp_machine *m)
+static const struct access_books *access_books(struct pp_machine *m, u32 n)
 {
-	return m->is_native ? &m->native.guest.access : &m->vcpu.guest.access;
+	return &machine_guest(m, n)->access;
 }
 
-void pp_read_guest(struct pp_machine *m, struct pp_guest_info *out)
+/* The VM that CPU @n of the guests belongs to. */
+static const struct machine_vm *vm_of(const struct pp_machine *m, u32 n)
 {
-	const struct cpu_skipped *skipped = cpu_skipped(m->pcpu.cpu);
-	const struct event_totals *totals = cpu_totals(m->pcpu.cpu);
-	const struct cpu_exit *exit = cpu_exit_info(m->pcpu.cpu);
+	u32 i = 0;
+
+	while (n >= m->vms[i].first_guest + m->vms[i].nr_guests)
+		i++;
+	return &m->vms[i];
+}
+
+void pp_read_guest(struct pp_machine *m, uint32_t n, struct pp_guest_info *out)
+{
+	const struct pcpu_guest *g = machine_guest(m, n);
+	const struct ports *ports = &vm_of(m, n)->ports;
+	const struct cpu_skipped *skipped = cpu_skipped(g->cpu);
+	const struct event_totals *totals = cpu_totals(g->cpu);
+	const struct cpu_exit *exit = cpu_exit_info(g->cpu);
 
 	memset(out, 0, sizeof(*out));
 	out->emulated = skipped->instructions[PRIV_OS] + skipped->instructions[PRIV_USR];
 	out->instructions = events_count(totals, EVENT_INSTRUCTIONS, BOTH) + out->emulated;
-	out->tsc_cycles = pcpu_tsc(&m->pcpu);
+	out->tsc_cycles = pcpu_tsc(g->pcpu);
 	out->core_cycles = events_sub(totals, BOTH) >> SUB_SHIFT;
-	out->rip = cpu_rip(m->pcpu.cpu);
-	out->exit_value = m->ports.exit_value;
-	out->exited = m->ports.exited;
-	out->serial_length = m->ports.serial.length;
-	out->serial_truncated = m->ports.serial.truncated;
-	out->has_report = m->ports.has_report;
+	out->rip = cpu_rip(g->cpu);
+	out->exit_value = ports->exit_value;
+	out->exited = ports->exited;
+	out->serial_length = ports->serial.length;
+	out->serial_truncated = ports->serial.truncated;
+	out->has_report = ports->has_report;
 	if (m->stop != PP_STOP_UNIMPLEMENTED)
 		return;
 	memcpy(out->bytes, exit->bytes, sizeof(out->bytes));
@@ -47,24 +59,26 @@ static uint32_t copy_bytes(void *out, uint32_t cap, const void *from, uint32_t n
 	return n;
 }
 
-uint32_t pp_read_serial(struct pp_machine *m, char *out, uint32_t cap)
+uint32_t pp_read_serial(struct pp_machine *m, uint32_t vm, char *out, uint32_t cap)
 {
-	return copy_bytes(out, cap, m->ports.serial.text, m->ports.serial.length);
+	return copy_bytes(out, cap, m->vms[vm].ports.serial.text, m->vms[vm].ports.serial.length);
 }
 
-uint32_t pp_read_report(struct pp_machine *m, uint8_t *out, uint32_t cap)
+uint32_t pp_read_report(struct pp_machine *m, uint32_t vm, uint32_t n, uint8_t *out, uint32_t cap)
 {
+	const struct machine_vm *v = &m->vms[vm];
 	uint8_t report[sizeof(struct pp_guest_report)];
 
-	if (!m->ports.has_report ||
-	    cpu_read_physical(m->pcpu.cpu, m->ports.report_pa, report, sizeof(report)))
+	if (!v->ports.has_report ||
+	    cpu_read_physical(machine_guest(m, v->first_guest)->cpu,
+			      v->ports.report_pa + n * sizeof(report), report, sizeof(report)))
 		return 0;
 	return copy_bytes(out, cap, report, sizeof(report));
 }
 
-uint32_t pp_read_physical(struct pp_machine *m, uint64_t pa, uint8_t *out, uint32_t n)
+uint32_t pp_read_physical(struct pp_machine *m, uint32_t vm, uint64_t pa, uint8_t *out, uint32_t n)
 {
-	return cpu_read_physical(m->pcpu.cpu, pa, out, n) ? 0 : n;
+	return cpu_read_physical(machine_guest(m, m->vms[vm].first_guest)->cpu, pa, out, n) ? 0 : n;
 }
 
 static u64 native_visible(void *ctx, unsigned int idx)
@@ -72,58 +86,67 @@ static u64 native_visible(void *ctx, unsigned int idx)
 	return hwpmu_counter(ctx, idx);
 }
 
-static void finish_truth(struct pp_machine *m)
+static struct truth *finish_truth(struct pp_machine *m, u32 n)
 {
+	struct truth *truth = &machine_guest(m, n)->truth;
+
 	if (m->is_native)
-		truth_finish(&m->pcpu.truth, native_visible, &m->pcpu.pmu);
+		truth_finish(truth, native_visible, &m->cpus[n].pcpu.pmu);
 	else
-		truth_finish(&m->pcpu.truth, kvm_pmu_visible, &m->vcpu);
+		truth_finish(truth, kvm_pmu_visible, &m->vcpus[n].vcpu);
+	return truth;
 }
 
-uint32_t pp_read_counters(struct pp_machine *m, struct pp_counter_result *out, uint32_t cap)
+uint32_t pp_read_counters(struct pp_machine *m, uint32_t n, struct pp_counter_result *out,
+			  uint32_t cap)
 {
-	finish_truth(m);
-	for (u32 i = 0; i < m->pcpu.truth.nr_results && i < cap; i++)
-		out[i] = m->pcpu.truth.results[i];
-	return m->pcpu.truth.nr_results;
+	const struct truth *truth = finish_truth(m, n);
+
+	for (u32 i = 0; i < truth->nr_results && i < cap; i++)
+		out[i] = truth->results[i];
+	return truth->nr_results;
 }
 
-uint32_t pp_read_silent_errors(struct pp_machine *m, struct pp_silent_error *out, uint32_t cap)
+uint32_t pp_read_silent_errors(struct pp_machine *m, uint32_t n, struct pp_silent_error *out,
+			       uint32_t cap)
 {
-	finish_truth(m);
-	for (u32 i = 0; i < m->pcpu.truth.nr_errors && i < cap; i++)
-		out[i] = m->pcpu.truth.errors[i];
-	return m->pcpu.truth.nr_errors;
+	const struct truth *truth = finish_truth(m, n);
+
+	for (u32 i = 0; i < truth->nr_errors && i < cap; i++)
+		out[i] = truth->errors[i];
+	return truth->nr_errors;
 }
 
-void pp_read_pmi(struct pp_machine *m, struct pp_pmi_result *out)
+void pp_read_pmi(struct pp_machine *m, uint32_t n, struct pp_pmi_result *out)
 {
-	finish_truth(m);
-	*out = m->pcpu.truth.pmi;
+	*out = finish_truth(m, n)->pmi;
 }
 
-uint32_t pp_read_exits(struct pp_machine *m, struct pp_exit_result *out, uint32_t cap)
+uint32_t pp_read_exits(struct pp_machine *m, uint32_t guest, struct pp_exit_result *out,
+		       uint32_t cap)
 {
+	const struct kvm_vcpu *vcpu = m->is_native ? NULL : &m->vcpus[guest].vcpu;
 	u32 n = 0;
 
-	for (u32 reason = 0; !m->is_native && reason < NR_EXIT_BOOKS; reason++) {
-		if (!m->vcpu.exits[reason])
+	for (u32 reason = 0; vcpu && reason < NR_EXIT_BOOKS; reason++) {
+		if (!vcpu->exits[reason])
 			continue;
 		if (n < cap)
 			out[n] = (struct pp_exit_result){
 				.reason = reason,
-				.count = m->vcpu.exits[reason],
-				.profile = m->vcpu.profile_exits[reason],
-				.cycles = m->vcpu.exit_cycles[reason],
+				.count = vcpu->exits[reason],
+				.profile = vcpu->profile_exits[reason],
+				.cycles = vcpu->exit_cycles[reason],
 			};
 		n++;
 	}
 	return n;
 }
 
-uint32_t pp_read_accesses(struct pp_machine *m, struct pp_access_result *out, uint32_t cap)
+uint32_t pp_read_accesses(struct pp_machine *m, uint32_t guest, struct pp_access_result *out,
+			  uint32_t cap)
 {
-	const struct access_books *books = access_books(m);
+	const struct access_books *books = access_books(m, guest);
 	u32 n = 0;
 
 	for (u32 kind = 0; kind < NR_ACCESS_KINDS; kind++) {
@@ -141,16 +164,16 @@ uint32_t pp_read_accesses(struct pp_machine *m, struct pp_access_result *out, ui
 	return n;
 }
 
-void pp_read_switch(struct pp_machine *m, struct pp_switch_result *out)
+void pp_read_switch(struct pp_machine *m, uint32_t n, struct pp_switch_result *out)
 {
 	memset(out, 0, sizeof(*out));
 	if (!m->is_native)
-		*out = m->vcpu.pmu.sw;
+		*out = m->vcpus[n].vcpu.pmu.sw;
 }
 
-uint32_t pp_read_costs(struct pp_machine *m, struct pp_cost_result *out, uint32_t cap)
+uint32_t pp_read_costs(struct pp_machine *m, uint32_t cpu, struct pp_cost_result *out, uint32_t cap)
 {
-	const struct account *a = &m->pcpu.account;
+	const struct account *a = &m->cpus[cpu].pcpu.account;
 	u32 n = 0;
 
 	for (u16 node = 1; node < a->nr_nodes; node++) {
@@ -174,8 +197,8 @@ void machine_read_host_event(struct pp_machine *m, u32 place)
 
 	if (!event)
 		return;
-	perf_update_times(&m->perf, event);
-	out->count = perf_event_peek(&m->perf, event);
+	perf_update_times(&m->cpus[0].perf, event);
+	out->count = perf_event_peek(&m->cpus[0].perf, event);
 	out->time_enabled = event->time_enabled;
 	out->time_running = event->time_running;
 	out->state = event->state;
@@ -190,9 +213,10 @@ uint32_t pp_read_host_events(struct pp_machine *m, struct pp_host_event_result *
 	return m->nr_host_events;
 }
 
-uint32_t pp_read_trace(struct pp_machine *m, struct pp_trace_record *out, uint32_t cap)
+uint32_t pp_read_trace(struct pp_machine *m, uint32_t cpu, struct pp_trace_record *out,
+		       uint32_t cap)
 {
-	const struct account *a = &m->pcpu.account;
+	const struct account *a = &m->cpus[cpu].pcpu.account;
 	u64 n = min_u64(a->trace_count, a->trace_size), first = a->trace_count - n;
 
 	for (u64 i = 0; i < n && i < cap; i++) {
@@ -206,12 +230,16 @@ uint32_t pp_read_trace(struct pp_machine *m, struct pp_trace_record *out, uint32
 
 uint32_t pp_read_stats(struct pp_machine *m, uint64_t *out, uint32_t cap)
 {
-	u64 stats[NR_STATS];
+	u64 stats[NR_STATS] = {0};
 
-	memcpy(stats, m->pcpu.account.stats, sizeof(stats));
-	stats[STAT_IGNORED_IPIS] = (m->is_native ? &m->pcpu.lapic : &m->vcpu.lapic)->ignored_ipis;
-	for (u32 i = 0; i < NR_STATS && i < cap; i++)
-		out[i] = stats[i];
+	for (u32 i = 0; i < m->nr_cpus; i++) {
+		for (u32 k = 0; k < NR_STATS; k++)
+			stats[k] += m->cpus[i].pcpu.account.stats[k];
+	}
+	for (u32 n = 0; n < machine_nr_guests(m); n++)
+		stats[STAT_IGNORED_IPIS] += machine_guest(m, n)->lapic->ignored_ipis;
+	for (u32 k = 0; k < NR_STATS && k < cap; k++)
+		out[k] = stats[k];
 	return NR_STATS;
 }
 

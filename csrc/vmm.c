@@ -9,23 +9,23 @@
 
 static bool has_vcpu(const struct pp_machine *m)
 {
-	return !m->is_native && !m->pcpu.truth.finished;
+	return !m->is_native && !m->vcpus[0].vcpu.guest.truth.finished;
 }
 
 int32_t pp_kvm_get_msrs(struct pp_machine *m, struct pp_msr_entry *entries, uint32_t n)
 {
-	return has_vcpu(m) ? kvm_vcpu_ioctl_get_msrs(&m->vcpu, entries, n) : PP_EINVAL;
+	return has_vcpu(m) ? kvm_vcpu_ioctl_get_msrs(&m->vcpus[0].vcpu, entries, n) : PP_EINVAL;
 }
 
 int32_t pp_kvm_set_msrs(struct pp_machine *m, const struct pp_msr_entry *entries, uint32_t n)
 {
-	return has_vcpu(m) ? kvm_vcpu_ioctl_set_msrs(&m->vcpu, entries, n) : PP_EINVAL;
+	return has_vcpu(m) ? kvm_vcpu_ioctl_set_msrs(&m->vcpus[0].vcpu, entries, n) : PP_EINVAL;
 }
 
 int32_t pp_kvm_set_pmu_event_filter(struct pp_machine *m, const struct pp_pmu_event_filter *filter)
 {
 	if (!has_vcpu(m))
 		return PP_EPERM;
-	return kvm_vm_ioctl_set_pmu_event_filter(&m->vcpu, filter, &m->config.kvm.filter,
-						 m->filter_entries);
+	return kvm_vm_ioctl_set_pmu_event_filter(
+		&m->vcpus[0].vcpu, filter, &m->vms[0].config.kvm.filter, m->vms[0].filter_entries);
 }

@@ -219,7 +219,8 @@ class Kvm:
 class MachineConfig:
     """Everything a machine is built from. ``timing`` holds the fields of ``struct pp_timing``.
 
-    ``module`` is the multiboot module, None for none.
+    ``module`` is the multiboot module, None for none. ``vcpus``: natively, CPUs; ``cpus``: the
+    host's; ``quantum``: TSC cycles that one of them may be ahead of the others.
     """
 
     mode: Mode
@@ -244,5 +245,8 @@ class MachineConfig:
     trace_records: int = 0
     truth: bool = True
     one_by_one: bool = False
+    vcpus: int = 1
+    cpus: int = 1
+    quantum: int = 20_000
     host_ipc_q20: int = 1 << 20
     module: bytes | None = None

@@ -124,6 +124,9 @@ class _Config:
         c.trace_records = config.trace_records
         c.truth = config.truth
         c.one_by_one = config.one_by_one
+        c.nr_vcpus = config.vcpus
+        c.nr_cpus = config.cpus
+        c.quantum = config.quantum
         c.host_ipc_q20 = config.host_ipc_q20
         self._pmu(c.hw, config.hw)
         self._pmu(c.guest, config.guest)
@@ -458,17 +461,27 @@ class Machine:
         if lib.pp_close_host_event(self._handle, place):
             raise InputError(f"close(): there is no open host event {place}")
 
-    def _all(self, function: Any, kind: str) -> Any:
-        count = function(self._handle, ffi.NULL, 0)
+    def _all(self, function: Any, kind: str, *which: int) -> Any:
+        count = function(self._handle, *which, ffi.NULL, 0)
         out = ffi.new(f"{kind}[]", count) if count else ()
         if count:
-            function(self._handle, out, count)
+            function(self._handle, *which, out, count)
         return out
 
-    def guest(self) -> records.Guest:
+    @property
+    def guests(self) -> int:
+        """How many CPUs the guests have: vCPUs, or natively pCPUs."""
+        return self._config.vcpus
+
+    @property
+    def cpus(self) -> int:
+        """How many pCPUs there are."""
+        return self._config.vcpus if self._config.mode is Mode.NATIVE else self._config.cpus
+
+    def guest(self, guest: int = 0) -> records.Guest:
         """Return what became of the guest."""
         info = ffi.new("struct pp_guest_info *")
-        lib.pp_read_guest(self._handle, info)
+        lib.pp_read_guest(self._handle, guest, info)
         return records.Guest(
             instructions=info.instructions,
             emulated=info.emulated,
@@ -483,14 +496,14 @@ class Machine:
             bytes=bytes(info.bytes)[: info.nr_bytes],
         )
 
-    def serial(self) -> str:
+    def serial(self, vm: int = 0) -> str:
         """Return what the guest wrote to its serial port."""
-        text = self._all(lib.pp_read_serial, "char")
+        text = self._all(lib.pp_read_serial, "char", vm)
         return bytes(ffi.buffer(text)).decode(errors="replace") if text else ""
 
-    def report(self) -> records.GuestReport | None:
+    def report(self, vm: int = 0, n: int = 0) -> records.GuestReport | None:
         """Return the guest's report, None if it left none (or one that is none)."""
-        raw = self._all(lib.pp_read_report, "uint8_t")
+        raw = self._all(lib.pp_read_report, "uint8_t", vm, n)
         if not raw:
             return None
         data = bytes(ffi.buffer(raw))
@@ -508,10 +521,10 @@ class Machine:
     def physical(self, address: int, size: int) -> bytes:
         """Return guest-physical memory; empty if any of it lies outside the RAM."""
         out = ffi.new("uint8_t[]", size)
-        count = lib.pp_read_physical(self._handle, address, out, size)
+        count = lib.pp_read_physical(self._handle, 0, address, out, size)
         return bytes(ffi.buffer(out))[:count]
 
-    def counters(self) -> list[records.Counter]:
+    def counters(self, guest: int = 0) -> list[records.Counter]:
         """Return what each guest event was and what the guest could read of it."""
         causes = names("loss_causes")
         return [
@@ -529,53 +542,53 @@ class Machine:
                 unread=c.unread,
                 fed=bool(c.fed),
             )
-            for c in self._all(lib.pp_read_counters, "struct pp_counter_result")
+            for c in self._all(lib.pp_read_counters, "struct pp_counter_result", guest)
         ]
 
-    def silent_errors(self) -> list[records.SilentError]:
+    def silent_errors(self, guest: int = 0) -> list[records.SilentError]:
         """Return the episodes of silent loss."""
         causes = names("loss_causes")
         return [
             records.SilentError(e.config, e.tsc, e.until, e.lost, causes[e.cause])
-            for e in self._all(lib.pp_read_silent_errors, "struct pp_silent_error")
+            for e in self._all(lib.pp_read_silent_errors, "struct pp_silent_error", guest)
         ]
 
-    def pmi(self) -> records.Pmi:
+    def pmi(self, guest: int = 0) -> records.Pmi:
         """Return how many PMIs were due and delivered, and how late."""
         out = ffi.new("struct pp_pmi_result *")
-        lib.pp_read_pmi(self._handle, out)
+        lib.pp_read_pmi(self._handle, guest, out)
         return records.Pmi(**{name: getattr(out, name) for name in records.Pmi.__slots__})
 
-    def exits(self) -> list[records.Exits]:
+    def exits(self, guest: int = 0) -> list[records.Exits]:
         """Return the VM-exits by reason, those that happened."""
         reasons = names(self._exit_list)
         return [
             records.Exits(reasons[e.reason], e.count, e.profile, e.cycles)
-            for e in self._all(lib.pp_read_exits, "struct pp_exit_result")
+            for e in self._all(lib.pp_read_exits, "struct pp_exit_result", guest)
             if e.count
         ]
 
-    def accesses(self) -> list[records.Accesses]:
+    def accesses(self, guest: int = 0) -> list[records.Accesses]:
         """Return the guest's PMU accesses by kind, those that happened."""
         kinds = names("access_kinds")
         return [
             records.Accesses(kinds[a.kind], a.direct, a.intercepted, a.cycles)
-            for a in self._all(lib.pp_read_accesses, "struct pp_access_result")
+            for a in self._all(lib.pp_read_accesses, "struct pp_access_result", guest)
             if a.direct or a.intercepted
         ]
 
-    def switch(self) -> records.Switch:
+    def switch(self, guest: int = 0) -> records.Switch:
         """Return the PMU switches and their register traffic."""
         out = ffi.new("struct pp_switch_result *")
-        lib.pp_read_switch(self._handle, out)
+        lib.pp_read_switch(self._handle, guest, out)
         return records.Switch(**{name: getattr(out, name) for name in records.Switch.__slots__})
 
-    def costs(self) -> list[records.Cost]:
+    def costs(self, cpu: int = 0) -> list[records.Cost]:
         """Return the cycles charged, by call stack."""
         functions = names("costs")
         return [
             records.Cost(ffi.string(c.stack).decode(), functions[c.cost], c.count, c.cycles)
-            for c in self._all(lib.pp_read_costs, "struct pp_cost_result")
+            for c in self._all(lib.pp_read_costs, "struct pp_cost_result", cpu)
         ]
 
     def host_events(self) -> list[records.HostEventResult]:
@@ -591,12 +604,12 @@ class Machine:
         """Return what the core counted about its own work, by name."""
         return dict(zip(names("stats"), self._all(lib.pp_read_stats, "uint64_t"), strict=True))
 
-    def trace(self) -> list[tuple[int, str, int, int, int, int]]:
+    def trace(self, cpu: int = 0) -> list[tuple[int, str, int, int, int, int]]:
         """Return the trace ring, oldest first: TSC, record name, x, a, b, c."""
         types = names("trace_records")
         return [
             (t.tsc, types[t.type], t.x, t.a, t.b, t.c)
-            for t in self._all(lib.pp_read_trace, "struct pp_trace_record")
+            for t in self._all(lib.pp_read_trace, "struct pp_trace_record", cpu)
         ]
 
     def invariant(self) -> str:

@@ -20,6 +20,12 @@
 /* Keeps 16-bit packed counts of a stretch from overflowing, see run.c. */
 #define BLOCK_MAX_ACCESSES 64u
 
+u64 *code_lines_new(struct cpu *c, u64 pages)
+{
+	return c->next_peer == c ? pages_new(pages, sizeof(*c->code_lines))
+				 : c->next_peer->code_lines;
+}
+
 int blocks_new(struct cpu *c)
 {
 	u64 pages = c->ram.size / PAGE_BYTES;
@@ -28,7 +34,7 @@ int blocks_new(struct cpu *c)
 	c->blocks = pages_new(BLOCK_POOL + 1, sizeof(*c->blocks));
 	c->insns = pages_new(INSN_POOL, sizeof(*c->insns));
 	c->page_blocks = pages_new(pages, sizeof(*c->page_blocks));
-	c->code_lines = pages_new(pages, sizeof(*c->code_lines));
+	c->code_lines = code_lines_new(c, pages);
 	if (!c->blocks || !c->insns || !c->page_blocks || !c->code_lines)
 		return -1;
 	c->no_block = &c->blocks[BLOCK_POOL];
@@ -44,7 +50,18 @@ void blocks_free(struct cpu *c)
 	pages_free(c->blocks, BLOCK_POOL + 1, sizeof(*c->blocks));
 	pages_free(c->insns, INSN_POOL, sizeof(*c->insns));
 	pages_free(c->page_blocks, pages, sizeof(*c->page_blocks));
-	pages_free(c->code_lines, pages, sizeof(*c->code_lines));
+	if (c->next_peer == c)
+		pages_free(c->code_lines, pages, sizeof(*c->code_lines));
+}
+
+/* No block of mine is in this page any more. */
+static void forget_code_lines(struct cpu *c, u64 page)
+{
+	for (struct cpu *peer = c->next_peer; peer != c; peer = peer->next_peer) {
+		if (peer->page_blocks[page])
+			return;
+	}
+	c->code_lines[page] = 0;
 }
 
 void blocks_flush(struct cpu *c)
@@ -53,10 +70,10 @@ void blocks_flush(struct cpu *c)
 		struct block *b = &c->blocks[n];
 
 		c->page_blocks[b->pa / PAGE_BYTES] = NULL;
-		c->code_lines[b->pa / PAGE_BYTES] = 0;
+		forget_code_lines(c, b->pa / PAGE_BYTES);
 		if (b->pa2 != NO_PAGE) {
 			c->page_blocks[b->pa2 / PAGE_BYTES] = NULL;
-			c->code_lines[b->pa2 / PAGE_BYTES] = 0;
+			forget_code_lines(c, b->pa2 / PAGE_BYTES);
 		}
 		b->map = 0;
 	}
@@ -114,7 +131,7 @@ static void unlink_from_page(struct cpu *c, struct block *b, u64 page)
 		at = &(*at)->page_next[page_index(*at, page)];
 	*at = b->page_next[page_index(b, page)];
 	if (!c->page_blocks[page / PAGE_BYTES])
-		c->code_lines[page / PAGE_BYTES] = 0;
+		forget_code_lines(c, page / PAGE_BYTES);
 }
 
 static void drop_block(struct cpu *c, struct block *b)
@@ -146,7 +163,7 @@ static bool block_covers(const struct block *b, u64 pa, unsigned int n)
 	return pa < b->pa + first && pa + n > b->pa;
 }
 
-void block_written(struct cpu *c, u64 pa, unsigned int n)
+static void drop_written(struct cpu *c, u64 pa, unsigned int n)
 {
 	u64 page = pa & PAGE_MASK;
 	struct block *next;
@@ -156,6 +173,13 @@ void block_written(struct cpu *c, u64 pa, unsigned int n)
 		if (block_covers(b, pa, n))
 			drop_block(c, b);
 	}
+}
+
+void block_written(struct cpu *c, u64 pa, unsigned int n)
+{
+	drop_written(c, pa, n);
+	for (struct cpu *peer = c->next_peer; peer != c; peer = peer->next_peer)
+		drop_written(peer, pa, n);
 }
 
 /* ---- building ---- */
@@ -173,8 +197,11 @@ static void link_to_page(struct cpu *c, struct block *b, u64 from, u64 bytes)
 	u64 page = from & PAGE_MASK;
 	struct block **head = &c->page_blocks[page / PAGE_BYTES];
 
-	if (!*head)
+	if (!c->code_lines[page / PAGE_BYTES]) {
 		tlb_forbid_writes(c, page);
+		for (struct cpu *peer = c->next_peer; peer != c; peer = peer->next_peer)
+			tlb_forbid_writes(peer, page);
+	}
 	b->page_next[page_index(b, page)] = *head;
 	*head = b;
 	note_code_lines(c, from, bytes);

@@ -57,6 +57,8 @@ int blocks_new(struct cpu *c);
 void blocks_free(struct cpu *c);
 void blocks_flush(struct cpu *c);
 struct block *block_find(struct cpu *c);
+/* The table of them, or that of the peers. NULL when memory is short. */
+u64 *code_lines_new(struct cpu *c, u64 pages);
 /* @n bytes at @pa, inside one page, were written. */
 void block_written(struct cpu *c, u64 pa, unsigned int n);
 /* Static counts and cost of the instructions of @b before @i. */

@@ -66,7 +66,7 @@ static int clone_blocks(struct cpu *c, const struct cpu *from)
 	c->blocks = copy_part(from->blocks, from->nr_blocks, BLOCK_POOL + 1, sizeof(*c->blocks));
 	c->insns = copy_part(from->insns, from->nr_insns, INSN_POOL, sizeof(*c->insns));
 	c->page_blocks = pages_new(pages, sizeof(*c->page_blocks));
-	c->code_lines = pages_new(pages, sizeof(*c->code_lines));
+	c->code_lines = code_lines_new(c, pages);
 	if (!c->blocks || !c->insns || !c->page_blocks || !c->code_lines)
 		return -1;
 	blocks = (struct move){from->blocks, c->blocks, (BLOCK_POOL + 1) * sizeof(*c->blocks)};
@@ -125,6 +125,7 @@ int cpu_clone(struct cpu **out, const struct cpu *from, const struct cpu_place *
 	c->check = place->check;
 	c->profiles = place->profiles;
 	c->intercept = place->intercept;
+	join_peers(c, place->peer);
 	/* Of the run that is over. */
 	c->escape = NULL;
 	c->escape_insn = NULL;
@@ -144,7 +145,7 @@ int cpu_clone(struct cpu **out, const struct cpu *from, const struct cpu_place *
 	return 0;
 }
 
-void cpu_note_writable_pages(const struct cpu *c)
+static void note_writable_pages(const struct cpu *c)
 {
 	for (unsigned int k = 0; k < NR_PRIV * TLB_ENTRIES; k++) {
 		const struct tlb_entry *e = &c->tlbs[k / TLB_ENTRIES].entry[k % TLB_ENTRIES];
@@ -153,4 +154,14 @@ void cpu_note_writable_pages(const struct cpu *c)
 			guest_ram_written(&c->ram,
 					  e->write_tag + e->addend - (u64)(uintptr_t)c->ram.base);
 	}
+}
+
+void cpu_note_writable_pages(const struct cpu *c)
+{
+	const struct cpu *peer = c;
+
+	do {
+		note_writable_pages(peer);
+		peer = peer->next_peer;
+	} while (peer != c);
 }

@@ -20,6 +20,24 @@
 #define DR6_RESET 0xffff0ff0ull
 #define DR7_RESET 0x400ull
 
+void join_peers(struct cpu *c, struct cpu *peer)
+{
+	c->next_peer = c;
+	if (!peer)
+		return;
+	c->next_peer = peer->next_peer;
+	peer->next_peer = c;
+}
+
+static void leave_peers(struct cpu *c)
+{
+	struct cpu *before = c->next_peer;
+
+	while (before->next_peer != c)
+		before = before->next_peer;
+	before->next_peer = c->next_peer;
+}
+
 int cpu_new(struct cpu **out, const struct cpu_config *config)
 {
 	struct cpu *c = calloc(1, sizeof(*c));
@@ -39,6 +57,7 @@ int cpu_new(struct cpu **out, const struct cpu_config *config)
 	c->nr_profiles = config->nr_profiles < CPU_MAX_PROFILES ? config->nr_profiles
 								: CPU_MAX_PROFILES;
 	c->map = 1;
+	join_peers(c, config->peer);
 	no_limits(c);
 	for (unsigned int p = 0; p < NR_PRIV; p++)
 		c->tlbs[p].nr_filled = TLB_FILLED_MAX + 1;
@@ -59,6 +78,7 @@ void cpu_free(struct cpu *c)
 	if (!c)
 		return;
 	blocks_free(c);
+	leave_peers(c);
 	pages_free(c->warm_lines, c->ram.size / PAGE_BYTES, sizeof(*c->warm_lines));
 	pages_free(c->write_tags, c->ram.size / PAGE_BYTES, sizeof(*c->write_tags));
 	free(c);

@@ -14,6 +14,7 @@
  *    retired before the current instruction is in them, the current instruction is not.
  *  - An instruction's effect (a WRMSR, say) comes before its retirement is counted.
  *  - Nothing depends on how a run is cut into budgets.
+ *  - CPUs on one RAM are peers: what one of them writes is gone from the decoded code of all.
  *  - Faults of the guest go through its IDT; they are not errors. What the interpreter does not
  *    implement stops the run (CPU_STOP_UNIMPLEMENTED) and changes nothing.
  *
@@ -186,9 +187,10 @@ struct cpu_config {
 	struct pp_check *check;
 	const struct cpu_profile *profiles; /* kept by the caller */
 	u32 nr_profiles;
-	u32 id;		 /* APIC id, only for diagnostics */
-	bool rtm;	 /* XBEGIN and its kin are instructions */
-	bool one_by_one; /* every iteration of loops that wait and of REP; nothing shows it */
+	struct cpu *peer; /* another CPU on this RAM, NULL: the first one there */
+	u32 id;		  /* APIC id, only for diagnostics */
+	bool rtm;	  /* XBEGIN and its kin are instructions */
+	bool one_by_one;  /* every iteration of loops that wait and of REP; nothing shows it */
 };
 
 enum cpu_reg {
@@ -239,11 +241,12 @@ struct cpu_place {
 	struct pp_check *check;
 	const struct cpu_profile *profiles; /* the same ones */
 	const struct cpu_intercept *intercept;
+	struct cpu *peer; /* as in struct cpu_config: a copy of a peer of the original */
 };
 
 /* Between runs: a CPU that goes on as @from would, down to its caches. -1 when memory is short. */
 int cpu_clone(struct cpu **out, const struct cpu *from, const struct cpu_place *place);
-/* Mark the pages that the CPU can write without marking them in guest_ram.written. */
+/* Mark the pages that the CPU or a peer can write without marking them in guest_ram.written. */
 void cpu_note_writable_pages(const struct cpu *c);
 void cpu_start(struct cpu *c, const struct cpu_start *start);
 

@@ -261,7 +261,7 @@ static void tlb_fill(struct cpu *c, struct tlb *tlb, struct tlb_entry *e, u64 va
 	e->read_tag = va & PAGE_MASK;
 	e->addend = addend;
 	e->warm = &c->warm_lines[pa / PAGE_BYTES];
-	if (write && !c->page_blocks[pa / PAGE_BYTES]) {
+	if (write && !c->code_lines[pa / PAGE_BYTES]) {
 		e->write_tag = va & PAGE_MASK;
 		note_write_tag(c, tlb, e, pa);
 	}

@@ -374,8 +374,9 @@ struct cpu {
 	u32 nr_blocks, nr_insns;
 	struct block *hash[BLOCK_HASH];
 	u16 *write_tags; /* per physical page: 1 + the one TLB entry that may have one; 0; many */
-	struct block **page_blocks;    /* per physical page: list of its blocks */
-	u64 *code_lines;	       /* per physical page: lines that may hold decoded code */
+	struct block **page_blocks; /* per physical page: list of its blocks */
+	u64 *code_lines;       /* per physical page: lines that may hold decoded code; all peers' */
+	struct cpu *next_peer; /* on the same RAM, a ring; alone: itself */
 	u32 worst_loads, worst_stores; /* of any block so far */
 	u64 worst_sub;
 	bool worst_grew;	/* since fuel was computed */
@@ -479,6 +480,9 @@ static inline void no_limits(struct cpu *c)
 	c->watched = 0;
 	c->limit_sub = ~0ull;
 }
+
+/* ---- cpu.c ---- */
+void join_peers(struct cpu *c, struct cpu *peer);
 
 static inline bool real_mode(const struct cpu *c)
 {

@@ -104,7 +104,7 @@ static bool kvm_land(void *ctx)
 	struct kvm_vcpu *vcpu = ctx;
 
 	hwpmu_land(&vcpu->pcpu->pmu);
-	truth_land(&vcpu->pcpu->truth);
+	truth_land(&vcpu->guest.truth);
 	return kvm_event_due(vcpu);
 }
 
@@ -118,7 +118,7 @@ static int kvm_direct_rdmsr(void *ctx, u32 msr, u64 *value)
 static void trap_after(struct kvm_vcpu *vcpu, enum exit_reason reason)
 {
 	vcpu->trap_exit = (int)reason;
-	cpu_request_stop(vcpu->pcpu->cpu);
+	cpu_request_stop(vcpu->guest.cpu);
 }
 
 /* Written directly, these need no help; the others of an AVIC do. */

@@ -60,12 +60,12 @@ static void instruction_retired(struct kvm_vcpu *vcpu, enum privilege priv, bool
 
 	if (branch)
 		credited |= kvm_pmu_branch_retired(vcpu);
-	truth_insn_skipped(&vcpu->pcpu->truth, credited, priv, branch);
+	truth_insn_skipped(&vcpu->guest.truth, credited, priv, branch);
 }
 
 static void emulate_instruction(struct kvm_vcpu *vcpu)
 {
-	struct cpu *cpu = vcpu->pcpu->cpu;
+	struct cpu *cpu = vcpu->guest.cpu;
 	enum privilege priv = cpu_cpl(cpu) == 3 ? PRIV_USR : PRIV_OS;
 	const struct cpu_exit *exit = cpu_exit_info(cpu);
 	bool branch, step;
@@ -88,7 +88,7 @@ static void emulate_instruction(struct kvm_vcpu *vcpu)
 static bool is_forced_emulation(struct kvm_vcpu *vcpu)
 {
 	static const u8 prefix[FEP_BYTES] = {0x0f, 0x0b, 0x6b, 0x76, 0x6d};
-	struct cpu *cpu = vcpu->pcpu->cpu;
+	struct cpu *cpu = vcpu->guest.cpu;
 	u8 bytes[FEP_BYTES];
 
 	return vcpu->config->kvm.force_emulation_prefix &&
@@ -98,7 +98,7 @@ static bool is_forced_emulation(struct kvm_vcpu *vcpu)
 
 static void handle_ud(struct kvm_vcpu *vcpu)
 {
-	struct cpu *cpu = vcpu->pcpu->cpu;
+	struct cpu *cpu = vcpu->guest.cpu;
 
 	account_enter(vcpu_books(vcpu), COST_EMULATE_INSN);
 	if (is_forced_emulation(vcpu)) {
@@ -115,16 +115,16 @@ static void handle_ud(struct kvm_vcpu *vcpu)
 /* INT1 is stepped over as no other instruction is: by the vendor's code, which credits nobody. */
 static void skip_int1(struct kvm_vcpu *vcpu)
 {
-	struct cpu *cpu = vcpu->pcpu->cpu;
+	struct cpu *cpu = vcpu->guest.cpu;
 	enum privilege priv = cpu_cpl(cpu) == 3 ? PRIV_USR : PRIV_OS;
 
 	cpu_skip_insn(cpu);
-	truth_insn_skipped(&vcpu->pcpu->truth, 0, priv, true);
+	truth_insn_skipped(&vcpu->guest.truth, 0, priv, true);
 }
 
 void kvm_handle_exception_nmi(struct kvm_vcpu *vcpu)
 {
-	const struct cpu_exit *exit = cpu_exit_info(vcpu->pcpu->cpu);
+	const struct cpu_exit *exit = cpu_exit_info(vcpu->guest.cpu);
 
 	account_enter(vcpu_books(vcpu), vcpu->x86_ops->exception_cost);
 	if (exit->vector == UD_VECTOR) {
@@ -146,7 +146,7 @@ void kvm_handle_exception_nmi(struct kvm_vcpu *vcpu)
 
 void kvm_handle_dr(struct kvm_vcpu *vcpu)
 {
-	struct cpu *cpu = vcpu->pcpu->cpu;
+	struct cpu *cpu = vcpu->guest.cpu;
 	u8 dr = cpu_exit_info(cpu)->debug_register;
 
 	account_charge(vcpu_books(vcpu), vcpu->x86_ops->dr_cost);
@@ -164,7 +164,7 @@ void kvm_load_debug_registers(struct kvm_vcpu *vcpu)
 {
 	bool owned = !vcpu->intercept.mov_dr;
 
-	if (owned || (cpu_dr(vcpu->pcpu->cpu, 7) & DR7_ENABLES))
+	if (owned || (cpu_dr(vcpu->guest.cpu, 7) & DR7_ENABLES))
 		account_charge_n(vcpu_books(vcpu), COST_SET_DEBUGREG,
 				 NR_BREAKPOINT_REGISTERS + owned);
 }

@@ -19,13 +19,13 @@
 
 static void set_edx_eax(struct kvm_vcpu *vcpu, u64 value)
 {
-	cpu_set_reg(vcpu->pcpu->cpu, CPU_RAX, (u32)value);
-	cpu_set_reg(vcpu->pcpu->cpu, CPU_RDX, value >> 32);
+	cpu_set_reg(vcpu->guest.cpu, CPU_RAX, (u32)value);
+	cpu_set_reg(vcpu->guest.cpu, CPU_RDX, value >> 32);
 }
 
 void kvm_skip_emulated_instruction(struct kvm_vcpu *vcpu)
 {
-	struct cpu *cpu = vcpu->pcpu->cpu;
+	struct cpu *cpu = vcpu->guest.cpu;
 	enum privilege priv = cpu_cpl(cpu) == 3 ? PRIV_USR : PRIV_OS;
 	bool step = cpu_single_steps(cpu);
 	u64 credited;
@@ -34,7 +34,7 @@ void kvm_skip_emulated_instruction(struct kvm_vcpu *vcpu)
 	cpu_skip_insn(cpu);
 	credited = kvm_pmu_instruction_retired(vcpu);
 	account_leave(vcpu_books(vcpu));
-	truth_insn_skipped(&vcpu->pcpu->truth, credited, priv, false);
+	truth_insn_skipped(&vcpu->guest.truth, credited, priv, false);
 	if (step)
 		kvm_queue_exception_p(vcpu, DB_VECTOR, DR6_BS);
 }
@@ -73,7 +73,7 @@ static void note_access(struct kvm_vcpu *vcpu, enum access_kind kind)
 
 static void emulate_cpuid(struct kvm_vcpu *vcpu)
 {
-	struct cpu *cpu = vcpu->pcpu->cpu;
+	struct cpu *cpu = vcpu->guest.cpu;
 	u32 regs[4];
 
 	account_enter(vcpu_books(vcpu), COST_EMULATE_CPUID);
@@ -142,7 +142,7 @@ static void emulate_rdpmc(struct kvm_vcpu *vcpu, u32 ecx)
 
 static void emulate_io(struct kvm_vcpu *vcpu, const struct cpu_exit *exit)
 {
-	struct cpu *cpu = vcpu->pcpu->cpu;
+	struct cpu *cpu = vcpu->guest.cpu;
 	u64 keep, value;
 
 	account_enter(vcpu_books(vcpu), COST_FAST_PIO);
@@ -168,7 +168,7 @@ static u64 hypercall(const struct cpu *cpu)
 
 static void emulate_hypercall(struct kvm_vcpu *vcpu)
 {
-	struct cpu *cpu = vcpu->pcpu->cpu;
+	struct cpu *cpu = vcpu->guest.cpu;
 
 	account_enter(vcpu_books(vcpu), COST_EMULATE_HYPERCALL);
 	cpu_set_reg(cpu, CPU_RAX, hypercall(cpu));
@@ -202,7 +202,7 @@ static void emulate_work(struct kvm_vcpu *vcpu, enum exit_reason reason)
 
 void kvm_emulate_exit(struct kvm_vcpu *vcpu)
 {
-	const struct cpu_exit *exit = cpu_exit_info(vcpu->pcpu->cpu);
+	const struct cpu_exit *exit = cpu_exit_info(vcpu->guest.cpu);
 
 	switch (exit->insn) {
 	case CPU_INSN_CPUID: emulate_cpuid(vcpu); break;
@@ -253,7 +253,7 @@ enum pp_stop kvm_handle_exit(struct kvm_vcpu *vcpu)
 
 bool kvm_handle_exit_fastpath(struct kvm_vcpu *vcpu)
 {
-	const struct cpu_exit *exit = cpu_exit_info(vcpu->pcpu->cpu);
+	const struct cpu_exit *exit = cpu_exit_info(vcpu->guest.cpu);
 	bool done;
 
 	vcpu->fastpath_done = false;

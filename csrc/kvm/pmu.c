@@ -63,7 +63,7 @@ int kvm_pmu_init(struct kvm_vcpu *vcpu, const struct kvm_pmu_backend *backend,
 /* The guest's registers are as after reset; the truth follows. */
 static void tell_of_reset(struct kvm_vcpu *vcpu)
 {
-	struct truth *truth = &vcpu->pcpu->truth;
+	struct truth *truth = &vcpu->guest.truth;
 	struct kvm_pmu *pmu = &vcpu->pmu;
 
 	if (vcpu->restoring)
@@ -155,7 +155,7 @@ int kvm_pmu_set_msr(struct kvm_vcpu *vcpu, struct msr_data *msr)
 		ret = ops->set_msr(vcpu, msr);
 	account_leave(vcpu_books(vcpu));
 	if (!ret && !vcpu->restoring)
-		truth_control_written(&vcpu->pcpu->truth, msr->index, msr->data);
+		truth_control_written(&vcpu->guest.truth, msr->index, msr->data);
 	return ret;
 }
 
@@ -181,7 +181,7 @@ u64 kvm_pmu_read_counter(struct kvm_pmc *pmc, bool host_initiated)
 	u64 value = pmu->backend->read_counter(pmc) & pmc_bitmask(pmu, pmc);
 
 	if (!host_initiated)
-		truth_counter_read(&pmc->vcpu->pcpu->truth, pmc->idx, value);
+		truth_counter_read(&pmc->vcpu->guest.truth, pmc->idx, value);
 	return value;
 }
 
@@ -191,7 +191,7 @@ void kvm_pmu_write_counter(struct kvm_pmc *pmc, u64 value)
 
 	value &= pmc_bitmask(pmu, pmc);
 	if (!pmc->vcpu->restoring)
-		truth_counter_written(&pmc->vcpu->pcpu->truth, pmc->idx,
+		truth_counter_written(&pmc->vcpu->guest.truth, pmc->idx,
 				      pmu->backend->peek_counter(pmc), value);
 	pmu->backend->write_counter(pmc, value);
 }
@@ -266,7 +266,7 @@ void kvm_pmu_deliver_pmi(struct kvm_vcpu *vcpu)
 	/* There is no way to tell an APIC in user space of it. */
 	if (!lapic_in_kernel(vcpu) && !FAULTY(KVM_PMI_WITHOUT_LAPIC)) {
 		account_stat(vcpu_books(vcpu), STAT_PMIS_WITHOUT_LAPIC);
-		truth_pmi_dropped(&vcpu->pcpu->truth);
+		truth_pmi_dropped(&vcpu->guest.truth);
 		return;
 	}
 	account_enter(vcpu_books(vcpu), COST_DELIVER_PMI);
@@ -314,7 +314,7 @@ static u64 trigger_event(struct kvm_vcpu *vcpu, u64 event)
 		    !(pmc_is_globally_enabled(pmc) || FAULTY(CREDIT_IGNORES_GLOBAL_CTRL)) ||
 		    !pmc_is_locally_enabled(pmc) ||
 		    !(pmc_is_event_allowed(pmc) || FAULTY(CREDIT_IGNORES_FILTER)) ||
-		    !cpl_is_counted(pmc, cpu_cpl(vcpu->pcpu->cpu)))
+		    !cpl_is_counted(pmc, cpu_cpl(vcpu->guest.cpu)))
 			continue;
 		pmu->backend->credit(pmc);
 		if (event == pmu->ops->instructions_retired)
@@ -373,14 +373,14 @@ void kvm_pmu_explain(struct kvm_vcpu *vcpu)
 		/* A counter at rest keeps its cause, unless the guest can enable it without an exit. */
 		if (pmu->backend->counters_in_hardware ||
 		    (pmc_is_globally_enabled(pmc) && pmc_is_locally_enabled(pmc)))
-			truth_set_cause(&vcpu->pcpu->truth, idx, pmu->backend->why(pmc));
+			truth_set_cause(&vcpu->guest.truth, idx, pmu->backend->why(pmc));
 	}
 }
 
 /* Books only: the guest is not told, and KVM does not know. */
 static void overcount(struct kvm_vcpu *vcpu, unsigned int event, u32 n)
 {
-	enum privilege priv = cpu_cpl(vcpu->pcpu->cpu) == 3 ? PRIV_USR : PRIV_OS;
+	enum privilege priv = cpu_cpl(vcpu->guest.cpu) == 3 ? PRIV_USR : PRIV_OS;
 	struct kvm_pmu *pmu = &vcpu->pmu;
 	unsigned int idx;
 	u64 counters;
@@ -394,7 +394,7 @@ static void overcount(struct kvm_vcpu *vcpu, unsigned int event, u32 n)
 		int hw = pmu->backend->hw_counter(&pmu->pmc[idx]);
 
 		if (hw >= 0 && counters & BIT_ULL(hw))
-			truth_overcounted(&vcpu->pcpu->truth, idx, n);
+			truth_overcounted(&vcpu->guest.truth, idx, n);
 	}
 }
 

@@ -81,7 +81,7 @@ static void kvm_perf_overflow(struct perf_event *event)
 	/* A reprogram is pending: the event is about to be another one, its overflow is dropped. */
 	if (pmu->reprogram_pmi & BIT_ULL(pmc->idx) && !FAULTY(EMULATED_OVERFLOW_NEVER_DROPPED)) {
 		if (pmc->intr)
-			truth_pmi_dropped(&pmc->vcpu->pcpu->truth);
+			truth_pmi_dropped(&pmc->vcpu->guest.truth);
 		return;
 	}
 	raise_overflow(pmc);
@@ -254,7 +254,7 @@ static void emulated_leave(struct kvm_pmc *pmc)
 		return;
 	value += perf_event_peek(perf_of(pmc), pmc->perf_event);
 	if (value > mask_of(pmc))
-		truth_pmi_dropped(&pmc->vcpu->pcpu->truth);
+		truth_pmi_dropped(&pmc->vcpu->guest.truth);
 }
 
 static void emulated_cleanup(struct kvm_vcpu *vcpu)

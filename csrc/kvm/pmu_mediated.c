@@ -229,7 +229,7 @@ static void nmi_pmi(struct kvm_vcpu *vcpu)
 	}
 	perf_event_nmi_handler(vcpu->perf);
 	account_stat(books(vcpu), STAT_UNKNOWN_NMIS);
-	truth_pmi_dropped(&vcpu->pcpu->truth);
+	truth_pmi_dropped(&vcpu->guest.truth);
 }
 
 static void mediated_host_pmi(struct kvm_vcpu *vcpu)

@@ -32,8 +32,8 @@ static void vcpu_lapic_changed(void *ctx)
 {
 	struct kvm_vcpu *vcpu = ctx;
 
-	cpu_horizon_changed(vcpu->pcpu->cpu);
-	cpu_request_stop(vcpu->pcpu->cpu);
+	cpu_horizon_changed(vcpu->guest.cpu);
+	cpu_request_stop(vcpu->guest.cpu);
 }
 
 static const struct lapic_ops vcpu_lapic_ops = {
@@ -56,13 +56,12 @@ static const struct kvm_x86_ops *const vendors[] = {
 	[PP_VENDOR_AMD] = &svm_x86_ops,
 };
 
-int kvm_vcpu_init(struct kvm_vcpu *vcpu, struct pcpu *pcpu, struct perf_cpu *perf,
+int kvm_vcpu_init(struct kvm_vcpu *vcpu, struct pcpu *pcpu, u32 id, struct perf_cpu *perf,
 		  struct ports *ports, const struct pp_config *config, struct pp_error *error)
 {
 	static const struct pp_pmu no_pmu;
 	int ret;
 
-	memset(vcpu, 0, sizeof(*vcpu));
 	vcpu->pcpu = pcpu;
 	vcpu->perf = perf;
 	vcpu->ports = ports;
@@ -72,9 +71,12 @@ int kvm_vcpu_init(struct kvm_vcpu *vcpu, struct pcpu *pcpu, struct perf_cpu *per
 	vcpu->exception.vector = -1;
 	vcpu->exit_reason = NR_EXIT_REASONS;
 	vcpu->exit_access = ACCESS_NONE;
-	lapic_init(&vcpu->lapic, 0, &vcpu_lapic_ops, vcpu);
+	lapic_init(&vcpu->lapic, id, &vcpu_lapic_ops, vcpu);
 	pcpu_guest_init(&vcpu->guest, pcpu, &vcpu->lapic, config, vcpu->x86_ops->misc,
 			config->kvm.vpmu);
+	pcpu_guest_enter(&vcpu->guest, pcpu);
+	if (id)
+		pcpu_guest_reset(&vcpu->guest);
 	ret = kvm_pmu_init(vcpu, backend_of(config), config->kvm.vpmu ? &config->guest : &no_pmu);
 	if (ret == -EBUSY) {
 		vcpu->pmu.backend = NULL;
@@ -93,7 +95,7 @@ int kvm_vcpu_init(struct kvm_vcpu *vcpu, struct pcpu *pcpu, struct perf_cpu *per
 	}
 	vcpu->requests = 0;
 	kvm_setup_intercepts(vcpu);
-	cpu_set_intercept(pcpu->cpu, &vcpu->intercept);
+	cpu_set_intercept(vcpu->guest.cpu, &vcpu->intercept);
 	return 0;
 }
 
@@ -124,7 +126,7 @@ static void close_exit_books(struct kvm_vcpu *vcpu)
 static void inject_irq(struct kvm_vcpu *vcpu)
 {
 	int vector = lapic_pending_vector(&vcpu->lapic);
-	struct cpu *cpu = vcpu->pcpu->cpu;
+	struct cpu *cpu = vcpu->guest.cpu;
 	bool nmi_first = vcpu->lapic.nmi_pending && cpu_can_take_nmi(cpu);
 
 	if (vector >= 0 && !nmi_first && cpu_can_take_irq(cpu)) {
@@ -142,8 +144,8 @@ static void inject_exception(struct kvm_vcpu *vcpu)
 	if (exception.vector < 0)
 		return;
 	if (exception.vector == DB_VECTOR)
-		cpu_debug_exception(vcpu->pcpu->cpu, exception.dr6);
-	cpu_inject(vcpu->pcpu->cpu, CPU_EVENT_EXCEPTION, (unsigned int)exception.vector,
+		cpu_debug_exception(vcpu->guest.cpu, exception.dr6);
+	cpu_inject(vcpu->guest.cpu, CPU_EVENT_EXCEPTION, (unsigned int)exception.vector,
 		   exception.error);
 }
 
@@ -152,7 +154,7 @@ static void vm_entry(struct kvm_vcpu *vcpu)
 {
 	/* One event an entry: an exception goes before an NMI. */
 	bool nmi = vcpu->lapic.nmi_pending && vcpu->exception.vector < 0 &&
-		   cpu_can_take_nmi(vcpu->pcpu->cpu);
+		   cpu_can_take_nmi(vcpu->guest.cpu);
 
 	if (nmi)
 		account_charge(vcpu_books(vcpu), COST_INJECT_NMI);
@@ -164,8 +166,8 @@ static void vm_entry(struct kvm_vcpu *vcpu)
 	vcpu->pmu.backend->vm_entry(vcpu);
 	kvm_pmu_overcount_entry(vcpu);
 	close_exit_books(vcpu);
-	pcpu_trace(vcpu->pcpu, TRACE_KVM_ENTRY, 0, cpu_rip(vcpu->pcpu->cpu), 0, 0);
-	cpu_horizon_changed(vcpu->pcpu->cpu);
+	pcpu_trace(vcpu->pcpu, TRACE_KVM_ENTRY, 0, cpu_rip(vcpu->guest.cpu), 0, 0);
+	cpu_horizon_changed(vcpu->guest.cpu);
 	vcpu->in_guest = true;
 	inject_exception(vcpu);
 	if (nmi)
@@ -195,14 +197,25 @@ void kvm_vcpu_serve_requests(struct kvm_vcpu *vcpu)
 		serve_requests(vcpu);
 }
 
-bool kvm_vcpu_has_events(struct kvm_vcpu *vcpu)
+bool kvm_vcpu_has_events(const struct kvm_vcpu *vcpu)
 {
-	bool irqs_on = cpu_rflags(vcpu->pcpu->cpu) & RFLAGS_IF;
+	bool irqs_on = cpu_rflags(vcpu->guest.cpu) & RFLAGS_IF;
 
 	/* Counters to look at wake nobody; a PMI does. */
 	return vcpu->exception.vector >= 0 ||
-	       (vcpu->lapic.nmi_pending && cpu_can_take_nmi(vcpu->pcpu->cpu)) ||
+	       (vcpu->lapic.nmi_pending && cpu_can_take_nmi(vcpu->guest.cpu)) ||
 	       vcpu->requests & KVM_REQ_PMI || (irqs_on && lapic_pending_vector(&vcpu->lapic) >= 0);
+}
+
+u64 kvm_vcpu_next(const struct kvm_vcpu *vcpu)
+{
+	u64 now = pcpu_tsc(vcpu->pcpu);
+
+	if ((!vcpu->halted && !cpu_waits_for_sipi(vcpu->guest.cpu)) || kvm_vcpu_has_events(vcpu))
+		return now;
+	if (!(cpu_rflags(vcpu->guest.cpu) & RFLAGS_IF))
+		return NO_DEADLINE;
+	return max_u64(now, lapic_deadline(&vcpu->lapic));
 }
 
 static void wake_up(struct kvm_vcpu *vcpu)
@@ -228,7 +241,7 @@ static enum pp_stop vcpu_block(struct kvm_vcpu *vcpu, u64 *budget)
 	}
 	if (pcpu_time_is_up(pcpu))
 		return PP_STOP_TIME;
-	if (!(cpu_rflags(pcpu->cpu) & RFLAGS_IF) || next == NO_DEADLINE)
+	if (!(cpu_rflags(vcpu->guest.cpu) & RFLAGS_IF) || next == NO_DEADLINE)
 		return PP_STOP_HALTED;
 	--*budget;
 	pcpu_idle_until(pcpu, next);
@@ -287,7 +300,7 @@ static bool exits_for_pmu(const struct kvm_vcpu *vcpu, enum exit_reason reason)
 	case EXIT_RDPMC: return true;
 	case EXIT_MSR_READ:
 	case EXIT_MSR_WRITE:
-		return hwpmu_owns_msr(&vcpu->pcpu->pmu, cpu_exit_info(vcpu->pcpu->cpu)->msr);
+		return hwpmu_owns_msr(&vcpu->pcpu->pmu, cpu_exit_info(vcpu->guest.cpu)->msr);
 	default: return false;
 	}
 }
@@ -295,14 +308,14 @@ static bool exits_for_pmu(const struct kvm_vcpu *vcpu, enum exit_reason reason)
 /* The exit itself, as far as it happens before anything is decided. */
 static void vm_exit(struct kvm_vcpu *vcpu, enum exit_reason reason)
 {
-	const struct cpu_exit *exit = cpu_exit_info(vcpu->pcpu->cpu);
+	const struct cpu_exit *exit = cpu_exit_info(vcpu->guest.cpu);
 
 	vcpu->in_guest = false;
 	vcpu->exit_reason = reason;
 	vcpu->exit_start = vcpu_books(vcpu)->host_cycles;
 	vcpu->exit_book = vcpu->x86_ops->exit_book(reason, vcpu->intercept_exit ? exit : NULL);
 	vcpu->exits[vcpu->exit_book]++;
-	if (unlikely(vcpu->pcpu->pmu.thresholds.nr) && exits_for_pmu(vcpu, reason))
+	if (unlikely(vcpu->guest.thresholds.nr) && exits_for_pmu(vcpu, reason))
 		pcpu_cut_thresholds(vcpu->pcpu);
 	kvm_pmu_overcount_exit(vcpu);
 	vcpu->pmu.backend->vm_exit(vcpu);
@@ -367,7 +380,7 @@ void kvm_vcpu_kick(struct kvm_vcpu *vcpu)
 	if (!vcpu->in_guest || vcpu->trap_exit >= 0)
 		return;
 	vcpu->trap_exit = EXIT_EXTERNAL_INTERRUPT;
-	cpu_request_stop(vcpu->pcpu->cpu);
+	cpu_request_stop(vcpu->guest.cpu);
 }
 
 void kvm_vcpu_leave_guest(struct kvm_vcpu *vcpu)
@@ -419,7 +432,7 @@ bool kvm_event_due(struct kvm_vcpu *vcpu)
 
 static enum pp_stop open_window(struct kvm_vcpu *vcpu)
 {
-	if (vcpu->lapic.nmi_pending && cpu_can_take_nmi(vcpu->pcpu->cpu))
+	if (vcpu->lapic.nmi_pending && cpu_can_take_nmi(vcpu->guest.cpu))
 		return leave_guest(vcpu, EXIT_NMI_WINDOW, false);
 	/* With virtual-interrupt delivery hardware takes it from here (see the loop). */
 	if (!vcpu->config->kvm.apicv && lapic_pending_vector(&vcpu->lapic) >= 0)
@@ -429,7 +442,7 @@ static enum pp_stop open_window(struct kvm_vcpu *vcpu)
 
 static enum pp_stop run_guest(struct kvm_vcpu *vcpu, u64 *budget, bool *out_of_budget)
 {
-	struct cpu *cpu = vcpu->pcpu->cpu;
+	struct cpu *cpu = vcpu->guest.cpu;
 
 	if (kvm_event_due(vcpu)) {
 		/* Exits on end, without a guest instruction between them, use budget too. */
@@ -460,9 +473,9 @@ enum pp_stop kvm_vcpu_run(struct kvm_vcpu *vcpu, u64 *budget)
 			return PP_STOP_INVARIANT;
 		if (vcpu->ports->exited)
 			return PP_STOP_EXIT;
-		if (!*budget || cpu_pause_asked(vcpu->pcpu->cpu))
+		if (!*budget || cpu_pause_asked(vcpu->guest.cpu))
 			return PP_STOP_BUDGET;
-		if (vcpu->halted) {
+		if (vcpu->halted || cpu_waits_for_sipi(vcpu->guest.cpu)) {
 			stop = vcpu_block(vcpu, budget);
 			continue;
 		}

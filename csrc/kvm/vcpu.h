@@ -133,7 +133,8 @@ struct kvm_vcpu {
 	u64 exit_start;		      /* host cycles when it began */
 };
 
-int kvm_vcpu_init(struct kvm_vcpu *vcpu, struct pcpu *pcpu, struct perf_cpu *perf,
+/* The vCPU with APIC ID @id, on this pCPU; those but the first wait to be started. */
+int kvm_vcpu_init(struct kvm_vcpu *vcpu, struct pcpu *pcpu, u32 id, struct perf_cpu *perf,
 		  struct ports *ports, const struct pp_config *config, struct pp_error *error);
 /* Run until the budget is used up or the guest is done. enum pp_stop. */
 enum pp_stop kvm_vcpu_run(struct kvm_vcpu *vcpu, u64 *budget);
@@ -157,8 +158,10 @@ void kvm_vcpu_serve_requests(struct kvm_vcpu *vcpu);
 /* Take the vCPU out of the guest and back to the VMM, as a signal does; no more than a place on the way
  * if it is not in the guest. */
 void kvm_vcpu_kick_out(struct kvm_vcpu *vcpu);
+/* The TSC from which it can go on; NO_DEADLINE: it waits, and nothing is due. */
+u64 kvm_vcpu_next(const struct kvm_vcpu *vcpu);
 /* Something that wakes a halted guest is pending. */
-bool kvm_vcpu_has_events(struct kvm_vcpu *vcpu);
+bool kvm_vcpu_has_events(const struct kvm_vcpu *vcpu);
 
 /* A request for the vCPU is to be served soon: if it is in guest mode it comes out before its next
  * instruction, by an external interrupt. */

@@ -37,7 +37,7 @@ bool kvm_pmu_rdpmc_vmware(struct kvm_vcpu *vcpu, u32 ecx, u64 *value)
 
 bool kvm_handle_vmware_gp(struct kvm_vcpu *vcpu)
 {
-	struct cpu *cpu = vcpu->pcpu->cpu;
+	struct cpu *cpu = vcpu->guest.cpu;
 	u32 ecx = (u32)cpu_reg(cpu, CPU_RCX);
 	u8 bytes[RDPMC_BYTES];
 	u64 value;

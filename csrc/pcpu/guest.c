@@ -23,6 +23,7 @@
 #define CPUID_EXTENDED 0x80000000u
 #define CPUID_HYPERVISOR 0x40000000u
 #define CPUID_TOPOLOGY 0xbu
+#define CPUID_AMD_TOPOLOGY 0x8000001eu
 #define CPUID_1_ECX_TSC_DEADLINE BIT_ULL(24)
 #define CPUID_7_EBX_TSC_ADJUST BIT_ULL(1)
 
@@ -47,7 +48,6 @@ static bool has_feature(const struct pp_config *config, u32 leaf, unsigned int r
 void pcpu_guest_init(struct pcpu_guest *g, struct pcpu *pcpu, struct lapic *lapic,
 		     const struct pp_config *config, const struct misc_kind *misc, bool has_pmu)
 {
-	memset(g, 0, sizeof(*g));
 	g->pcpu = pcpu;
 	g->lapic = lapic;
 	g->config = config;
@@ -56,6 +56,48 @@ void pcpu_guest_init(struct pcpu_guest *g, struct pcpu *pcpu, struct lapic *lapi
 	lapic->has_tsc_deadline = has_feature(config, 1, 2, CPUID_1_ECX_TSC_DEADLINE);
 	lapic->masks_lvtpc = pmu_vendor(&config->hw)->masks_lvtpc;
 	misc_msrs_init(&g->misc, misc, has_pmu);
+	pcpu_guest_connect(g);
+}
+
+static u64 truth_tsc(const void *guest)
+{
+	return pcpu_tsc(((const struct pcpu_guest *)guest)->pcpu);
+}
+
+void pcpu_guest_connect(struct pcpu_guest *g)
+{
+	struct truth *t = &g->truth;
+
+	t->events = g->pcpu->events;
+	t->clk = &g->pcpu->clk;
+	t->totals = (struct truth_totals){
+		.retired = cpu_totals(g->cpu),
+		.skipped_instructions = cpu_skipped(g->cpu)->instructions,
+		.skipped_branches = cpu_skipped(g->cpu)->branches,
+		.thresholds = &g->thresholds,
+	};
+	t->tsc = truth_tsc;
+	t->tsc_ctx = g;
+	t->lvtpc = &g->lapic->regs[APIC_LVTPC >> 4];
+}
+
+void pcpu_guest_reset(struct pcpu_guest *g)
+{
+	u32 regs[4];
+
+	pcpu_guest_cpuid(g, 1, 0, regs);
+	cpu_init_reset(g->cpu, regs[0]);
+}
+
+void pcpu_guest_enter(struct pcpu_guest *g, struct pcpu *pcpu)
+{
+	g->pcpu = pcpu;
+	pcpu_switch(pcpu, g->cpu, g->truth_on ? &g->truth : NULL, &g->thresholds);
+}
+
+void pcpu_guest_leave(struct pcpu_guest *g)
+{
+	pcpu_switch(g->pcpu, NULL, NULL, NULL);
 }
 
 void pcpu_guest_restore(struct pcpu_guest *g, const struct pcpu_guest *from)
@@ -73,6 +115,9 @@ void pcpu_guest_moved(struct pcpu_guest *g, const struct move *move)
 	g->pcpu = moved(move, g->pcpu);
 	g->lapic = moved(move, g->lapic);
 	g->config = moved(move, g->config);
+	for (unsigned int side = 0; side < NR_THRESHOLD_SIDES; side++)
+		g->thresholds.side[side] = moved(move, g->thresholds.side[side]);
+	g->thresholds.clk = moved(move, g->thresholds.clk);
 }
 
 u64 pcpu_guest_tsc(const struct pcpu_guest *g)
@@ -102,7 +147,7 @@ static int read_pmu(struct pcpu_guest *g, const struct pmu_register *reg, u64 *v
 	pcpu_guest_accesses_pmu(p);
 	fault = hwpmu_read(&p->pmu, reg, value);
 	if (!fault && reg->kind == PMU_COUNTER)
-		truth_counter_read(&p->truth, reg->idx, *value);
+		truth_counter_read(&g->truth, reg->idx, *value);
 	access_direct(&g->access, pmu_register_access_kind(&p->pmu.caps, reg, false),
 		      g->config->timing.msr >> SUB_SHIFT);
 	return fault;
@@ -123,12 +168,12 @@ static int write_pmu(struct pcpu_guest *g, const struct pmu_register *reg, u64 v
 	pcpu_trace(p, TRACE_KVM_MSR, fault ? 2 : 1, reg->msr, value, 1);
 	if (fault)
 		return -1;
-	cpu_horizon_changed(p->cpu);
+	cpu_horizon_changed(g->cpu);
 	if (counter)
-		truth_counter_written(&p->truth, reg->idx, before,
+		truth_counter_written(&g->truth, reg->idx, before,
 				      hwpmu_counter(&p->pmu, reg->idx));
 	else
-		truth_control_written(&p->truth, reg->msr, hwpmu_kept(&p->pmu, reg, value));
+		truth_control_written(&g->truth, reg->msr, hwpmu_kept(&p->pmu, reg, value));
 	return 0;
 }
 
@@ -141,7 +186,7 @@ int pcpu_guest_rdpmc(struct pcpu_guest *g, u32 ecx, u64 *value)
 	access_direct(&g->access, ACCESS_RDPMC, g->config->timing.rdpmc >> SUB_SHIFT);
 	if (hwpmu_rdpmc(&p->pmu, ecx, value))
 		return -1;
-	truth_counter_read(&p->truth, (unsigned int)idx, *value);
+	truth_counter_read(&g->truth, (unsigned int)idx, *value);
 	return 0;
 }
 
@@ -154,7 +199,7 @@ int pcpu_guest_rdmsr_plain(struct pcpu_guest *g, u32 msr, u64 *value)
 	case MSR_IA32_TSC_ADJUST: *value = g->tsc_adjust; return g->has_tsc_adjust ? 0 : -1;
 	default: break;
 	}
-	if (!cpu_rdmsr(g->pcpu->cpu, msr, value))
+	if (!cpu_rdmsr(g->cpu, msr, value))
 		return 0;
 	return misc_rdmsr(&g->misc, msr, value);
 }
@@ -174,10 +219,10 @@ int pcpu_guest_wrmsr_plain(struct pcpu_guest *g, u32 msr, u64 value)
 	default: break;
 	}
 	if (cpu_owns_msr(msr))
-		return cpu_wrmsr(g->pcpu->cpu, msr, value);
+		return cpu_wrmsr(g->cpu, msr, value);
 	fault = misc_wrmsr(&g->misc, msr, value, &forget);
 	if (forget)
-		cpu_forget_branches(g->pcpu->cpu);
+		cpu_forget_branches(g->cpu);
 	return fault;
 }
 
@@ -232,6 +277,20 @@ static bool is_behind_last(const struct pp_config *config, u32 leaf)
 	return !e || leaf > e->regs[0];
 }
 
+/* The configured leaves are those of the CPU with APIC ID 0. */
+static void name_cpu(u32 id, u32 leaf, u32 regs[4])
+{
+	switch (leaf) {
+	case 1: regs[1] |= id << 24; break;
+	case CPUID_TOPOLOGY: regs[3] |= id; break;
+	case CPUID_AMD_TOPOLOGY:
+		regs[0] |= id;
+		regs[1] |= id;
+		break;
+	default: break;
+	}
+}
+
 void pcpu_guest_cpuid(const struct pcpu_guest *g, u32 leaf, u32 subleaf, u32 regs[4])
 {
 	const struct pp_cpuid *e = find_leaf(g->config, leaf, subleaf), *topology;
@@ -244,6 +303,7 @@ void pcpu_guest_cpuid(const struct pcpu_guest *g, u32 leaf, u32 subleaf, u32 reg
 	if (e) {
 		for (unsigned int r = 0; r < 4; r++)
 			regs[r] = e->regs[r];
+		name_cpu(g->lapic->id, leaf, regs);
 		regs[0] += FAULTY(CPUID_A_COUNTER_MORE) && leaf == 0xa ? 0x100 : 0;
 		regs[0] &= FAULTY(CPUID_NO_PERFMON_V2) && leaf == 0x80000022 ? ~1u : ~0u;
 		return;
@@ -253,6 +313,7 @@ void pcpu_guest_cpuid(const struct pcpu_guest *g, u32 leaf, u32 subleaf, u32 reg
 	if (topology) {
 		regs[2] = subleaf & 0xff;
 		regs[3] = topology->regs[3];
+		name_cpu(g->lapic->id, leaf, regs);
 	}
 }
 
@@ -268,26 +329,26 @@ enum lapic_delivery pcpu_guest_deliver_pmi(struct pcpu_guest *g)
 	else if (how == LAPIC_FIXED)
 		g->pmi_vector = (int)(lvtpc & 0xff);
 	else if (how == LAPIC_IGNORED)
-		truth_pmi_dropped(&g->pcpu->truth);
+		truth_pmi_dropped(&g->truth);
 	return how;
 }
 
 void pcpu_guest_inject_nmi(struct pcpu_guest *g)
 {
 	g->lapic->nmi_pending = false;
-	cpu_inject(g->pcpu->cpu, CPU_EVENT_NMI, NMI_VECTOR, -1);
+	cpu_inject(g->cpu, CPU_EVENT_NMI, NMI_VECTOR, -1);
 	if (!g->pmi_is_nmi)
 		return;
 	g->pmi_is_nmi = false;
-	truth_pmi_delivered(&g->pcpu->truth);
+	truth_pmi_delivered(&g->truth);
 }
 
 void pcpu_guest_inject_irq(struct pcpu_guest *g, u8 vector)
 {
 	lapic_accept(g->lapic, vector);
-	cpu_inject(g->pcpu->cpu, CPU_EVENT_IRQ, vector, -1);
+	cpu_inject(g->cpu, CPU_EVENT_IRQ, vector, -1);
 	if (vector != g->pmi_vector)
 		return;
 	g->pmi_vector = -1;
-	truth_pmi_delivered(&g->pcpu->truth);
+	truth_pmi_delivered(&g->truth);
 }

@@ -16,6 +16,12 @@
 #include "pmu/access.h"
 
 struct pcpu_guest {
+	/* What executes its code, what exact hardware would have counted for it, whatever pCPU it is on */
+	struct cpu *cpu;
+	struct truth truth;
+	struct thresholds thresholds;
+	bool truth_on;
+
 	struct pcpu *pcpu;
 	struct lapic *lapic;
 	const struct pp_config *config;
@@ -32,9 +38,21 @@ struct pcpu_guest {
 	struct access_books access; /* of the PMU */
 };
 
-/* @misc: which MSRs of start-up code there are; @has_pmu: MISC_ENABLE tells of one. */
+/* Its code runs on @pcpu from now on, and no longer on the one where it does. */
+void pcpu_guest_enter(struct pcpu_guest *g, struct pcpu *pcpu);
+void pcpu_guest_leave(struct pcpu_guest *g);
+static inline bool pcpu_guest_is_in(const struct pcpu_guest *g)
+{
+	return g->pcpu->cpu == g->cpu;
+}
+/* The truth looks at what is here; after pcpu_guest_init(), or in a copy. */
+void pcpu_guest_connect(struct pcpu_guest *g);
+/* .cpu and .truth are there already. @misc: which MSRs of start-up code there are; @has_pmu: MISC_ENABLE tells of one. */
 void pcpu_guest_init(struct pcpu_guest *g, struct pcpu *pcpu, struct lapic *lapic,
 		     const struct pp_config *config, const struct misc_kind *misc, bool has_pmu);
+
+/* INIT: the CPU waits for SIPI from here on. */
+void pcpu_guest_reset(struct pcpu_guest *g);
 
 /* Take over MSRs, TSC, PMIs on their way and books of another one. */
 void pcpu_guest_restore(struct pcpu_guest *g, const struct pcpu_guest *from);

@@ -11,13 +11,64 @@
 
 u64 pcpu_sub(const struct pcpu *p)
 {
-	return events_sub(cpu_totals(p->cpu), PRIV_MASK_OS | PRIV_MASK_USR) +
+	return p->guest_sub + events_sub(p->retired, PRIV_MASK_OS | PRIV_MASK_USR) +
 	       p->account.host.sub[PRIV_OS];
 }
 
 u64 pcpu_tsc(const struct pcpu *p)
 {
 	return p->idle_tsc + sub_to_ref(&p->clk, pcpu_sub(p));
+}
+
+static void connect(struct pcpu *p)
+{
+	p->account.check = p->check;
+	p->no_thresholds.clk = &p->clk;
+	p->no_thresholds.side[THRESHOLD_GUEST] = &p->no_totals;
+	p->no_thresholds.side[THRESHOLD_HOST] = &p->account.host;
+	p->pmu.events = p->events;
+	p->pmu.clk = &p->clk;
+	p->pmu.overflow = pcpu_overflow;
+	p->pmu.overflow_ctx = p;
+}
+
+void pcpu_start(struct pcpu *p)
+{
+	connect(p);
+	p->retired = &p->no_totals;
+	hwpmu_switch_guest(&p->pmu, p->retired, &p->account.host, &p->no_thresholds);
+}
+
+void pcpu_connect(struct pcpu *p, struct cpu *cpu, struct truth *truth,
+		  struct thresholds *thresholds)
+{
+	connect(p);
+	p->cpu = cpu;
+	p->truth = truth;
+	p->retired = cpu ? cpu_totals(cpu) : &p->no_totals;
+	hwpmu_connect(&p->pmu, p->retired, &p->account.host, cpu ? thresholds : &p->no_thresholds);
+}
+
+void pcpu_moved(struct pcpu *p, const struct move *move)
+{
+	p->lapic.ctx = moved(move, p->lapic.ctx);
+	p->check = moved(move, p->check);
+	p->events = moved(move, p->events);
+}
+
+void pcpu_switch(struct pcpu *p, struct cpu *cpu, struct truth *truth,
+		 struct thresholds *thresholds)
+{
+	const struct event_totals *retired = cpu ? cpu_totals(cpu) : &p->no_totals;
+	u64 sub = events_sub(p->retired, PRIV_MASK_OS | PRIV_MASK_USR);
+
+	hwpmu_switch_guest(&p->pmu, retired, &p->account.host,
+			   cpu ? thresholds : &p->no_thresholds);
+	/* The core's clock goes on, whoever moves it. */
+	p->guest_sub += sub - events_sub(retired, PRIV_MASK_OS | PRIV_MASK_USR);
+	p->retired = retired;
+	p->cpu = cpu;
+	p->truth = truth;
 }
 
 bool pcpu_time_is_up(const struct pcpu *p)
@@ -32,7 +83,7 @@ void pcpu_overflow(void *pcpu, unsigned int idx)
 
 	p->pmi_at = min_u64(p->pmi_at, at);
 	pcpu_trace(p, TRACE_OVERFLOW, idx, BIT_ULL(idx),
-		   events_count(cpu_totals(p->cpu), EVENT_INSTRUCTIONS, 3), 0);
+		   events_count(p->retired, EVENT_INSTRUCTIONS, 3), 0);
 }
 
 void pcpu_room_deadline(const struct pcpu *p, u64 tsc, struct cpu_room *room)
@@ -50,8 +101,8 @@ void pcpu_room(struct pcpu *p, enum privilege priv, struct cpu_room *room)
 	u64 now = pcpu_sub(p);
 
 	hwpmu_room(&p->pmu, priv, room);
-	if (p->truth_on)
-		truth_room(&p->truth, priv, room);
+	if (p->truth)
+		truth_room(p->truth, priv, room);
 	if (p->pmi_at != NO_DEADLINE)
 		room->sub = min_u64(room->sub, p->pmi_at > now ? p->pmi_at - now : 1);
 	room->sub = min_u64(room->sub, now < PCPU_MAX_SUB ? PCPU_MAX_SUB - now : 1);
@@ -60,10 +111,11 @@ void pcpu_room(struct pcpu *p, enum privilege priv, struct cpu_room *room)
 
 void pcpu_cut_thresholds(struct pcpu *p)
 {
-	thresholds_cut(&p->pmu.thresholds);
+	thresholds_cut(p->pmu.thresholds);
 	/* An inverted count moves now, and may wrap. */
 	hwpmu_land(&p->pmu);
-	truth_land(&p->truth);
+	if (p->truth)
+		truth_land(p->truth);
 	cpu_horizon_changed(p->cpu);
 }
 

@@ -14,6 +14,7 @@
 #include "account/account.h"
 #include "base/check.h"
 #include "base/events.h"
+#include "base/move.h"
 #include "cpu/cpu.h"
 #include "platform/lapic.h"
 #include "pmu/hwpmu.h"
@@ -24,24 +25,42 @@
 #define PCPU_MAX_SUB (1ull << 62)
 
 struct pcpu {
-	struct cpu *cpu;
 	struct hwpmu pmu;
 	struct lapic lapic; /* the physical one; native: also the guest's */
 	struct core_clock clk;
 	struct account account;
-	struct truth truth;
-	struct event_map events;
+	const struct event_map *events;
 	struct pp_check *check;
 
+	/* Whose guest code runs here (pcpu_switch()) */
+	struct cpu *cpu;		    /* NULL: nobody's */
+	struct truth *truth;		    /* NULL: nobody's */
+	const struct event_totals *retired; /* of nobody: no_totals */
+	struct event_totals no_totals;
+	struct thresholds no_thresholds;
+
 	/* Clock */
+	u64 guest_sub;	/* core clock of the guests before, less what *retired had when it came */
 	u64 idle_tsc;	/* TSC cycles spent with nothing running */
 	u64 time_limit; /* TSC at which the run ends, NO_DEADLINE: none */
 
 	/* A PMI under way: core clock (subcycles) at which it reaches the APIC */
 	u64 pmi_at;
 	u64 skid_sub;
-	bool truth_on;
 };
+
+/*
+ * From now on the code of this guest runs here, as @cpu, and the PMU counts it; NULL, NULL: nobody's. Before
+ * the first: pcpu_start().
+ */
+void pcpu_start(struct pcpu *p);
+/* The struct has been copied to another place: its parts look at each other, and at @cpu's copy. */
+void pcpu_connect(struct pcpu *p, struct cpu *cpu, struct truth *truth,
+		  struct thresholds *thresholds);
+void pcpu_switch(struct pcpu *p, struct cpu *cpu, struct truth *truth,
+		 struct thresholds *thresholds);
+
+void pcpu_moved(struct pcpu *p, const struct move *move);
 
 u64 pcpu_tsc(const struct pcpu *p);
 /* Core clock since the start, subcycles: guest and host. */
@@ -65,7 +84,7 @@ void pcpu_room_deadline(const struct pcpu *p, u64 tsc, struct cpu_room *room);
 void pcpu_cut_thresholds(struct pcpu *p);
 static inline void pcpu_guest_accesses_pmu(struct pcpu *p)
 {
-	if (unlikely(p->pmu.thresholds.nr))
+	if (unlikely(p->pmu.thresholds->nr))
 		pcpu_cut_thresholds(p);
 }
 

@@ -46,7 +46,7 @@ static u64 amd_max_period(const struct perf_cpu *perf)
 
 static u64 amd_get_event_constraints(const struct perf_cpu *perf, u64 config)
 {
-	const struct event_map_entry *e = event_map_find(&perf->pcpu->events, config);
+	const struct event_map_entry *e = event_map_find(perf->pcpu->events, config);
 	u64 gp = perf->pcpu->pmu.counter_mask;
 
 	return e ? e->counters & gp : gp;

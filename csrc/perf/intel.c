@@ -27,7 +27,7 @@ static u64 intel_max_period(const struct perf_cpu *perf)
 
 static u64 intel_get_event_constraints(const struct perf_cpu *perf, u64 config)
 {
-	const struct event_map_entry *e = event_map_find(&perf->pcpu->events, config);
+	const struct event_map_entry *e = event_map_find(perf->pcpu->events, config);
 	const struct hwpmu *pmu = &perf->pcpu->pmu;
 	u64 gp = pmu_counter_mask(pmu->caps.nr_gp, 0);
 

@@ -29,24 +29,14 @@ void hwpmu_init(struct hwpmu *pmu, const struct pp_pmu *caps, const struct event
 	pmu->global_ctrl = FAULTY(HW_RESET_DISABLES) ? 0 : pmu_counter_mask(caps->nr_gp, 0);
 }
 
-void hwpmu_set_producers(struct hwpmu *pmu, const struct event_totals *guest,
-			 const struct event_totals *host)
-{
-	pmu->guest = guest;
-	pmu->host = host;
-	pmu->thresholds.clk = pmu->clk;
-	pmu->thresholds.side[THRESHOLD_GUEST] = guest;
-	pmu->thresholds.side[THRESHOLD_HOST] = host;
-}
-
 static u64 threshold_total(const struct hwpmu *pmu, const struct hwpmc *pmc)
 {
 	u64 total = 0;
 
 	if (pmc->sides & SIDE_GUEST)
-		total = thresholds_total(&pmu->thresholds, &pmc->formula, THRESHOLD_GUEST);
+		total = thresholds_total(pmu->thresholds, &pmc->formula, THRESHOLD_GUEST);
 	if (pmc->sides & SIDE_HOST)
-		total += thresholds_total(&pmu->thresholds, &pmc->formula, THRESHOLD_HOST);
+		total += thresholds_total(pmu->thresholds, &pmc->formula, THRESHOLD_HOST);
 	return total;
 }
 
@@ -143,8 +133,8 @@ void hwpmu_restart_counter(struct hwpmu *pmu, unsigned int idx)
 	struct hwpmc *pmc = &pmu->pmc[idx];
 	u64 eventsel = effective_eventsel(pmu, idx);
 
-	if (unlikely(pmu->thresholds.nr))
-		thresholds_cut_host(&pmu->thresholds);
+	if (unlikely(pmu->thresholds->nr))
+		thresholds_cut_host(pmu->thresholds);
 	/* A wrap that nobody has seen yet must not go with the old setting. */
 	if (!FAULTY(HW_STOP_FORGETS))
 		land_counter(pmu, idx);
@@ -160,8 +150,35 @@ void hwpmu_restart_counter(struct hwpmu *pmu, unsigned int idx)
 	if (FAULTY(HW_OS_USR_IGNORED))
 		pmc->formula.privs = PRIV_MASK_OS | PRIV_MASK_USR;
 	if (unlikely(!event_formula_is_plain(&pmc->formula)))
-		thresholds_attach(&pmu->thresholds, &pmc->formula);
+		thresholds_attach(pmu->thresholds, &pmc->formula);
 	pmc->start = pmc_total(pmu, pmc);
+}
+
+void hwpmu_connect(struct hwpmu *pmu, const struct event_totals *guest,
+		   const struct event_totals *host, struct thresholds *thresholds)
+{
+	pmu->guest = guest;
+	pmu->host = host;
+	pmu->thresholds = thresholds;
+	thresholds->clk = pmu->clk;
+	thresholds->side[THRESHOLD_GUEST] = guest;
+	thresholds->side[THRESHOLD_HOST] = host;
+}
+
+void hwpmu_switch_guest(struct hwpmu *pmu, const struct event_totals *guest,
+			const struct event_totals *host, struct thresholds *thresholds)
+{
+	u64 running = pmu->running;
+	unsigned int idx;
+
+	/* Counters take with them what they have counted of the producers of before. */
+	for_each_set_bit(idx, running)
+		land_counter(pmu, idx);
+	pmu->running = 0;
+	hwpmu_connect(pmu, guest, host, thresholds);
+	thresholds_resume(thresholds);
+	for_each_set_bit(idx, running)
+		hwpmu_restart_counter(pmu, idx);
 }
 
 /* A counter that neither counts nor is enabled by its own selector: most of them, at a PMU switch. */
@@ -193,9 +210,9 @@ void hwpmu_room(struct hwpmu *pmu, enum privilege priv, struct cpu_room *room)
 	unsigned int idx;
 	u64 need;
 
-	if (unlikely(pmu->thresholds.nr)) {
-		thresholds_advance(&pmu->thresholds);
-		room->sub = min_u64(room->sub, thresholds_room(&pmu->thresholds, priv));
+	if (unlikely(pmu->thresholds->nr)) {
+		thresholds_advance(pmu->thresholds);
+		room->sub = min_u64(room->sub, thresholds_room(pmu->thresholds, priv));
 	}
 	for_each_set_bit(idx, pmu->running) {
 		struct hwpmc *pmc = &pmu->pmc[idx];
@@ -206,7 +223,7 @@ void hwpmu_room(struct hwpmu *pmu, enum privilege priv, struct cpu_room *room)
 		       hwpmu_counter(pmu, idx);
 		r = likely(event_formula_is_plain(&pmc->formula))
 			    ? event_formula_room(&pmc->formula, pmu->clk, pmu->guest, need)
-			    : thresholds_formula_room(&pmu->thresholds, &pmc->formula, need);
+			    : thresholds_formula_room(pmu->thresholds, &pmc->formula, need);
 		if (r.event == EVENT_NONE)
 			room->sub = min_u64(room->sub, r.distance);
 		else
@@ -219,8 +236,8 @@ bool hwpmu_land(struct hwpmu *pmu)
 	bool any = false;
 	unsigned int idx;
 
-	if (unlikely(pmu->thresholds.nr))
-		thresholds_advance(&pmu->thresholds);
+	if (unlikely(pmu->thresholds->nr))
+		thresholds_advance(pmu->thresholds);
 	for_each_set_bit(idx, pmu->running)
 		any |= land_counter(pmu, idx);
 	return any;

@@ -44,9 +44,9 @@ struct hwpmu {
 	u64 counter_mask; /* existing counters by index */
 	u64 gp_value_mask, fixed_value_mask;
 
-	/* Producers of events; their totals only grow (hwpmu_set_producers()) */
+	/* Producers of events; their totals only grow (hwpmu_switch_guest()) */
 	const struct event_totals *guest, *host;
-	struct thresholds thresholds;
+	struct thresholds *thresholds; /* of the guest whose code runs */
 
 	/* Architectural registers */
 	u64 eventsel[PP_MAX_GP];
@@ -64,8 +64,16 @@ struct hwpmu {
 void hwpmu_init(struct hwpmu *pmu, const struct pp_pmu *caps, const struct event_map *events,
 		const struct core_clock *clk);
 
-void hwpmu_set_producers(struct hwpmu *pmu, const struct event_totals *guest,
-			 const struct event_totals *host);
+/*
+ * Who produces the guest's events and the host's from now on. What was counted until now stays, and
+ * @thresholds, which go with the guest, have not seen what happened since it was here last.
+ */
+void hwpmu_switch_guest(struct hwpmu *pmu, const struct event_totals *guest,
+			const struct event_totals *host, struct thresholds *thresholds);
+
+/* The same producers as before, at other places. */
+void hwpmu_connect(struct hwpmu *pmu, const struct event_totals *guest,
+		   const struct event_totals *host, struct thresholds *thresholds);
 
 /* As pmu_find(), and PMU_CONTROL for the other registers of this PMU. */
 struct pmu_register hwpmu_find(const struct hwpmu *pmu, u32 msr);

@@ -39,6 +39,13 @@ static void add_to(struct threshold_count *count, u64 more, u64 parts)
 	count->rest = (count->rest + more) % parts;
 }
 
+static void begin_piece(const struct thresholds *thr, struct threshold_kind *k,
+			enum threshold_side side)
+{
+	k->side[side].sub = events_sub(thr->side[side], k->plain.privs);
+	k->side[side].events = event_formula_total(&k->plain, thr->clk, thr->side[side]);
+}
+
 static void end_piece(const struct thresholds *thr, struct threshold_kind *k,
 		      enum threshold_side side)
 {
@@ -47,8 +54,13 @@ static void end_piece(const struct thresholds *thr, struct threshold_kind *k,
 
 	add_to(&k->side[side].reached, reached, parts);
 	add_to(&k->side[side].missed, all - reached, parts);
-	k->side[side].sub = events_sub(thr->side[side], k->plain.privs);
-	k->side[side].events = event_formula_total(&k->plain, thr->clk, thr->side[side]);
+	begin_piece(thr, k, side);
+}
+
+void thresholds_resume(struct thresholds *thr)
+{
+	for (u32 i = 0; i < thr->nr; i++)
+		begin_piece(thr, &thr->kind[i], THRESHOLD_HOST);
 }
 
 /* ---- formulas ---- */
@@ -96,11 +108,7 @@ static struct threshold_kind *find_kind(struct thresholds *thr, const struct eve
 	*k = (struct threshold_kind){.plain = {.event = f->event, .privs = f->privs},
 				     .cmask = cmask};
 	for (unsigned int side = 0; side < NR_THRESHOLD_SIDES; side++)
-		end_piece(thr, k, side);
-	for (unsigned int side = 0; side < NR_THRESHOLD_SIDES; side++) {
-		k->side[side].reached = (struct threshold_count){0};
-		k->side[side].missed = (struct threshold_count){0};
-	}
+		begin_piece(thr, k, side);
 	return k;
 }
 

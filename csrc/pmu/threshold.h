@@ -73,6 +73,9 @@ u64 thresholds_total(const struct thresholds *thr, const struct event_formula *f
 struct event_room thresholds_formula_room(const struct thresholds *thr,
 					  const struct event_formula *f, u64 need);
 
+/* The guest runs again, perhaps on another pCPU: what that host has done before is in no piece. */
+void thresholds_resume(struct thresholds *thr);
+
 /* Subcycles that a producer can run at @priv until the first piece ends. */
 u64 thresholds_room(const struct thresholds *thr, enum privilege priv);
 /* End the guest's pieces that are long enough. */

@@ -17,6 +17,7 @@ static const struct event_map_entry entries[] = {
 static struct hwpmu pmu;
 static struct event_map events;
 static struct event_totals guest, host;
+static struct thresholds thresholds;
 static unsigned int pmis;
 
 static void overflow(void *ctx, unsigned int idx)
@@ -42,8 +43,8 @@ static void start(u32 version, bool core, bool svme)
 		event_map_init(&events, entries, ARRAY_SIZE(entries));
 	hwpmu_init(&pmu, &caps, &events, &clk);
 	events.code = pmu.vendor->event_code;
-	pmu.guest = &guest;
-	pmu.host = &host;
+	thresholds = (struct thresholds){0};
+	hwpmu_connect(&pmu, &guest, &host, &thresholds);
 	pmu.svme = svme;
 	pmu.overflow = overflow;
 }

@@ -328,8 +328,8 @@ TEST(an_overflow_while_a_reprogram_is_pending_is_dropped)
 	perf_event_nmi_handler(vm->vcpu->perf);
 	EXPECT_EQ(0, vm->pmu->global_status);
 	EXPECT_EQ(KVM_REQ_PMU, vm->vcpu->requests);
-	EXPECT_EQ(1, vm->m->pcpu.truth.pmi.due);
-	EXPECT_EQ(1, vm->m->pcpu.truth.pmi.dropped);
+	EXPECT_EQ(1, vm->vcpu->guest.truth.pmi.due);
+	EXPECT_EQ(1, vm->vcpu->guest.truth.pmi.dropped);
 	/* The count is there; the bit never comes. */
 	vm_serve_pmu(vm);
 	EXPECT_EQ(2, vm_rdmsr(vm, MSR_IA32_PMC0));
@@ -428,7 +428,7 @@ TEST(the_filter_is_asked_when_the_instruction_is_emulated)
 {
 	static const struct pp_filter_entry entry = {.select = 0xc0, .mask = 0xff};
 	struct vm *vm = vm_new(PP_MODE_EMULATED);
-	struct pp_filter *filter = &vm->m->config.kvm.filter;
+	struct pp_filter *filter = &vm->m->vms[0].config.kvm.filter;
 
 	vm_program(vm, 0, EN | OS | INSTRUCTIONS, 0);
 	vm_serve_pmu(vm);

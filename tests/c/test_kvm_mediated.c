@@ -4,7 +4,7 @@
 
 static u32 physical_lvtpc(const struct vm *vm)
 {
-	return lapic_reg(&vm->m->pcpu.lapic, APIC_LVTPC);
+	return lapic_reg(&vm->m->cpus[0].pcpu.lapic, APIC_LVTPC);
 }
 
 /* What the hardware holds of what KVM loads, as one would plant it there. */
@@ -32,16 +32,16 @@ TEST(nothing_counts_between_load_and_entry_or_between_exit_and_put)
 	/* The worst that can be left: everything enabled. */
 	hwpmu_wrmsr(vm->hw, MSR_CORE_PERF_GLOBAL_CTRL, vm->hw->counter_mask);
 	vm->pmu->backend->load(vm->vcpu);
-	account_charge_n(&vm->m->pcpu.account, COST_VCPU_RUN, 100);
+	account_charge_n(&vm->m->cpus[0].pcpu.account, COST_VCPU_RUN, 100);
 	EXPECT_EQ(0, vm->hw->global_ctrl);
 	for (unsigned int i = 0; i < 8; i++)
 		EXPECT_EQ(1000 + i, hwpmu_counter(vm->hw, i));
 	vm->pmu->backend->vm_entry(vm->vcpu);
 	vm_retire(vm, EVENT_INSTRUCTIONS, 55);
 	vm->pmu->backend->vm_exit(vm->vcpu);
-	account_charge_n(&vm->m->pcpu.account, COST_VCPU_RUN, 100);
+	account_charge_n(&vm->m->cpus[0].pcpu.account, COST_VCPU_RUN, 100);
 	vm->pmu->backend->put(vm->vcpu);
-	account_charge_n(&vm->m->pcpu.account, COST_VCPU_RUN, 100);
+	account_charge_n(&vm->m->cpus[0].pcpu.account, COST_VCPU_RUN, 100);
 	for (unsigned int i = 0; i < 8; i++)
 		EXPECT_EQ(1055 + i, vm_rdmsr(vm, MSR_IA32_PMC0 + i));
 	EXPECT_EQ(55, vm_rdmsr(vm, MSR_CORE_PERF_FIXED_CTR0));

@@ -23,6 +23,9 @@
 struct bench {
 	struct pcpu pcpu;
 	struct event_totals guest;
+	struct thresholds thresholds;
+	struct event_map events;
+	struct cpu *cpu;
 	struct pp_check check;
 	void *memory;
 	u32 overflows;	   /* that asked for a PMI */
@@ -80,17 +83,20 @@ static struct bench *bench_new(unsigned int nr_gp, unsigned int nr_fixed)
 	memset(b->memory, 0, 4096);
 	config = (struct cpu_config){
 		.ram = {b->memory, 4096}, .ops = &bench_ops, .ops_ctx = b, .check = &b->check};
-	if (cpu_new(&p->cpu, &config))
+	if (cpu_new(&b->cpu, &config))
 		abort();
 	p->check = &b->check;
 	p->clk = (struct core_clock){.ref_num = 2, .ref_den = 1, .issue_width = 4};
 	p->pmi_at = NO_DEADLINE;
 	p->time_limit = NO_DEADLINE;
 	if (account_init(&p->account, &b->check, costs, 0, 0) ||
-	    event_map_init(&p->events, events, ARRAY_SIZE(events)))
+	    event_map_init(&b->events, events, ARRAY_SIZE(events)))
 		abort();
-	hwpmu_init(&p->pmu, &caps, &p->events, &p->clk);
-	hwpmu_set_producers(&p->pmu, &b->guest, &p->account.host);
+	p->events = &b->events;
+	hwpmu_init(&p->pmu, &caps, &b->events, &p->clk);
+	pcpu_start(p);
+	p->cpu = b->cpu;
+	hwpmu_switch_guest(&p->pmu, &b->guest, &p->account.host, &b->thresholds);
 	p->pmu.overflow = bench_overflow;
 	p->pmu.overflow_ctx = b;
 	lapic_init(&p->lapic, 0, &bench_lapic_ops, p);
@@ -101,8 +107,8 @@ static struct bench *bench_new(unsigned int nr_gp, unsigned int nr_fixed)
 static void bench_free(struct bench *b)
 {
 	EXPECT_TRUE(!b->check.broken);
-	cpu_free(b->pcpu.cpu);
-	event_map_free(&b->pcpu.events);
+	cpu_free(b->cpu);
+	event_map_free(&b->events);
 	account_free(&b->pcpu.account);
 	free(b->memory);
 	free(b);

@@ -48,8 +48,8 @@ TEST(amd_status_bits_of_the_host_are_cleared_and_the_guests_set)
 	struct bench *b = bench_new(6, 0);
 	struct pcpu *p = &b->pcpu;
 
-	hwpmu_init(&p->pmu, &caps, &p->events, &p->clk);
-	hwpmu_set_producers(&p->pmu, &b->guest, &p->account.host);
+	hwpmu_init(&p->pmu, &caps, &b->events, &p->clk);
+	hwpmu_switch_guest(&p->pmu, &b->guest, &p->account.host, &b->thresholds);
 	load_over_the_status_of_the_host(b, &amd_pmu_ops);
 	bench_free(b);
 }

@@ -133,11 +133,11 @@ static struct vm *vm_new(enum pp_mode mode)
 		printf("# %s\n", error.text);
 		abort();
 	}
-	vm->vcpu = &vm->m->vcpu;
+	vm->vcpu = &vm->m->vcpus[0].vcpu;
 	vm->pmu = &vm->vcpu->pmu;
-	vm->hw = &vm->m->pcpu.pmu;
+	vm->hw = &vm->m->cpus[0].pcpu.pmu;
 	vm->hw->guest = &vm->guest;
-	vm->m->pcpu.truth.totals.retired = &vm->guest;
+	vm->vcpu->guest.truth.totals.retired = &vm->guest;
 	return vm;
 }
 
@@ -167,7 +167,7 @@ static u64 vm_rdmsr(struct vm *vm, u32 index)
 
 static u64 vm_stat(const struct vm *vm, enum stat stat)
 {
-	return vm->m->pcpu.account.stats[stat];
+	return vm->m->cpus[0].pcpu.account.stats[stat];
 }
 
 /* KVM_REQ_PMU, if it is pending: true if it was. */
@@ -197,7 +197,7 @@ static inline void vm_retire(struct vm *vm, unsigned int event, u64 n)
 {
 	vm->guest.count[PRIV_OS][event] += n;
 	hwpmu_land(vm->hw);
-	truth_land(&vm->m->pcpu.truth);
+	truth_land(&vm->vcpu->guest.truth);
 }
 
 /* One GP counter: its value, then its selector. */

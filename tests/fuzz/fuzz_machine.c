@@ -104,18 +104,18 @@ static void read_out(struct pp_machine *m, struct readout *r)
 	memset(r->costs, 0, sizeof(r->costs)); /* texts are ended, not filled */
 	memset(r->trace, 0, sizeof(r->trace));
 	memset(r->stats, 0, sizeof(r->stats));
-	pp_read_guest(m, &r->guest);
-	r->nr_counters = pp_read_counters(m, r->counters, ARRAY_SIZE(r->counters));
-	r->nr_errors = pp_read_silent_errors(m, r->errors, ARRAY_SIZE(r->errors));
-	pp_read_pmi(m, &r->pmi);
-	r->nr_exits = pp_read_exits(m, r->exits, ARRAY_SIZE(r->exits));
-	r->nr_accesses = pp_read_accesses(m, r->accesses, ARRAY_SIZE(r->accesses));
-	pp_read_switch(m, &r->sw);
-	r->nr_costs = pp_read_costs(m, r->costs, ARRAY_SIZE(r->costs));
+	pp_read_guest(m, 0, &r->guest);
+	r->nr_counters = pp_read_counters(m, 0, r->counters, ARRAY_SIZE(r->counters));
+	r->nr_errors = pp_read_silent_errors(m, 0, r->errors, ARRAY_SIZE(r->errors));
+	pp_read_pmi(m, 0, &r->pmi);
+	r->nr_exits = pp_read_exits(m, 0, r->exits, ARRAY_SIZE(r->exits));
+	r->nr_accesses = pp_read_accesses(m, 0, r->accesses, ARRAY_SIZE(r->accesses));
+	pp_read_switch(m, 0, &r->sw);
+	r->nr_costs = pp_read_costs(m, 0, r->costs, ARRAY_SIZE(r->costs));
 	r->nr_host_events = pp_read_host_events(m, r->host_events, ARRAY_SIZE(r->host_events));
-	r->nr_trace = pp_read_trace(m, r->trace, ARRAY_SIZE(r->trace));
+	r->nr_trace = pp_read_trace(m, 0, r->trace, ARRAY_SIZE(r->trace));
 	pp_read_stats(m, r->stats, ARRAY_SIZE(r->stats));
-	r->nr_serial = pp_read_serial(m, r->serial, sizeof(r->serial));
+	r->nr_serial = pp_read_serial(m, 0, r->serial, sizeof(r->serial));
 	REQUIRE(r->nr_counters <= ARRAY_SIZE(r->counters));
 	REQUIRE(r->nr_errors <= ARRAY_SIZE(r->errors));
 	REQUIRE(r->nr_exits <= ARRAY_SIZE(r->exits) && r->nr_accesses <= ARRAY_SIZE(r->accesses));

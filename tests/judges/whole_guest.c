@@ -511,7 +511,7 @@ const char *whole_run(struct pp_machine *m, const char *library,
 					.exception = on_exception,
 					.in = on_in,
 					.cpuid = on_cpuid};
-	u64 size = m->ram.guest.size;
+	u64 size = m->vms[0].ram.guest.size;
 	const char *why;
 	u8 *ram;
 
@@ -520,7 +520,7 @@ const char *whole_run(struct pp_machine *m, const char *library,
 		   -1, 0);
 	if (ram == MAP_FAILED)
 		return "memory is short";
-	whole_memory_init(&w.memory, m->ram.guest.base, ram, size);
+	whole_memory_init(&w.memory, m->vms[0].ram.guest.base, ram, size);
 	whole_memory_copy(&w.memory);
 	why = unicorn_open(&w.u, library, ram, size, &events);
 	if (!why) {
