@@ -117,7 +117,7 @@ static int make_cpu(struct pp_machine *m, struct pcpu *p, const struct pp_config
 {
 	p->check = &m->check;
 	p->events = &m->events;
-	p->time_limit = config->time_limit ? config->time_limit : NO_DEADLINE;
+	pcpu_limit(p, config->time_limit ? config->time_limit : NO_DEADLINE);
 	p->pmi_at = NO_DEADLINE;
 	p->skid_sub = (u64)config->skid_cycles << SUB_SHIFT;
 	p->clk = (struct core_clock){config->timing.ref_num, config->timing.ref_den,

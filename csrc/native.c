@@ -62,7 +62,7 @@ static bool event_due(struct native *n)
 	u64 tsc = pcpu_tsc(n->pcpu), sub = pcpu_sub(n->pcpu);
 
 	return sub >= n->pcpu->pmi_at || tsc >= lapic_deadline(&n->pcpu->lapic) ||
-	       pcpu_is_over(n->pcpu, tsc, sub);
+	       pcpu_must_stop(n->pcpu, tsc, sub);
 }
 
 /* ---- what the guest CPU asks ---- */
@@ -235,7 +235,7 @@ static bool idle(struct native *n)
 	}
 	if (!(cpu_rflags(n->guest.cpu) & RFLAGS_IF) || next == NO_DEADLINE)
 		return false;
-	pcpu_idle_until(pcpu, next);
+	pcpu_idle_until(pcpu, min_u64(next, pcpu->stop_at));
 	return true;
 }
 

@@ -50,7 +50,8 @@ enum pp_stop {
 	PP_STOP_TIME,	       /* config.time_limit or the end of the clock reached */
 	PP_STOP_SHUTDOWN,      /* triple fault */
 	PP_STOP_UNIMPLEMENTED, /* an instruction the guest CPU does not have */
-	PP_STOP_INVARIANT      /* the model is broken: a bug */
+	PP_STOP_INVARIANT,     /* the model is broken: a bug */
+	PP_STOP_UNTIL	       /* pp_machine_run_until(): the time has come, there is more to do */
 };
 
 enum pp_error_code {
@@ -275,6 +276,13 @@ struct pp_machine *pp_machine_restore(const struct pp_config *config, struct pp_
 				      struct pp_error *error);
 /* enum pp_stop, or PP_EINVAL for a machine whose counters have been read out. */
 int32_t pp_machine_run(struct pp_machine *m, uint64_t blocks);
+/*
+ * To a time at the latest, for what a VMM or the host does then: PP_STOP_UNTIL behind the first guest
+ * instruction that ends at @tsc (of the TSC, 0 at the start) or later. What the host is busy with is
+ * finished first, up to the next entry; a sleeping guest sleeps on. Of several pCPUs each is at that time
+ * or up to one quantum beyond. Stopping shows nowhere.
+ */
+int32_t pp_machine_run_until(struct pp_machine *m, uint64_t blocks, uint64_t tsc);
 /*
  * The one function for another thread: a pp_machine_run() that is running returns PP_STOP_BUDGET
  * within milliseconds. Where a run is cut shows nowhere.

@@ -7,7 +7,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypedDict, Unpack
 
 from pmupass.machine import Session
-from pmupass.options import DEFAULT_CPU, MODES, Options, assignments, check_modes, parse_time
+from pmupass.options import (
+    DEFAULT_CPU,
+    MODES,
+    Options,
+    assignments,
+    check_modes,
+    parse_filters,
+    parse_time,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -19,7 +27,8 @@ class Experiment(TypedDict, total=False):
     """What may be said of an experiment besides its workload and modes; as the command line's.
 
     ``time`` is a text with a unit (``"100ms"``), ``settings`` a mapping or ``key=value`` texts,
-    ``frequency`` is in Hz, ``host=True`` adds facts of this computer to the result.
+    ``frequency`` is in Hz, ``host=True`` adds facts of this computer to the result. ``filter`` is
+    one, or several of which all but the first have a time: ``["a.toml", "b.toml@20ms"]``.
     """
 
     cpu: str
@@ -27,7 +36,7 @@ class Experiment(TypedDict, total=False):
     frequency: int
     period: int
     time: str
-    filter: str | Path
+    filter: str | Path | Iterable[str | Path]
     host_perf: Iterable[str]
     switch: str
     settings: Mapping[str, object] | Iterable[str]
@@ -59,6 +68,8 @@ def diff_modes(
 
 
 def _options(workload: str | Path, experiment: Experiment) -> Options:
+    filters = experiment.get("filter", ())
+    first, changes = parse_filters([filters] if isinstance(filters, (str, Path)) else filters)
     return Options(
         workload=str(workload),
         cpu=experiment.get("cpu", DEFAULT_CPU),
@@ -66,7 +77,8 @@ def _options(workload: str | Path, experiment: Experiment) -> Options:
         frequency=experiment.get("frequency"),
         period=experiment.get("period"),
         time_ns=parse_time(experiment["time"]) if "time" in experiment else None,
-        filter=Path(experiment["filter"]) if "filter" in experiment else None,
+        filter=first,
+        filter_changes=changes,
         host_perf=tuple(experiment.get("host_perf", ())),
         switch=experiment.get("switch", "upstream"),
         settings=assignments(experiment.get("settings", ())),

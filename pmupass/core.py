@@ -350,6 +350,14 @@ class Machine:
         """Run up to so many basic blocks."""
         return records.Stop(lib.pp_machine_run(self._handle, blocks))
 
+    def run_until(self, blocks: int, tsc: int) -> records.Stop:
+        """Run as :meth:`run`, to a value of the TSC at the latest: Stop.UNTIL, with more to do.
+
+        For what somebody does at a time. The machine stops behind the first guest instruction that
+        ends at that time or later; stopping there shows nowhere.
+        """
+        return records.Stop(lib.pp_machine_run_until(self._handle, blocks, tsc))
+
     def pause(self) -> None:
         """From another thread: have a :meth:`run` return Stop.BUDGET within milliseconds."""
         lib.pp_machine_pause(self._handle)

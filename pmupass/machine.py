@@ -275,15 +275,21 @@ class Session:
             raise
         except InputError as error:
             raise InputError(f"{self.plan.workload.name}: {error}") from None
-        return Ran(machine, self._drive(machine, label) if go else Stop.BUDGET)
+        return Ran(machine, self._drive(machine, config.mode, label) if go else Stop.BUDGET)
 
-    def _drive(self, machine: Machine, label: str) -> Stop:
-        """Run to the end in slices of SLICE_SECONDS of host time."""
+    def _drive(self, machine: Machine, mode: Mode, label: str) -> Stop:
+        """Run to the end in slices of SLICE_SECONDS of host time, doing what is due at a time."""
+        timed = iter(self.plan.timed(mode))
+        due = next(timed, None)
+        blocks = self._blocks or UNLIMITED
         with contextlib.nullcontext() if self._blocks else Slices(machine):
-            while (stop := machine.run(self._blocks or UNLIMITED)) is Stop.BUDGET:
-                if not self._watch(label, self._fraction(machine)):
-                    break
-            return stop
+            while True:
+                stop = machine.run_until(blocks, due.tsc) if due else machine.run(blocks)
+                if stop is Stop.UNTIL and due:
+                    due.act(machine)
+                    due = next(timed, None)
+                elif stop is not Stop.BUDGET or not self._watch(label, self._fraction(machine)):
+                    return stop
 
     def _fraction(self, machine: Machine) -> float | None:
         if not self._work:

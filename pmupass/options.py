@@ -20,8 +20,19 @@ _UNITS = {"ns": 1, "us": 10**3, "ms": 10**6, "s": 10**9}
 
 
 @dataclass(frozen=True, slots=True)
+class FilterChange:
+    """An event filter that replaces the one before at a guest time."""
+
+    path: Path
+    at_ns: int
+
+
+@dataclass(frozen=True, slots=True)
 class Options:
-    """One experiment: everything but the mode. ``time_ns`` of None is the workload's default."""
+    """One experiment: everything but the mode. ``time_ns`` of None is the workload's default.
+
+    ``filter`` is there from the start, each of ``filter_changes`` from its time on.
+    """
 
     workload: str
     cpu: str = DEFAULT_CPU
@@ -30,6 +41,7 @@ class Options:
     period: int | None = None
     time_ns: int | None = None
     filter: Path | None = None
+    filter_changes: tuple[FilterChange, ...] = ()
     host_perf: tuple[str, ...] = ()
     switch: str = "upstream"
     settings: tuple[str, ...] = ()
@@ -47,21 +59,57 @@ class Options:
             raise UsageError(f"--seed {self.seed}: a seed lies between 0 and 2^32 - 1")
 
 
-def parse_time(text: str) -> int:
-    """Return nanoseconds of a time with its unit, as in ``100ms``; UsageError otherwise."""
+def parse_time(text: str, option: str = "--time") -> int:
+    """Return nanoseconds of a time with its unit, as in ``100ms``.
+
+    UsageError otherwise, in which ``option`` stands before the time.
+    """
     match = re.fullmatch(r"(\d{1,30}(?:\.\d{1,30})?)\s*(ns|us|ms|s)", text.strip(), re.ASCII)
     if not match:
-        raise UsageError(f"--time {text}: write a number and ns, us, ms or s, for instance 100ms")
+        raise UsageError(f"{option} {text}: write a number and ns, us, ms or s, for instance 100ms")
     whole, _, fraction = match[1].partition(".")
     unit = _UNITS[match[2]]
     nanoseconds = int(whole) * unit + (
         int(fraction) * unit // 10 ** len(fraction) if fraction else 0
     )
     if not nanoseconds:
-        raise UsageError(f"--time {text}: the time must not be zero")
+        raise UsageError(f"{option} {text}: the time must not be zero")
     if nanoseconds > 10**13:
-        raise UsageError(f"--time {text}: at most 10000s")
+        raise UsageError(f"{option} {text}: at most 10000s")
     return nanoseconds
+
+
+def parse_filters(texts: Iterable[str | Path]) -> tuple[Path | None, tuple[FilterChange, ...]]:
+    """Return the filter of the start and what replaces it, of ``FILE`` and ``FILE@TIME``.
+
+    UsageError for a time that is none, that does not come after the one before, or is missing.
+    """
+    from pathlib import Path
+
+    first: Path | None = None
+    changes: list[FilterChange] = []
+    for i, text in enumerate(map(str, texts)):
+        # A name may have an @ in it; behind the last one a time begins with a digit.
+        match = re.fullmatch(r"(.*)@(\d+(?:\.\d+)?\s*[^\W\d_]*)", text, re.ASCII | re.DOTALL)
+        name = match[1] if match else text
+        if not name:
+            raise UsageError("--filter: the name of a file is missing")
+        if not match:
+            if i:
+                raise UsageError(
+                    f"--filter {text}: only the first filter is there from the start; say when "
+                    f"this one replaces it, as in {text}@20ms"
+                )
+            first = Path(name)
+            continue
+        at_ns = parse_time(match[2], f"--filter {name} at")
+        if changes and at_ns <= changes[-1].at_ns:
+            raise UsageError(
+                f"--filter {text}: filters stand in the order of their times, and the one before "
+                f"comes at {changes[-1].at_ns} ns"
+            )
+        changes.append(FilterChange(Path(name), at_ns))
+    return first, tuple(changes)
 
 
 def check_modes(names: Iterable[str]) -> tuple[str, ...]:

@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import functools
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from pmupass import core, costs, cpus, environment, profiles, results, settings, workloads
@@ -33,7 +35,7 @@ from pmupass.policy import (
 from pmupass.profiles.model import named_events
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
     from pmupass.cpus import CpuModel
     from pmupass.events import EventSpec
@@ -42,6 +44,14 @@ if TYPE_CHECKING:
     from pmupass.workloads import Workload
 
 MAX_HOST_EVENTS = 63  # below half of PERF_MAX_EVENTS, which csrc/machine.c insists on
+
+
+@dataclass(frozen=True, slots=True)
+class Timed:
+    """Something that host or VMM does to a machine at a time: ``tsc`` cycles after its start."""
+
+    tsc: int
+    act: Callable[[core.Machine], None]
 
 
 class Plan:
@@ -65,6 +75,10 @@ class Plan:
                 f"--host-perf: {len(self.host_specs)} events; {MAX_HOST_EVENTS} at most"
             )
         self.filter = self._filter()
+        self.filter_changes = tuple(
+            (change, event_filter.load(change.path, self.events))
+            for change in self.options.filter_changes
+        )
         self._msr_filter = self._load_msr_filter()
         self._image = self.workload.image()
         self._module = self._environment()
@@ -80,9 +94,14 @@ class Plan:
 
     def warnings(self, modes: Iterable[str]) -> tuple[str, ...]:
         """Return what the authors of the files should know before a run in modes, a line each."""
-        if self.options.filter is not None and set(modes) == {"native"}:
-            return (f"native has no event filter: {self.options.filter} is not used",)
-        return self.filter.warnings
+        filters = [self.options.filter, *(change.path for change in self.options.filter_changes)]
+        unused = [str(path) for path in filters if path is not None]
+        if unused and set(modes) == {"native"}:
+            verb = "is" if len(unused) == 1 else "are"
+            return (f"native has no event filter: {', '.join(unused)} {verb} not used",)
+        found = [self.filter, *(loaded for _, loaded in self.filter_changes)]
+        # A file that is named twice warns once.
+        return tuple(dict.fromkeys(text for each in found for text in each.warnings))
 
     def _chosen(self, kinds: Sequence[WorkProfile]) -> WorkProfile:
         name = self.settings.text("guest.profile")
@@ -137,13 +156,15 @@ class Plan:
         return specs
 
     def _filter(self) -> event_filter.CompiledFilter:
-        if self.options.filter is None:
+        if self.options.filter is None and not self.options.filter_changes:
             return event_filter.CompiledFilter()
         if self.settings.text("kvm.interception") == "none":
             raise UsageError(
                 "--filter needs intercepted selectors; it cannot work with "
                 "--set kvm.interception=none"
             )
+        if self.options.filter is None:
+            return event_filter.CompiledFilter()
         return event_filter.load(self.options.filter, self.events)
 
     def _load_msr_filter(self) -> MsrFilter:
@@ -245,6 +266,15 @@ class Plan:
             time_limit=self._time_limit(),
             skid_cycles=self.cpu.skid_cycles,
             module=self._module,
+        )
+
+    def timed(self, mode: Mode) -> tuple[Timed, ...]:
+        """Return what the host does while a guest runs, in the order of the times."""
+        if mode is Mode.NATIVE:
+            return ()
+        return tuple(
+            Timed(self._tsc(change.at_ns), functools.partial(_replace_filter, new=loaded))
+            for change, loaded in self.filter_changes
         )
 
     def rows(self, mode: Mode, guest: Pmu) -> Sequence[interception.InterceptRow]:
@@ -383,9 +413,18 @@ class Plan:
             out["time_ns"] = options.time_ns or DEFAULT_TIME_NS
         if options.filter is not None:
             out["filter"] = workloads.shown(options.filter)
+        if options.filter_changes:
+            out["filter_changes"] = [
+                f"{workloads.shown(change.path)}@{change.at_ns}ns"
+                for change in options.filter_changes
+            ]
         out["host_perf"] = list(options.host_perf)
         out["switch"] = options.switch
         return dict(sorted(out.items()))
+
+
+def _replace_filter(machine: core.Machine, new: event_filter.CompiledFilter) -> None:
+    machine.set_pmu_event_filter(new)
 
 
 def _shape(pmu: Pmu) -> results.PmuShape:

@@ -20,6 +20,7 @@ class Stop(enum.IntEnum):
     SHUTDOWN = 4
     UNIMPLEMENTED = 5
     INVARIANT = 6
+    UNTIL = 7
 
 
 @dataclass(frozen=True, slots=True)

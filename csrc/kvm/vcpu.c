@@ -244,7 +244,7 @@ static enum pp_stop vcpu_block(struct kvm_vcpu *vcpu, u64 *budget)
 	if (!(cpu_rflags(vcpu->guest.cpu) & RFLAGS_IF) || next == NO_DEADLINE)
 		return PP_STOP_HALTED;
 	--*budget;
-	pcpu_idle_until(pcpu, next);
+	pcpu_idle_until(pcpu, min_u64(next, pcpu->stop_at));
 	if (pcpu_tsc(pcpu) >= lapic_deadline(&vcpu->lapic))
 		lapic_timer_expired(&vcpu->lapic);
 	return PP_STOP_BUDGET;
@@ -426,7 +426,7 @@ bool kvm_event_due(struct kvm_vcpu *vcpu)
 {
 	u64 tsc = pcpu_tsc(vcpu->pcpu), sub = pcpu_sub(vcpu->pcpu);
 
-	return vcpu->trap_exit >= 0 || pcpu_is_over(vcpu->pcpu, tsc, sub) ||
+	return vcpu->trap_exit >= 0 || pcpu_must_stop(vcpu->pcpu, tsc, sub) ||
 	       sub >= vcpu->pcpu->pmi_at || tsc >= lapic_deadline(&vcpu->lapic);
 }
 

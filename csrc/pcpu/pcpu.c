@@ -73,7 +73,28 @@ void pcpu_switch(struct pcpu *p, struct cpu *cpu, struct truth *truth,
 
 bool pcpu_time_is_up(const struct pcpu *p)
 {
-	return pcpu_is_over(p, pcpu_tsc(p), pcpu_sub(p));
+	return pcpu_must_stop(p, pcpu_tsc(p), pcpu_sub(p));
+}
+
+bool pcpu_is_over(const struct pcpu *p)
+{
+	return pcpu_tsc(p) >= p->time_limit || pcpu_sub(p) >= PCPU_MAX_SUB;
+}
+
+void pcpu_stop_at(struct pcpu *p, u64 tsc)
+{
+	u64 stop_at = min_u64(p->time_limit, tsc);
+
+	if (stop_at == p->stop_at)
+		return;
+	p->stop_at = stop_at;
+	if (p->cpu)
+		cpu_horizon_changed(p->cpu);
+}
+
+void pcpu_limit(struct pcpu *p, u64 tsc)
+{
+	p->time_limit = p->stop_at = tsc;
 }
 
 void pcpu_overflow(void *pcpu, unsigned int idx)
@@ -106,7 +127,7 @@ void pcpu_room(struct pcpu *p, enum privilege priv, struct cpu_room *room)
 	if (p->pmi_at != NO_DEADLINE)
 		room->sub = min_u64(room->sub, p->pmi_at > now ? p->pmi_at - now : 1);
 	room->sub = min_u64(room->sub, now < PCPU_MAX_SUB ? PCPU_MAX_SUB - now : 1);
-	pcpu_room_deadline(p, p->time_limit, room);
+	pcpu_room_deadline(p, p->stop_at, room);
 }
 
 void pcpu_cut_thresholds(struct pcpu *p)

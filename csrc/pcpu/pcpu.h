@@ -43,6 +43,7 @@ struct pcpu {
 	u64 guest_sub;	/* core clock of the guests before, less what *retired had when it came */
 	u64 idle_tsc;	/* TSC cycles spent with nothing running */
 	u64 time_limit; /* TSC at which the run ends, NO_DEADLINE: none */
+	u64 stop_at;	/* that, or the time before it to which the caller runs */
 
 	/* A PMI under way: core clock (subcycles) at which it reaches the APIC */
 	u64 pmi_at;
@@ -66,12 +67,18 @@ u64 pcpu_tsc(const struct pcpu *p);
 /* Core clock since the start, subcycles: guest and host. */
 u64 pcpu_sub(const struct pcpu *p);
 
-/* The run is over: the time limit, or the end of the clock; with @tsc and @sub of now. */
-static inline bool pcpu_is_over(const struct pcpu *p, u64 tsc, u64 sub)
+/* Time to stop: the caller's, the limit, or the end of the clock; with @tsc and @sub of now. */
+static inline bool pcpu_must_stop(const struct pcpu *p, u64 tsc, u64 sub)
 {
-	return tsc >= p->time_limit || sub >= PCPU_MAX_SUB;
+	return tsc >= p->stop_at || sub >= PCPU_MAX_SUB;
 }
 bool pcpu_time_is_up(const struct pcpu *p);
+/* The run itself is over: the limit, or the end of the clock. */
+bool pcpu_is_over(const struct pcpu *p);
+/* Set the limit, NO_DEADLINE: none; before guest code runs. */
+void pcpu_limit(struct pcpu *p, u64 tsc);
+/* Stop at @tsc at the latest, NO_DEADLINE: at the limit. */
+void pcpu_stop_at(struct pcpu *p, u64 tsc);
 
 /* An overflow that asks for a PMI; simultaneous ones are one PMI. For hwpmu.overflow. */
 void pcpu_overflow(void *pcpu, unsigned int idx);

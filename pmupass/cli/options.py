@@ -4,13 +4,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any, TypeVar
 
 import click
 
 from pmupass.errors import UsageError
-from pmupass.options import DEFAULT_CPU, Options, parse_time
+from pmupass.options import DEFAULT_CPU, Options, parse_filters, parse_time
 from pmupass.settings import from_guest_cpuid
 
 Function = TypeVar("Function", bound=Callable[..., Any])
@@ -81,9 +80,11 @@ experiment = stacked(
     ),
     click.option(
         "--filter",
-        "filter_file",
-        metavar="FILE",
-        help="KVM PMU event filter: a TOML file, or one of ours by name (pmupass list filters).",
+        "filters",
+        metavar="FILE[@TIME]",
+        multiple=True,
+        help="KVM PMU event filter: a TOML file, or one of ours by name (pmupass list filters); "
+        "with a time (20ms) it replaces the one before then. May be repeated.",
     ),
     click.option(
         "--host-perf",
@@ -114,7 +115,7 @@ def collect(
     frequency: int | None,
     period: int | None,
     time: str | None,
-    filter_file: str | None,
+    filters: tuple[str, ...],
     host_perf: tuple[str, ...],
     switch: str,
     guest_cpuid: tuple[str, ...],
@@ -127,8 +128,7 @@ def collect(
         raise UsageError(
             "WORKLOAD is missing: a built-in name (pmupass list workloads) or the path of an image"
         )
-    if filter_file == "":
-        raise UsageError("--filter: the name of a file is missing")
+    filter_file, filter_changes = parse_filters(filters)
     return Options(
         workload=workload,
         cpu=cpu,
@@ -136,7 +136,8 @@ def collect(
         frequency=frequency,
         period=period,
         time_ns=None if time is None else parse_time(time),
-        filter=None if filter_file is None else Path(filter_file),
+        filter=filter_file,
+        filter_changes=filter_changes,
         host_perf=host_perf,
         switch=switch,
         settings=(*from_guest_cpuid(guest_cpuid), *settings),

@@ -89,6 +89,7 @@ static struct bench *bench_new(unsigned int nr_gp, unsigned int nr_fixed)
 	p->clk = (struct core_clock){.ref_num = 2, .ref_den = 1, .issue_width = 4};
 	p->pmi_at = NO_DEADLINE;
 	p->time_limit = NO_DEADLINE;
+	p->stop_at = NO_DEADLINE;
 	if (account_init(&p->account, &b->check, costs, 0, 0) ||
 	    event_map_init(&b->events, events, ARRAY_SIZE(events)))
 		abort();

@@ -144,6 +144,26 @@ def test_a_guest_that_fails_is_status_1(pmupass: Callable, image: Callable) -> N
         (["run", "perf-stat", "-e", ""], "an event name is expected"),
         (["run", "perf-stat", "-e", "", "-e", "cycles"], "an event name is expected"),
         (["run", "perf-stat", "--filter", ""], "--filter: the name of a file is missing"),
+        (["run", "perf-stat", "--filter", "@5ms"], "--filter: the name of a file is missing"),
+        (["run", "perf-stat", "--filter", "core@5min"], "--filter core at 5min: write a number"),
+        (["run", "perf-stat", "--filter", "core@5"], "--filter core at 5: write a number and ns"),
+        (["run", "perf-stat", "--filter", "core@0ms"], "--filter core at 0ms: the time must not"),
+        (
+            ["run", "perf-stat", "--filter", "core", "--filter", "llc"],
+            "--filter llc: only the first filter is there from the start",
+        ),
+        (
+            ["run", "perf-stat", "--filter", "core@5ms", "--filter", "llc"],
+            "--filter llc: only the first filter is there from the start",
+        ),
+        (
+            ["run", "perf-stat", "--filter", "core@5ms", "--filter", "llc@5ms"],
+            "the one before comes at 5000000 ns",
+        ),
+        (
+            ["run", "perf-stat", "--filter", "core@5ms", "--set", "kvm.interception=none"],
+            "--filter needs intercepted selectors",
+        ),
         (["run", "perf-stat", "--json="], "the name of a file is missing"),
         (["run", "perf-stat", "--host-perf", "cycles/period=1000/"], "'/' is not supported"),
         (["run", "perf-stat", "--host-perf", "cycles:F"], "Bad modifier"),
@@ -274,6 +294,20 @@ def test_native_has_no_event_filter(
     outcome = pmupass(name, "perf-stat", *QUICK, "--filter", str(path), option, "native")
     assert outcome.status == 0
     assert outcome.err == f"pmupass: native has no event filter: {path} is not used\n"
+    outcome = pmupass(
+        name, "perf-stat", *QUICK, "--filter", "core", "--filter", f"{path}@1us", option, "native"
+    )
+    assert outcome.status == 0
+    assert outcome.err == f"pmupass: native has no event filter: core, {path} are not used\n"
+
+
+def test_a_bad_filter_of_a_later_time_points_at_the_line(pmupass: Callable, tmp_path: Path) -> None:
+    path = tmp_path / "a@b.toml"  # an @ in a name is no time
+    path.write_text('action = "allow"\nevents = ["no_such_event"]\n', encoding="utf-8")
+    for given in (str(path), f"{path}@20ms"):
+        outcome = pmupass("run", "perf-stat", *QUICK, "--filter", given)
+        assert outcome.status == 3
+        assert f"{path}:2: " in outcome.err
 
 
 def test_an_inverted_threshold_is_counted(pmupass: Callable) -> None:
