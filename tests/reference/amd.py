@@ -5,7 +5,8 @@ Reserved bits are cleared, writes of what is read-only are ignored; counters kee
 four counters have a second set of registers, those of the K7. There are no fixed counters. The
 local APIC does not mask the LVTPC when it delivers.
 
-Not in it: counters with GuestOnly or HostOnly on the bare machine, which must be off.
+With GuestOnly or HostOnly set a counter of silicon counts nothing while EFER.SVME is clear, as it
+is here. KVM clears both bits for a guest without SVM, whose counter then counts.
 """
 
 from __future__ import annotations
@@ -76,6 +77,10 @@ class AmdSilicon(Silicon):
     def write_selector(self, index: int, value: int) -> None:
         """Reserved bits are cleared."""
         self.selectors[index] = value & ~self.reserved
+
+    def privileges(self, index: int) -> int:
+        """A counter of one side of VMRUN, or of both, is off where there is no VMRUN."""
+        return 0 if self.selectors[index] & SIDES else super().privileges(index)
 
     def write_counter(self, msr: int, index: int, value: int) -> None:
         """Bits above the width are dropped."""

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import guest_asm as asm
+import host_perf
 import rules
 from hypothesis import strategies as st
 from program import LVTPC, NMI
@@ -24,6 +25,7 @@ class Given:
     cpu: str
     settings: tuple[str, ...] = ()
     filter: rules.Filter = field(default_factory=rules.Filter)
+    hosts: tuple[host_perf.HostEvent, ...] = ()  # host events that are there before the guest
 
 
 SECRET = 0x5EC2E7 << 16  # planted in counters; bits 39:16 of a value
@@ -129,6 +131,31 @@ LABOUR = st.one_of(
     st.tuples(st.just("cpuid"), st.integers(1, 20), st.just(0)),
 )
 ANYTHING = st.one_of(ACCESSES, ACCESSES, LABOUR)
+SOON = st.integers(1, 14).map(lambda d: WRAP - d)
+
+
+def moments(
+    counter: st.SearchStrategy[Step], neighbour: st.SearchStrategy[Step]
+) -> st.SearchStrategy[tuple[Step, ...]]:
+    """Return steps that belong together: what can come between an overflow and its notice.
+
+    A counter is a few events from its end when another one is programmed, or when KVM completes
+    instructions; the LVTPC takes the PMI.
+    """
+    unmask: Step = ("wr", LVTPC, NMI)
+    return st.one_of(
+        st.tuples(counter, neighbour),
+        st.tuples(counter, neighbour, neighbour),
+        st.tuples(
+            st.just(unmask), counter, st.tuples(st.just("cpuid"), st.integers(1, 9), st.just(0))
+        ),
+    )
+
+
+MOMENTS = moments(
+    wr(st.sampled_from([rules.PMC0, rules.PMC0 + 1, rules.FIXED_CTR0]), SOON),
+    wr(of(rules.EVTSEL0, st.integers(0, 3)), selectors()),
+)
 
 # A counter of each kind that overflows within the sequence, so that few are about nothing.
 BUSY: tuple[st.SearchStrategy[Step], ...] = (
@@ -177,13 +204,41 @@ WHERE = st.one_of(
                 ("guest.pdcm=0",),
                 ("kvm.max_fixed_counters=4",),
                 ("kvm.interception=rfc2024",),
+                ("guest.gp_width=40", "guest.fixed_width=44"),
+                ("guest.gp_width=44", "guest.fixed_width=40"),
             ]
         ),
     ),
     st.tuples(st.sampled_from(asm.MORE_CPUS), st.just(())),
 )
+
+
+def crowds(events: tuple[int, ...]) -> st.SearchStrategy[tuple[host_perf.HostEvent, ...]]:
+    """Return events of a host: mostly none, or about as many as there are counters."""
+    few = st.lists(host_events(events), max_size=3).map(tuple)
+    crowd = st.tuples(few, st.sampled_from(events), st.sampled_from([3, 4, 5, 7, 8, 9]), few)
+    return st.one_of(
+        st.just(()),
+        st.just(()),
+        few,
+        crowd.map(lambda t: (*t[0], *(host_perf.HostEvent(t[1]),) * t[2], *t[3])),
+    )
+
+
+def host_events(events: tuple[int, ...]) -> st.SearchStrategy[host_perf.HostEvent]:
+    """Return an event of the host."""
+    return st.builds(
+        host_perf.HostEvent,
+        event=st.sampled_from(events),
+        pinned=st.sampled_from([True, True, False]),
+        exclude_guest=st.booleans(),
+    )
+
+
+HOST_EVENTS = (*EVENTS, rules.BRANCHES, host_perf.CYCLES, host_perf.REF_CYCLES)
 machines = st.builds(
-    lambda where, filter: Given(*where, filter=filter),  # noqa: A006
+    lambda where, filter, hosts: Given(*where, filter=filter, hosts=hosts),  # noqa: A006
     where=WHERE,
     filter=filters_of(EVENTS),
+    hosts=crowds(HOST_EVENTS),
 )

@@ -5,7 +5,20 @@ from __future__ import annotations
 
 import amd
 import rules
-from drawing import ENABLES, LABOUR, ODD_VALUES, RDPMC_ODD, STARTS, Given, filters_of, of, wr
+from drawing import (
+    ENABLES,
+    LABOUR,
+    ODD_VALUES,
+    RDPMC_ODD,
+    SOON,
+    STARTS,
+    Given,
+    crowds,
+    filters_of,
+    moments,
+    of,
+    wr,
+)
 from hypothesis import strategies as st
 from program import LVTPC, NMI
 
@@ -20,6 +33,7 @@ def selectors(draw: st.DrawFn) -> int:
     value = draw(st.sampled_from(EVENTS)) | draw(ENABLES)
     value |= draw(st.sampled_from([rules.EN, rules.EN, rules.EN, 0]))
     value |= draw(st.sampled_from([0, 0, 0, 1 << 21, 1 << 19, 1 << 36, 1 << 63]))
+    value |= draw(st.sampled_from([0, 0, 0, 1 << 40, 1 << 41, amd.SIDES]))
     return value | draw(st.sampled_from([rules.INT, rules.INT, 0]))
 
 
@@ -57,6 +71,7 @@ ACCESSES = st.one_of(
     st.tuples(st.just("pce"), st.integers(0, 1), st.just(0)),
 )
 ANYTHING = st.one_of(ACCESSES, ACCESSES, LABOUR)
+MOMENTS = moments(wr(core(CTR, st.integers(0, 1)), SOON), wr(core(CTL, few), selectors()))
 BUSY = (
     wr(amd.CTL, st.sampled_from([0x3F, 0xF, 3])),
     wr(amd.PERF_CTL0, selectors()),
@@ -83,8 +98,10 @@ WHERE = st.one_of(
     st.tuples(st.just("zen2"), st.sampled_from([(), ("guest.perfctr_core=0",)])),
     st.tuples(st.sampled_from(["zen3", "zen5"]), st.just(())),
 )
+HOST_EVENTS = (*EVENTS, 0x76)  # cycles
 machines = st.builds(
-    lambda where, filter: Given(*where, filter=filter),  # noqa: A006
+    lambda where, filter, hosts: Given(*where, filter=filter, hosts=hosts),  # noqa: A006
     where=WHERE,
     filter=filters_of(EVENTS),
+    hosts=crowds(HOST_EVENTS),
 )

@@ -13,6 +13,7 @@ import rules
 from hypothesis import strategies as st
 
 if TYPE_CHECKING:
+    import host_perf
     from drawing import Given
     from program import Step
 
@@ -38,17 +39,23 @@ AMD_WRITES = st.one_of(
 
 @dataclass(frozen=True)
 class Slice:
-    """A run of so many basic blocks, and what the host does then.
+    """A run of so many basic blocks, and what the host does then; all of it so many times.
+
+    ``moment``: the run goes on until something is on the way: a PMI, a wrap, a late overflow.
 
     "nothing"; "read": KVM_GET_MSRS of all registers; "write": KVM_SET_MSRS of one; "replace":
-    another event filter; "clone": a clone goes on; "migrate": the guest, in the other design.
+    another event filter; "clone": a clone goes on; "migrate": the guest, in the other design;
+    "open": another host event; "close": the host event of the place ``value``, if it is there.
     """
 
     blocks: int
     act: str = "nothing"
+    times: int = 1
     msr: int = 0
     value: int = 0
     filter: rules.Filter = field(default_factory=rules.Filter)
+    event: host_perf.HostEvent | None = None
+    moment: bool = False
 
 
 @dataclass(frozen=True)
@@ -60,32 +67,49 @@ class Example:
     slices: tuple[Slice, ...] = ()
 
 
+ACTS = ("nothing", "read", "write", "replace", "clone", "migrate")
+HOST_ACTS = ("open", "close")
+
+
 @st.composite
 def slices(
     draw: st.DrawFn,
+    acts: tuple[str, ...],
     writes: st.SearchStrategy[tuple[int, int]],
     filters: st.SearchStrategy[rules.Filter],
+    events: st.SearchStrategy[host_perf.HostEvent],
 ) -> Slice:
-    """Return a slice; the first ones are in the guest's start-up code, where nothing is done."""
-    blocks = draw(st.one_of(st.integers(1, 40), st.integers(1, 300)))
-    act = draw(st.sampled_from(["nothing", "read", "write", "replace", "clone", "migrate"]))
-    msr, value = draw(writes) if act == "write" else (0, 0)
-    return Slice(blocks, act, msr, value, draw(filters) if act == "replace" else rules.Filter())
+    """Return a slice; some look at block after block, so that nothing short is missed."""
+    act = draw(st.sampled_from(acts))
+    how = draw(st.sampled_from(["plain", "plain", "often", "moment"]))
+    blocks, times = draw(st.one_of(st.integers(1, 40), st.integers(1, 300))), 1
+    if how == "often":
+        blocks, times = 1, draw(st.integers(1, 20))
+    msr, value = draw(writes) if act == "write" else (0, draw(st.integers(0, 9)))
+    return Slice(
+        blocks if how != "moment" else draw(st.integers(1, 8)),
+        act,
+        times if act in ("read", "write", "migrate") else 1,
+        msr,
+        value,
+        draw(filters) if act == "replace" else rules.Filter(),
+        draw(events) if act == "open" else None,
+        how == "moment",
+    )
 
 
 @st.composite
 def examples(draw: st.DrawFn, *, vendors: tuple[str, ...] = ("intel", "amd")) -> Example:
     """Return an example; two thirds of them are Intel's."""
     vendor = draw(st.sampled_from([*vendors, vendors[0]]))
-    if vendor == "intel":
-        given, busy, anything = drawing.machines, drawing.BUSY, drawing.ANYTHING
-        writes, filters = INTEL_WRITES, drawing.filters_of(drawing.EVENTS)
-    else:
-        given, busy, anything = drawing_amd.machines, drawing_amd.BUSY, drawing_amd.ANYTHING
-        writes, filters = AMD_WRITES, drawing.filters_of(drawing_amd.EVENTS)
-    begin = [step for step in [draw(s) for s in busy] if draw(st.integers(0, 4))]
-    return Example(
-        draw(given),
-        (*begin, *draw(st.lists(anything, min_size=3, max_size=40))),
-        tuple(draw(st.lists(slices(writes, filters), max_size=8))),
-    )
+    drawn = drawing if vendor == "intel" else drawing_amd
+    writes = INTEL_WRITES if vendor == "intel" else AMD_WRITES
+    begin = [step for step in [draw(s) for s in drawn.BUSY] if draw(st.integers(0, 4))]
+    single = drawn.ANYTHING.map(lambda step: (step,))
+    groups = draw(st.lists(st.one_of(single, single, drawn.MOMENTS), min_size=3, max_size=32))
+    rest = [step for group in groups for step in group]
+    given = draw(drawn.machines)
+    acts = (*ACTS, *HOST_ACTS, *HOST_ACTS) if given.hosts else (*ACTS, "open")
+    filters, events = drawing.filters_of(drawn.EVENTS), drawing.host_events(drawn.HOST_EVENTS)
+    some = draw(st.lists(slices(acts, writes, filters, events), max_size=8))
+    return Example(given, (*begin, *rest[:60]), tuple(some))

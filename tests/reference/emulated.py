@@ -9,7 +9,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from rules import EN, FIXED, Fault, Filter, Kvm
+from host_perf import HostEvent, HostPerf
+from rules import EN, FIXED, INT, Fault, Filter, Kvm, Silicon
 
 
 @dataclass
@@ -42,10 +43,13 @@ class Emulated(Kvm):
     interrupt: dict[int, bool] = field(default_factory=dict)  # of the events
     changed: set[int] = field(default_factory=set)  # to be reprogrammed at the entry
     wrapped: set[int] = field(default_factory=set)  # of these, by a credit
+    perf: HostPerf = field(init=False)
 
     def __post_init__(self) -> None:
         """Reset: no event has counted anything."""
         super().__post_init__()
+        self.perf = HostPerf(self.shape.host_gp, self.shape.host_fixed)
+        self.contended = True
         for index in self.indices():
             self.reprogram(index)
 
@@ -53,7 +57,7 @@ class Emulated(Kvm):
         """Fixed counters cut the value off; GP counters fault."""
         if index < FIXED:
             raise Fault
-        return value & (1 << self.shape.width) - 1
+        return value & (1 << self.width(index)) - 1
 
     def asks_for_a_pmi(self, index: int) -> bool:
         """The event knows."""
@@ -69,15 +73,41 @@ class Emulated(Kvm):
     def reprogram(self, index: int) -> None:
         """Pause the event; begin anew if the counter is to count."""
         self.counted[index] = 0
+        self.perf.stop(index)
         self.begin_period(index)
         if self.runs(index):
             self.interrupt[index] = self.interrupts(index)
-            for other in self.left:
-                self.start(other)
+            self.perf.run(index, self.event(index), self.made_for(index))
+            self.start_all()
+
+    def made_for(self, index: int) -> int:
+        """Return all that an event is made for: the selector, or what stands for one."""
+        if index < FIXED:
+            return self.selectors[index]
+        interrupts = INT if self.interrupts(index) else 0
+        return self.event(index) | self.privileges(index) | interrupts | EN
+
+    def start_all(self) -> None:
+        """Let perf start all of the guest's events anew."""
+        for index in self.left:
+            self.start(index)
+
+    # ---- the host's events ----
+
+    def open(self, place: int, event: HostEvent) -> None:
+        """A pinned one makes perf start all others anew."""
+        self.perf.open(place, event)
+        if event.pinned:
+            self.start_all()
+
+    def missing(self, index: int, *, exits: bool) -> str:
+        """Silicon counts what has a counter; KVM credits without one."""
+        cause = super().missing(index, exits=exits)
+        return cause or ("" if exits or self.perf.counts(index) else "contention")
 
     def begin_period(self, index: int) -> None:
         """Begin a period: from the base to the wrap."""
-        wrap = 1 << self.shape.width
+        wrap = 1 << self.width(index)
         base = self.counters[index] - self.counted[index]
         self.period[index] = -base % wrap or wrap
         self.left[index] = 0
@@ -88,6 +118,11 @@ class Emulated(Kvm):
         if self.left[index] <= 0:
             self.left[index] += self.period[index]
         self.programmed[index] = max(2, self.left[index])
+
+    def is_on_the_way(self) -> bool:
+        """A wrap that is not folded, or an overflow that perf may make a late one."""
+        late = any(left <= 1 and self.perf.counts(index) for index, left in self.left.items())
+        return late or bool(self.wrapped) or super().is_on_the_way()
 
     def enter(self) -> None:
         """A VM-entry."""
@@ -129,6 +164,11 @@ class Emulated(Kvm):
         super().write_global_ctrl(value)
         changed ^= self.global_ctrl
         self.changed |= {i for i in self.indices() if changed >> i & 1}
+
+    def adopt(self, other: Silicon) -> None:
+        """It counts through perf from here on."""
+        super().adopt(other)
+        self.contended = True
 
     def set_filter(self, chosen: Filter) -> None:
         """Every counter is reprogrammed."""

@@ -204,13 +204,15 @@ class Profile:
 class Guest:
     """The reference executes the steps, an instruction at a time where it matters.
 
-    ``stops`` are what the host does and when, in instructions since the first step.
+    ``stops`` are what the host does and when, in instructions since the first step. ``moments``, if
+    it is a list, gets the times when something is on the way.
     """
 
     pmu: Silicon
     rates: dict[int, int]  # branches per 2^20 instructions, by profile
     lvtpc_exits: tuple[bool, bool] = (False, True)  # whether RDMSR and WRMSR of it do, under KVM
     stops: list[tuple[int, Callable[[Guest], None]]] = field(default_factory=list)
+    moments: list[int] | None = None
     retired: int = 0
     cpl: int = 0
     user_rdpmc: bool = False  # CR4.PCE
@@ -273,6 +275,8 @@ class Guest:
         self.pmu.retire(instructions, branches, self.cpl, exits=exits)
         self.retired += instructions
         self.rcx = rcx
+        if self.moments is not None and self.pmu.is_on_the_way():
+            self.moments.append(self.retired)
         while self.pmu.pmi and not self.in_handler:
             self.pmu.deliver()
             self.handle_pmi()

@@ -66,6 +66,9 @@ class Shape:
     full_width_writes: bool
     any_thread: bool  # silicon of version 3 and 4
     capabilities: int | None  # PERF_CAPABILITIES, None without PDCM
+    fixed_width: int = 48
+    host_gp: int = 8  # what host perf has
+    host_fixed: int = 4
 
 
 @dataclass(frozen=True)
@@ -122,6 +125,8 @@ class Silicon:
     lvtpc: int = 0
     pmi: bool = False  # one is due at the next boundary
     truth: dict[int, int] = field(default_factory=dict)  # what was to be counted, by encoding
+    lost: dict[tuple[int, str], int] = field(default_factory=dict)  # by encoding and cause
+    contended: bool = False  # it has counted through host perf
     active: dict[int, list[tuple[int, int, int]]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -158,6 +163,10 @@ class Silicon:
         if msr in (STATUS_SET, INUSE):
             return version > 3
         return msr == PERF_CAPABILITIES and self.shape.capabilities is not None
+
+    def width(self, index: int) -> int:
+        """Return the bits of a counter."""
+        return self.shape.fixed_width if index >= FIXED else self.shape.width
 
     # ---- reading ----
 
@@ -242,7 +251,7 @@ class Silicon:
 
     def write_counter(self, msr: int, index: int, value: int) -> None:
         """0xC1 takes 32 bits, sign-extended; 0x4C1 and 0x309 fault above the width."""
-        width = self.shape.width
+        width = self.width(index)
         if 0 <= msr - PERFCTR0 < self.shape.gp:
             value &= 0xFFFFFFFF
             if value >> 31:
@@ -353,14 +362,14 @@ class Silicon:
 
     def until_overflow(self, index: int) -> int:
         """Return how many events of silicon are left before a counter overflows."""
-        return (1 << self.shape.width) - self.counters[index]
+        return (1 << self.width(index)) - self.counters[index]
 
     def headroom(self, cpl: int) -> int:
         """Return a number of instructions that no counter overflows in."""
         near = [
             self.until_overflow(index)
             for index, event, _ in self.counting(cpl)
-            if event in (INSTRUCTIONS, self.branches) and self.allowed(index)
+            if event in (INSTRUCTIONS, self.branches) and not self.missing(index, exits=False)
         ]
         return min(near, default=FAR) - 1
 
@@ -377,16 +386,22 @@ class Silicon:
                 continue
             events = instructions if event == INSTRUCTIONS else branches
             self.truth[encoding] = self.truth.get(encoding, 0) + events
-            if events and self.allowed(index) and self.count(index, events, exits=exits):
+            if cause := self.missing(index, exits=exits):
+                self.lost[encoding, cause] = self.lost.get((encoding, cause), 0) + events
+            elif events and self.count(index, events, exits=exits):
                 overflowed.append(index)
         for index in overflowed:
             self.overflow(index)
 
+    def missing(self, index: int, *, exits: bool) -> str:
+        """Return why a counter that the guest has enabled does not count; "" if it does."""
+        return "" if self.allowed(index) else "filtered"
+
     def count(self, index: int, events: int, *, exits: bool) -> bool:
         """Count events on a counter; return whether it overflows."""
         value = self.counters[index] + events
-        self.counters[index] = value & (1 << self.shape.width) - 1
-        return value >> self.shape.width != 0
+        self.counters[index] = value & (1 << self.width(index)) - 1
+        return value >> self.width(index) != 0
 
     def overflow(self, index: int) -> None:
         """Set the status bit; with INT, and if the LVTPC is not masked, a PMI."""
@@ -397,6 +412,10 @@ class Silicon:
     def asks_for_a_pmi(self, index: int) -> bool:
         """Return whether an overflow now makes a PMI: silicon looks at the register."""
         return self.interrupts(index)
+
+    def is_on_the_way(self) -> bool:
+        """Return whether something has happened that has not come to its end."""
+        return self.pmi
 
     def enter(self) -> None:
         """A VM-entry, where there is one: silicon and the mediated design leave nothing for it."""
@@ -445,6 +464,8 @@ class Kvm(Silicon):
             "lvtpc",
             "pmi",
             "truth",
+            "lost",
+            "contended",
         ):
             setattr(self, name, copy.copy(getattr(other, name)))
         self.set_filter(self.filter)
@@ -456,8 +477,8 @@ class Kvm(Silicon):
         written, and the register that resets it does nothing.
         """
         index = self.counter_of(msr)
-        width = self.shape.width
         if index is not None:
+            width = self.width(index)
             if 0 <= msr - PMC0 < self.shape.gp and value >> width:
                 return False
             self.set_counter(index, value & (1 << width) - 1)

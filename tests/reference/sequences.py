@@ -4,14 +4,16 @@
 from __future__ import annotations
 
 import dataclasses
+import errno
 import functools
+import itertools
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import amd
 import guest_asm as asm
 import rules
-from drawing import PROFILES, Given
+from drawing import PROFILES, SECRET, WRAP, Given
 from emulated import Emulated
 from program import ENTRY, LVTPC, NMI, Guest, Left, Step, image
 from rules import AtLeast, Bits, Kvm, Mediated, Shape, Silicon, Value
@@ -26,6 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from drawing_sequences import Example, Slice
+    from host_perf import HostEvent
 
 # Branches per 2^20 instructions of each work profile: none, some, nearly all.
 RATES = dict(zip(PROFILES, (0, 233_017, (1 << 20) - 1), strict=True))
@@ -67,6 +70,16 @@ def machine_config(given: Given, mode: str) -> MachineConfig:
         skid_cycles=0,
         profiles=WORK,
         trace_records=TRACE if mode == "mediated" else 0,
+        host_events=tuple(product_event(event) for event in given.hosts),
+    )
+
+
+def product_event(event: HostEvent) -> pmupass_config.HostEvent:
+    """Return a host event as the product takes it: of kernel and user code."""
+    return pmupass_config.HostEvent(
+        event.event | rules.OS | rules.USR,
+        pinned=event.pinned,
+        exclude_guest=event.exclude_guest,
     )
 
 
@@ -89,6 +102,9 @@ def shape(given: Given, made: MachineConfig, mode: str) -> Shape:
         full_width_writes=pmu.perfctr_core if amds else pmu.fw_write,
         any_thread=silicon and not amds and pmu.version > 2 and has_any_thread(given.cpu),
         capabilities=pmu.perf_capabilities if pmu.pdcm else None,
+        fixed_width=pmu.fixed_width,
+        host_gp=made.hw.nr_gp,
+        host_fixed=made.hw.nr_fixed,
     )
 
 
@@ -100,7 +116,30 @@ def reference(given: Given, made: MachineConfig, mode: str) -> Silicon:
     pmu.lvtpc = NMI
     if isinstance(pmu, Kvm):
         pmu.set_filter(given.filter)
+    if isinstance(pmu, Emulated):
+        for place, event in enumerate(given.hosts):
+            pmu.open(place, event)
     return pmu
+
+
+def is_narrow(given: Given) -> bool:
+    """Return whether the guest's counters are narrower than silicon's."""
+    return any("width" in setting for setting in given.settings)
+
+
+def value_for(pmu: Silicon, msr: int, value: int) -> int:
+    """Return what to write: values near the end of a wide counter are near that of a narrow one.
+
+    A mediated guest with narrow counters reaches the wide ones, and KVM's credits cut what is
+    there: it gets values that are far from either end.
+    """
+    index = pmu.counter_of(msr)
+    if index is None or pmu.shape.width == 48:
+        return value
+    if isinstance(pmu, Mediated):
+        return value & 0x3FFFFFFF
+    near = WRAP - 5000 <= value < WRAP
+    return value - WRAP + (1 << pmu.width(index)) if near else value
 
 
 # ---- registers to read ----
@@ -156,14 +195,18 @@ class Run:
     mode: str
     image: bytes
     names: list[int]  # of the guest's registers
+    moments: list[int]  # instructions behind which something is on the way, if nobody interferes
     stops: list[tuple[int, Callable[[Guest], None]]] = field(default_factory=list)
     exact: bool = True  # PMIs are due where they come, and nothing is filtered
+    hosted: bool = False  # the host has had events
 
     def __post_init__(self) -> None:
         """Build the machine."""
         self.filter = self.given.filter
         self.look_at_exactness()
         self.machine = Machine(self.config())
+        self.open_places = dict(enumerate(self.given.hosts))
+        self.hosted = bool(self.given.hosts)
 
     def look_at_exactness(self) -> None:
         """Once perf's periods or a filter have been in it, PMIs and truth may differ."""
@@ -179,12 +222,14 @@ class Run:
 
     def go(self, slices: Sequence[Slice]) -> None:
         """Run to the end."""
-        for one in slices:
-            if self.machine.run(one.blocks) is not Stop.BUDGET:
+        while self.machine.guest().instructions < start_up():
+            self.machine.run(1)
+        for one in itertools.chain.from_iterable([each] * each.times for each in slices):
+            if self.advance(one) is not Stop.BUDGET:
                 break
             at = self.machine.guest().instructions - start_up()
             act = getattr(self, one.act, None)
-            if act and at >= 0 and (self.mode != "native" or one.act == "clone"):
+            if act and (self.mode != "native" or one.act == "clone"):
                 act(one, at)
         stop = Stop.BUDGET
         while stop is Stop.BUDGET:
@@ -192,6 +237,37 @@ class Run:
         info = self.machine.guest()
         assert stop is Stop.EXIT, f"{stop!r} {self.machine.invariant()} at {info.rip:#x}"
         assert info.exit_value == 0
+
+    def advance(self, one: Slice) -> Stop:
+        """Run as far as a slice says."""
+        stop = self.machine.run(one.blocks)
+        if not one.moment:
+            return stop
+        begin = self.machine.guest().instructions - start_up()
+        moment = next((moment for moment in self.moments if moment >= begin), begin)
+        while stop is Stop.BUDGET and self.machine.guest().instructions < start_up() + moment:
+            stop = self.machine.run(1)
+        return stop
+
+    def check_secrets(self) -> None:
+        """What a put leaves in hardware is nothing: before each load all registers are zero.
+
+        Where the host has events, they may hold something of theirs, and no secret of the guest.
+        """
+        if self.mode != "mediated":
+            return
+        trace = self.machine.trace()
+        assert len(trace) < TRACE, "the ring was too small"
+        state: dict[int, int] = {}
+        for _, name, _, msr, hardware, _ in trace:
+            if name == "pmu_state":
+                state[msr] = hardware
+            elif name == "pmu_load":
+                left = [v for v in state.values() if not self.hosted or is_secret(v)]
+                assert not any(left), f"left in hardware: {state}"
+                state = {}
+            elif name == "pmu_put":
+                state = {}
 
     # ---- what the host does, and notes for the reference ----
 
@@ -204,8 +280,9 @@ class Run:
     def write(self, one: Slice, at: int) -> None:
         """KVM_SET_MSRS."""
         if one.msr in self.names:
-            taken = self.machine.set_msrs([(one.msr, one.value)])
-            self.stops.append((at, functools.partial(host_write, one, bool(taken))))
+            value = value_for(reference(self.given, self.config(), self.mode), one.msr, one.value)
+            taken = self.machine.set_msrs([(one.msr, value)])
+            self.stops.append((at, functools.partial(host_write, one.msr, value, bool(taken))))
 
     def replace(self, one: Slice, at: int) -> None:
         """KVM_SET_PMU_EVENT_FILTER."""
@@ -222,15 +299,33 @@ class Run:
 
     def migrate(self, _: Slice, at: int) -> None:
         """To the other design, or to the same where there is no other."""
-        check_secrets(self.machine, self.mode)
+        self.check_secrets()
         others = [mode for mode in modes(self.given)[1:] if mode != self.mode]
-        self.mode = others[0] if others else self.mode
+        self.mode = others[0] if others and not is_narrow(self.given) else self.mode
         self.look_at_exactness()
         original = self.machine
         self.machine = original.migrate(self.config())
         original.close()
+        self.open_places = dict(enumerate(self.given.hosts))
         fresh = reference(self.given, self.config(), self.mode)
         self.stops.append((at, functools.partial(move, fresh)))
+
+    def open(self, one: Slice, at: int) -> None:
+        """perf_event_open() of an event of the CPU; beside a mediated VM none that counts it."""
+        assert one.event
+        place = self.machine.open_host_event(product_event(one.event))
+        refused = self.mode == "mediated" and not one.event.exclude_guest
+        assert place == (-errno.EOPNOTSUPP if refused else max(place, 0))
+        if not refused:
+            self.open_places[place] = one.event
+            self.hosted = True
+            self.stops.append((at, functools.partial(host_opens, place, one.event)))
+
+    def close(self, one: Slice, at: int) -> None:
+        """Close a host event."""
+        if self.open_places.pop(one.value, None):
+            self.machine.close_host_event(one.value)
+            self.stops.append((at, functools.partial(host_closes, one.value)))
 
 
 def compare(names: Sequence[int], values: Sequence[int], guest: Guest) -> None:
@@ -242,11 +337,23 @@ def compare(names: Sequence[int], values: Sequence[int], guest: Guest) -> None:
         )
 
 
-def host_write(one: Slice, taken: bool, guest: Guest) -> None:
+def host_write(msr: int, value: int, taken: bool, guest: Guest) -> None:
     """The reference takes what KVM took."""
     pmu = guest.pmu
     assert isinstance(pmu, Kvm)
-    assert pmu.host_writes(one.msr, one.value) == taken, f"{one} taken: {taken}"
+    assert pmu.host_writes(msr, value) == taken, f"{msr:#x} {value:#x} taken: {taken}"
+
+
+def host_opens(place: int, event: HostEvent, guest: Guest) -> None:
+    """Another event of the host."""
+    if isinstance(guest.pmu, Emulated):
+        guest.pmu.open(place, event)
+
+
+def host_closes(place: int, guest: Guest) -> None:
+    """One less."""
+    if isinstance(guest.pmu, Emulated):
+        guest.pmu.perf.close(place)
 
 
 def host_filter(chosen: rules.Filter, guest: Guest) -> None:
@@ -260,6 +367,11 @@ def move(fresh: Silicon, guest: Guest) -> None:
     assert isinstance(fresh, Kvm)
     fresh.adopt(guest.pmu)
     guest.pmu = fresh
+
+
+def is_secret(value: int) -> bool:
+    """Return whether a value is one that the guest planted, or has counted on from it."""
+    return value >> 20 == SECRET >> 20
 
 
 def same(expected: Value | None, found: int) -> bool:
@@ -293,8 +405,12 @@ def check(example: Example, mode: str) -> None:
     given = example.given
     made = machine_config(dataclasses.replace(given, filter=rules.Filter()), mode)
     pmu = reference(given, made, mode)
-    whole = [*example.steps, *everything(pmu)]
-    run = Run(given, mode, image(whole), registers(pmu))
+    steps = [
+        (name, first, value_for(pmu, first, second) if name == "wr" else second)
+        for name, first, second in example.steps
+    ]
+    whole = [*steps, *everything(pmu)]
+    run = Run(given, mode, image(whole), registers(pmu), moments(example, whole, mode, made))
     run.go(example.slices)
     machine = run.machine
     found = read_left(machine, len(whole))
@@ -307,13 +423,23 @@ def check(example: Example, mode: str) -> None:
         )
     check_truth(machine, guest.pmu)
     check_pmis(machine, guest, exact=run.exact)
-    check_secrets(machine, run.mode)
+    run.check_secrets()
     machine.close()
 
 
+def moments(example: Example, steps: list[Step], mode: str, made: MachineConfig) -> list[int]:
+    """Return when something is on the way, if the host does nothing and somebody wants to know."""
+    found: list[int] = []
+    if any(one.moment for one in example.slices):
+        pmu = reference(example.given, made, mode)
+        Guest(pmu, RATES, lvtpc_exits=lvtpc_exits(made), moments=found).run(steps)
+    return found
+
+
 def modes(given: Given) -> tuple[str, ...]:
-    """Return the modes that there are: mediated needs PerfMonV2."""
-    return asm.MODES[:2] if given.cpu in ("zen2", "zen3") else asm.MODES
+    """Return the modes that there are: mediated needs PerfMonV2, and nobody who counts guests."""
+    counted = any(not event.exclude_guest for event in given.hosts)
+    return asm.MODES[:2] if given.cpu in ("zen2", "zen3") or counted else asm.MODES
 
 
 def lvtpc_exits(made: MachineConfig) -> tuple[bool, bool]:
@@ -323,7 +449,7 @@ def lvtpc_exits(made: MachineConfig) -> tuple[bool, bool]:
 
 
 def check_truth(machine: Machine, pmu: Silicon) -> None:
-    """The truth is the reference's; what is lost has a cause, and that is the filter.
+    """The truth is the reference's, and so is what is lost, by cause: filter and contention.
 
     Where a VMM has left counters running, the truth ends at their last read.
     """
@@ -335,8 +461,12 @@ def check_truth(machine: Machine, pmu: Silicon) -> None:
     for counter in counters.values():
         lost = counter.true_count - counter.counted
         assert sum(counter.causes.values()) == lost, counter
-        assert set(counter.causes) <= {"filtered"}, counter
-        assert counter.filtered or not lost
+        known = {"filtered"} | ({"contention"} if pmu.contended else set())
+        assert set(counter.causes) <= known, counter
+        assert counter.filtered or not counter.causes.get("filtered")
+        if not running and counter.config & pmu.event_bits in (rules.INSTRUCTIONS, pmu.branches):
+            causes = {c: n for (e, c), n in pmu.lost.items() if e == counter.config and n}
+            assert counter.causes == causes, f"{counter}, expected {causes}"
         if not running and counter.config & pmu.event_bits in (rules.INSTRUCTIONS, pmu.branches):
             assert counter.true_count == pmu.truth.get(counter.config, 0), counter
 
@@ -347,20 +477,3 @@ def check_pmis(machine: Machine, guest: Guest, *, exact: bool) -> None:
     assert pmi.delivered == guest.pmis
     if exact and guest.pmu.automask:
         assert (pmi.due, pmi.dropped, pmi.coalesced) == (pmi.delivered, 0, 0)
-
-
-def check_secrets(machine: Machine, mode: str) -> None:
-    """What a put leaves in hardware is nothing: before each load all registers are zero."""
-    if mode != "mediated":
-        return
-    trace = machine.trace()
-    assert len(trace) < TRACE, "the ring was too small"
-    state: dict[int, int] = {}
-    for _, name, _, msr, hardware, _ in trace:
-        if name == "pmu_state":
-            state[msr] = hardware
-        elif name == "pmu_load":
-            assert not any(state.values()), f"left in hardware: {state}"
-            state = {}
-        elif name == "pmu_put":
-            state = {}

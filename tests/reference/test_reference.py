@@ -65,6 +65,7 @@ def test_a_fixed_counter_beyond_its_width() -> None:
 def test_privileges_and_enables(kind: type[Silicon]) -> None:
     """Ten in the kernel, ten in user mode, ten while GLOBAL_CTRL is off: ten."""
     pmu = counting(kind, 0)
+    pmu.enter()
     pmu.retire(10, 0, 0)
     pmu.retire(10, 0, 3)
     pmu.write_msr(GLOBAL_CTRL, 0)
