@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from host_perf import HostEvent, HostPerf
-from rules import EN, FIXED, INT, Fault, Filter, Kvm, Silicon
+from rules import EN, FIXED, INT, Fault, Filter, Kvm, Silicon, Unknown
 
 
 @dataclass
@@ -44,6 +44,7 @@ class Emulated(Kvm):
     changed: set[int] = field(default_factory=set)  # to be reprogrammed at the entry
     wrapped: set[int] = field(default_factory=set)  # of these, by a credit
     perf: HostPerf = field(init=False)
+    fresh: bool = False  # the last instruction has overflowed an event
 
     def __post_init__(self) -> None:
         """Reset: no event has counted anything."""
@@ -95,7 +96,13 @@ class Emulated(Kvm):
     # ---- the host's events ----
 
     def open(self, place: int, event: HostEvent) -> None:
-        """A pinned one makes perf start all others anew."""
+        """A pinned one makes perf start all others anew.
+
+        A flexible one starts those that it moves to another counter. Which ones these are, nobody
+        here knows; it makes a difference while one is late only.
+        """
+        if not event.pinned and self.is_late():
+            raise Unknown
         self.perf.open(place, event)
         if event.pinned:
             self.start_all()
@@ -121,8 +128,11 @@ class Emulated(Kvm):
 
     def is_on_the_way(self) -> bool:
         """A wrap that is not folded, or an overflow that perf may make a late one."""
-        late = any(left <= 1 and self.perf.counts(index) for index, left in self.left.items())
-        return late or bool(self.wrapped) or super().is_on_the_way()
+        return self.is_late() or bool(self.wrapped) or super().is_on_the_way()
+
+    def is_late(self) -> bool:
+        """Return whether an event has so little left that it would be late if it were started."""
+        return any(left <= 1 and self.perf.counts(index) for index, left in self.left.items())
 
     def enter(self) -> None:
         """A VM-entry."""
@@ -171,7 +181,13 @@ class Emulated(Kvm):
         self.contended = True
 
     def set_filter(self, chosen: Filter) -> None:
-        """Every counter is reprogrammed."""
+        """Every counter is reprogrammed.
+
+        The ioctl asks for it while the guest runs. An overflow of this very moment, whose PMI host
+        perf has not taken, finds the reprogramming pending and is dropped.
+        """
+        if self.fresh:
+            raise Unknown
         super().set_filter(chosen)
         self.changed |= set(self.indices())
 
@@ -193,7 +209,13 @@ class Emulated(Kvm):
         self.programmed[index] -= events
         return not self.programmed[index]
 
+    def retire(self, instructions: int, branches: int, cpl: int, *, exits: bool = False) -> None:
+        """What has overflowed before is known by now."""
+        self.fresh = False
+        super().retire(instructions, branches, cpl, exits=exits)
+
     def overflow(self, index: int) -> None:
         """An overflow reprograms the counter."""
         super().overflow(index)
+        self.fresh = True
         self.changed.add(index)

@@ -37,6 +37,10 @@ class Fault(Exception):  # noqa: N818 - it is #GP, not an error
     """The access is #GP; it changes nothing."""
 
 
+class Unknown(Exception):  # noqa: N818 - likewise
+    """What comes now is beyond this reference."""
+
+
 @dataclass(frozen=True)
 class AtLeast:
     """A value that only has a lower bound, for the counter counts time."""
