@@ -218,7 +218,7 @@ struct pp_kvm {
 	uint32_t pmi_nmi;	  /* mediated: the guest's PMIs come as NMIs, not on a vector */
 	uint32_t userspace_lapic; /* the local APIC is the VMM's; without APICv */
 	uint32_t vmware_backdoor; /* enable_vmware_backdoor: the pseudo counters of RDPMC */
-	uint32_t pad;
+	uint32_t ignore_msrs;	  /* registers that nobody knows read 0, and take anything */
 	const struct pp_msr_intercept *intercepts;
 	const uint32_t *msrs_to_save; /* KVM_GET_MSR_INDEX_LIST */
 	struct pp_filter filter;

@@ -209,6 +209,7 @@ class Kvm:
     pmi_nmi: bool = False
     userspace_lapic: bool = False
     vmware_backdoor: bool = False
+    ignore_msrs: bool = False
     intercepts: tuple[MsrIntercept, ...] = ()
     msrs_to_save: tuple[int, ...] = ()
     filter: Filter = field(default_factory=Filter)

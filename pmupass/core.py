@@ -169,6 +169,7 @@ class _Config:
             "pmi_nmi",
             "userspace_lapic",
             "vmware_backdoor",
+            "ignore_msrs",
         ):
             setattr(out, name, int(getattr(kvm, name)))
         out.nr_intercepts = len(kvm.intercepts)

@@ -305,6 +305,7 @@ class Plan:
             pmi_nmi=self.settings.text("kvm.pmi") == "nmi",
             userspace_lapic=not self._in_kernel_lapic,
             vmware_backdoor=self.settings.flag("kvm.enable_vmware_backdoor"),
+            ignore_msrs=self.settings.flag("kvm.ignore_msrs"),
             intercepts=tuple(interception.msr_intercepts([*rows, *others])),
             msrs_to_save=msr_list.msrs_to_save(
                 self.cpu,

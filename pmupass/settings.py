@@ -144,6 +144,13 @@ SETTINGS: tuple[Setting, ...] = (
         "file with a filter for KVM_X86_SET_MSR_FILTER (default: no filter)",
     ),
     Setting(
+        "kvm.ignore_msrs",
+        bool,
+        default=False,
+        doc="KVM's module parameter: MSRs that it does not know read 0 and writes of them are "
+        "lost, for guest and VMM, where the guest gets #GP otherwise",
+    ),
+    Setting(
         "kvm.enable_vmware_backdoor",
         bool,
         default=False,

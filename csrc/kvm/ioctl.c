@@ -15,7 +15,7 @@
  *  - Feature registers are immutable once the vCPU has run; their present value is taken at any time.
  *  - Each register's rules for the VMM are where its other rules are (pmu_intel.c, pmu_amd.c, guest.c).
  *
- * Not modelled: ignore_msrs; KVM_GET_MSRS of the system (feature MSRs).
+ * Not modelled: KVM_GET_MSRS of the system (feature MSRs).
  */
 #include "kvm/vcpu.h"
 

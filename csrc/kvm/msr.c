@@ -7,12 +7,20 @@
  *
  * With a local APIC in user space (kvm.irqchip=userspace) each access to it goes there.
  *
- * Not modelled: ignore_msrs, rules of their own for the VMM's writes of EFER and of the APIC's registers
+ * With kvm.ignore_msrs a register that is none of this vCPU's (KVM_MSR_RET_UNSUPPORTED) reads 0 and takes
+ * any value; what a register that is there refuses (KVM_MSR_RET_INVALID) is refused as ever.
+ *
+ * Not modelled: rules of their own for the VMM's writes of EFER and of the APIC's registers
  * (the guest's rules hold).
  */
 #include "kvm/vcpu.h"
 
-int kvm_get_msr(struct kvm_vcpu *vcpu, struct msr_data *msr)
+static bool is_ignored(const struct kvm_vcpu *vcpu, int ret)
+{
+	return ret == KVM_MSR_RET_UNSUPPORTED && vcpu->config->kvm.ignore_msrs;
+}
+
+static int get_msr(struct kvm_vcpu *vcpu, struct msr_data *msr)
 {
 	if (lapic_owns_msr(msr->index)) {
 		account_charge(vcpu_books(vcpu),
@@ -22,6 +30,15 @@ int kvm_get_msr(struct kvm_vcpu *vcpu, struct msr_data *msr)
 	if (!pcpu_guest_rdmsr_plain(&vcpu->guest, msr->index, &msr->data))
 		return 0;
 	return kvm_pmu_get_msr(vcpu, msr);
+}
+
+int kvm_get_msr(struct kvm_vcpu *vcpu, struct msr_data *msr)
+{
+	int ret = get_msr(vcpu, msr);
+
+	if (ret)
+		msr->data = 0;
+	return is_ignored(vcpu, ret) ? 0 : ret;
 }
 
 static int set_lapic_msr(struct kvm_vcpu *vcpu, const struct msr_data *msr)
@@ -46,7 +63,7 @@ static int set_plain_msr(struct kvm_vcpu *vcpu, const struct msr_data *msr)
 	return pcpu_guest_wrmsr_plain(&vcpu->guest, msr->index, msr->data);
 }
 
-int kvm_set_msr(struct kvm_vcpu *vcpu, struct msr_data *msr)
+static int set_msr(struct kvm_vcpu *vcpu, struct msr_data *msr)
 {
 	u64 value;
 
@@ -60,4 +77,11 @@ int kvm_set_msr(struct kvm_vcpu *vcpu, struct msr_data *msr)
 	if (!pcpu_guest_rdmsr_plain(&vcpu->guest, msr->index, &value))
 		return KVM_MSR_RET_INVALID;
 	return kvm_pmu_set_msr(vcpu, msr);
+}
+
+int kvm_set_msr(struct kvm_vcpu *vcpu, struct msr_data *msr)
+{
+	int ret = set_msr(vcpu, msr);
+
+	return is_ignored(vcpu, ret) ? 0 : ret;
 }

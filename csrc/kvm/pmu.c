@@ -163,8 +163,9 @@ int kvm_pmu_set_perf_capabilities(struct kvm_vcpu *vcpu, const struct msr_data *
 {
 	struct pp_pmu guest = vcpu->pmu.guest;
 
-	if (!msr->host_initiated ||
-	    (msr->data & ~PERF_CAP_FW_WRITES && !FAULTY(KVM_PERF_CAPABILITIES_TAKES_ALL)))
+	if (!msr->host_initiated)
+		return KVM_MSR_RET_UNSUPPORTED;
+	if (msr->data & ~PERF_CAP_FW_WRITES && !FAULTY(KVM_PERF_CAPABILITIES_TAKES_ALL))
 		return KVM_MSR_RET_INVALID;
 	if (msr->data == guest.perf_capabilities)
 		return 0;

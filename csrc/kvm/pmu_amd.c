@@ -50,10 +50,18 @@ static bool is_global_msr(u32 msr)
 	return msr - MSR_AMD64_PERF_CNTR_GLOBAL_STATUS < 4;
 }
 
+/*
+ * Whose registers these are, not whether there are so many: K7 and core extension are there as a whole. One
+ * of a counter that the guest lacks is refused, and not a register that KVM does not know (kvm_get_msr()).
+ */
 static bool amd_is_valid_msr(const struct kvm_pmu *pmu, u32 msr)
 {
 	if (is_global_msr(msr))
 		return pmu->version > 1 || FAULTY(AMD_KVM_GLOBALS_WITHOUT_V2);
+	if (msr - MSR_K7_EVNTSEL0 < NR_K7_COUNTERS || msr - MSR_K7_PERFCTR0 < NR_K7_COUNTERS)
+		return pmu->version;
+	if (msr - MSR_F15H_PERF_CTL0 < 2 * NR_CORE_COUNTERS)
+		return pmu->guest.perfctr_core;
 	return pmu->version && pmu_find(&pmu->guest, msr).kind != PMU_NO_REGISTER;
 }
 

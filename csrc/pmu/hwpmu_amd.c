@@ -21,7 +21,6 @@
 #include "pmu/access.h"
 #include "pmu/hwpmu_private.h"
 
-#define NR_K7_COUNTERS 4u
 #define EVENTSEL_RESERVED                                                                          \
 	(GENMASK_ULL(63, 42) | GENMASK_ULL(39, 36) | BIT_ULL(21) |                                 \
 	 ARCH_PERFMON_EVENTSEL_PIN_CONTROL)

@@ -76,6 +76,10 @@ static inline u64 eventsel_reserved_high(bool rtm, unsigned int idx)
 #define INTEL_PMC_IDX_FIXED 32
 #define NR_PMC_IDX 64
 
+/* AMD: the counters that the K7's registers and the core extension's are for, there or not */
+#define NR_K7_COUNTERS 4u
+#define NR_CORE_COUNTERS 6u
+
 #define PERF_CAP_FW_WRITES BIT_ULL(13)
 
 /* GLOBAL_STATUS bits beside the counters' own */

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * test_pcpu.h - a pCPU whose guest events a test adds by hand, for test_perf.c and test_hwpmu.c.
+ * test_pcpu.h - a pCPU whose guest events a test adds by hand, for test_perf*.c and test_hwpmu.c.
  *
  *	struct bench *b = bench_new(8, 4);
  *	b->guest.count[PRIV_OS][EVENT_INSTRUCTIONS] += 5;
@@ -54,17 +54,9 @@ static void bench_changed(void *ctx)
 
 static const struct lapic_ops bench_lapic_ops = {.now = bench_now, .changed = bench_changed};
 
-static struct bench *bench_new(unsigned int nr_gp, unsigned int nr_fixed)
+static struct bench *bench_of(const struct pp_pmu *caps)
 {
-	const struct pp_pmu caps = {.version = 5,
-				    .nr_gp = nr_gp,
-				    .nr_fixed = nr_fixed,
-				    .gp_width = 48,
-				    .fixed_width = 48,
-				    .fw_write = 1,
-				    .pdcm = 1,
-				    .perf_capabilities = 1u << 13};
-	const u64 gp = ALL_GP(nr_gp);
+	const u64 gp = ALL_GP(caps->nr_gp);
 	const struct event_map_entry events[] = {
 		{0x00c0, gp | FIXED(0), EVENT_INSTRUCTIONS},
 		{0x003c, gp | FIXED(1), EVENT_CYCLES},
@@ -94,7 +86,7 @@ static struct bench *bench_new(unsigned int nr_gp, unsigned int nr_fixed)
 	    event_map_init(&b->events, events, ARRAY_SIZE(events)))
 		abort();
 	p->events = &b->events;
-	hwpmu_init(&p->pmu, &caps, &b->events, &p->clk);
+	hwpmu_init(&p->pmu, caps, &b->events, &p->clk);
 	pcpu_start(p);
 	p->cpu = b->cpu;
 	hwpmu_switch_guest(&p->pmu, &b->guest, &p->account.host, &b->thresholds);
@@ -103,6 +95,20 @@ static struct bench *bench_new(unsigned int nr_gp, unsigned int nr_fixed)
 	lapic_init(&p->lapic, 0, &bench_lapic_ops, p);
 	free(costs);
 	return b;
+}
+
+static inline struct bench *bench_new(unsigned int nr_gp, unsigned int nr_fixed)
+{
+	const struct pp_pmu caps = {.version = 5,
+				    .nr_gp = nr_gp,
+				    .nr_fixed = nr_fixed,
+				    .gp_width = 48,
+				    .fixed_width = 48,
+				    .fw_write = 1,
+				    .pdcm = 1,
+				    .perf_capabilities = 1u << 13};
+
+	return bench_of(&caps);
 }
 
 static void bench_free(struct bench *b)

@@ -180,6 +180,28 @@ def test_a_guest_without_the_core_extension(cpu: str, mode: str) -> None:
 
 @pytest.mark.parametrize("cpu", amd.V2)
 @pytest.mark.parametrize("mode", [amd.EMULATED, amd.MEDIATED])
+def test_perfmon_v2_without_the_core_extension(cpu: str, mode: str) -> None:
+    """Counters 4 and 5 are there, by RDPMC and in the global registers; no MSR programs them."""
+    ops = [
+        ("rd", ctl(0)),
+        ("rd", ctr(4)),
+        ("wr", ctl(5), 0),
+        ("wr", amd.K7_PERFCTR0 + 3, 77),
+        ("pmc", 3),
+        ("pmc", 4),
+        ("pmc", 5),
+        ("pmc", 6),
+        ("rd", amd.GLOBAL_CTL),
+        ("wr", amd.STATUS_SET, ONES),
+        ("rd", amd.GLOBAL_STATUS),
+    ]
+    expected = [GP, GP, GP, 0, 77, 0, 0, GP, amd.ALL, 0, amd.ALL]
+    found = run_script(ops, mode=mode, cpu=cpu, settings=("guest.perfctr_core=0",))
+    assert found == expected
+
+
+@pytest.mark.parametrize("cpu", amd.V2)
+@pytest.mark.parametrize("mode", [amd.EMULATED, amd.MEDIATED])
 def test_a_guest_with_fewer_counters(cpu: str, mode: str) -> None:
     """[31] CPUID says two: the third is #GP by every name, and has no bit in GLOBAL_CTL."""
     ops = [
