@@ -46,6 +46,8 @@ static int open_host_event(struct pp_machine *m, const struct pp_host_event *e)
 		.exclude_kernel = !(e->config & ARCH_PERFMON_EVENTSEL_OS),
 		.exclude_host = e->exclude_host,
 		.exclude_guest = e->exclude_guest,
+		.precise_ip = e->precise_ip,
+		.branch_stack = e->branch_stack,
 	};
 	int error;
 

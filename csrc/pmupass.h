@@ -88,6 +88,11 @@ struct pp_pmu {
 	uint32_t arch_events;  /* Intel: architectural events that CPUID speaks of, and ... */
 	uint32_t
 		unavailable_events; /* ... those it takes away; the maps have it, for information */
+	/* Intel; PEBS and the legacy LBR are there if perf_capabilities has their formats */
+	uint32_t lbr_depth; /* branch records of the legacy LBR */
+	uint32_t pebs_ept;  /* the silicon writes PEBS records through EPT */
+	uint32_t pdist;	    /* GP 0 has the precise distribution: for perf, and as KVM knows it */
+	uint32_t pad;
 	uint64_t perf_capabilities;
 };
 
@@ -174,7 +179,9 @@ struct pp_host_event {
 	uint64_t sample_period; /* 0: counting */
 	uint8_t pinned;
 	uint8_t exclude_host, exclude_guest;
-	uint8_t pad[5];
+	uint8_t precise_ip;   /* not 0: PEBS */
+	uint8_t branch_stack; /* it uses the LBR */
+	uint8_t pad[3];
 };
 
 /* struct kvm_msr_entry */

@@ -236,8 +236,10 @@ uint32_t pp_read_stats(struct pp_machine *m, uint64_t *out, uint32_t cap)
 		for (u32 k = 0; k < NR_STATS; k++)
 			stats[k] += m->cpus[i].pcpu.account.stats[k];
 	}
-	for (u32 n = 0; n < machine_nr_guests(m); n++)
+	for (u32 n = 0; n < machine_nr_guests(m); n++) {
 		stats[STAT_IGNORED_IPIS] += machine_guest(m, n)->lapic->ignored_ipis;
+		stats[STAT_PEBS_MISSED] += machine_guest(m, n)->truth.pebs_missed;
+	}
 	for (u32 k = 0; k < NR_STATS && k < cap; k++)
 		out[k] = stats[k];
 	return NR_STATS;

@@ -41,7 +41,9 @@ class Pmu:
 
     ``perfctr_core`` is AMD's core extension, and version 2 its PerfMonV2. ``pdcm``: there is a
     PERF_CAPABILITIES. ``arch_events`` and ``unavailable_events`` are Intel's: the number of
-    architectural events that CPUID speaks of, and those of them that are not there.
+    architectural events that CPUID speaks of, and those of them that are not there. ``lbr_depth``:
+    branch records of a guest's LBR; ``pebs_ept``: PEBS records go through EPT; ``pdist``: GP 0 has
+    the precise distribution. PEBS and LBR are there if ``perf_capabilities`` has their formats.
     """
 
     version: int = 0
@@ -57,6 +59,9 @@ class Pmu:
     pdcm: bool = False
     arch_events: int = 0
     unavailable_events: int = 0
+    lbr_depth: int = 0
+    pebs_ept: bool = False
+    pdist: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,13 +189,15 @@ class MsrFilter:
 
 @dataclass(frozen=True, slots=True)
 class HostEvent:
-    """A host perf event on the vCPU's pCPU; period 0 counts."""
+    """A host perf event on the vCPU's pCPU; period 0 counts, ``precise_ip`` is PEBS."""
 
     config: int
     sample_period: int = 0
     pinned: bool = False
     exclude_host: bool = False
     exclude_guest: bool = False
+    precise_ip: int = 0
+    branch_stack: bool = False
 
 
 @dataclass(frozen=True, slots=True)

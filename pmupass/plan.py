@@ -23,6 +23,7 @@ from pmupass.errors import UsageError
 from pmupass.events import EventTable, placement
 from pmupass.options import DEFAULT_TIME_NS
 from pmupass.policy import (
+    branch_records,
     enablement,
     event_filter,
     guest_cpuid,
@@ -218,6 +219,9 @@ class Plan:
 
     def refusal(self, mode: Mode) -> str | None:
         """Return why KVM refuses the VM in a mode and what to change, None if it does not."""
+        records = branch_records.refusal(mode, guest_cpuid.Asked.of(self.settings))
+        if records is not None:
+            return records
         found = enablement.check(
             self.cpu,
             mode=mode,
@@ -433,6 +437,11 @@ def _shape(pmu: Pmu) -> results.PmuShape:
 
 
 def _check_guest_event(spec: EventSpec) -> None:
+    if spec.precise_ip or spec.branch_stack:
+        raise UsageError(
+            f"-e {spec.text}: the guest's perf has no PEBS and no branch stacks; the host's has: "
+            f"--host-perf {spec.text}"
+        )
     if not spec.guest:
         raise UsageError(
             f"-e {spec.text}: the guest's perf counts the guest; an event of the host is "

@@ -13,8 +13,10 @@ from msgspec import UNSET, UnsetType
 
 import pmupass
 from pmupass import records, results
+from pmupass.policy import branch_records
 
 if TYPE_CHECKING:
+    from pmupass.config import Pmu
     from pmupass.core import Machine
 
 NameOf = Callable[[int], str]
@@ -229,3 +231,14 @@ def _cpu_name() -> str:
     except OSError:
         pass
     return platform.processor() or "unknown"
+
+
+def read_stats(machine: Machine, guest: Pmu) -> dict[str, int]:
+    """Return the statistics; those of PEBS and of the LBR if the guest has them."""
+    caps = guest.perf_capabilities
+    absent = tuple(
+        prefix
+        for prefix, formats in (("pebs_", branch_records.PEBS), ("lbr_", branch_records.LBR_FMT))
+        if not caps & formats
+    )
+    return {name: n for name, n in machine.stats().items() if not name.startswith(absent)}

@@ -233,6 +233,20 @@ SETTINGS: tuple[Setting, ...] = (
         most=0xFFFF_FFFF,
     ),
     Setting(
+        "guest.pebs",
+        bool,
+        None,
+        "PEBS for a guest of the emulated vPMU: registers, availability, PMIs; no records are "
+        "written (default 0)",
+    ),
+    Setting(
+        "guest.lbr",
+        bool,
+        None,
+        "the legacy LBR for a guest of the emulated vPMU: registers, the event that takes the "
+        "host's LBR; no branches are recorded (default 0)",
+    ),
+    Setting(
         "guest.perfmon_v2",
         bool,
         None,
@@ -285,6 +299,8 @@ GUEST_CPUID = (
     "pdcm",
     "arch_events",
     "unavailable_events",
+    "pebs",
+    "lbr",
     "perfmon_v2",
     "perfctr_core",
 )

@@ -99,6 +99,11 @@ static inline void account_stat(struct account *a, enum stat stat)
 	a->stats[stat]++;
 }
 
+static inline void account_stat_n(struct account *a, enum stat stat, u64 n)
+{
+	a->stats[stat] += n;
+}
+
 void account_trace_record(struct account *a, const struct trace_record *record);
 
 /* Functions from the outermost to the node's own, joined by ';'. Cut at @size. */

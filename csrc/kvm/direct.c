@@ -75,6 +75,8 @@ void kvm_recalc_msr_intercepts(struct kvm_vcpu *vcpu)
 		cpu_intercept_msr(&vcpu->intercept, row->msr, read, write);
 	}
 	intercept_absent_counters(vcpu);
+	/* The next entry passes the LBR through again. */
+	kvm_lbr_set_direct(vcpu, false);
 }
 
 void kvm_update_msr_bitmap_x2apic(struct kvm_vcpu *vcpu)
@@ -112,6 +114,10 @@ static int kvm_direct_rdmsr(void *ctx, u32 msr, u64 *value)
 {
 	struct kvm_vcpu *vcpu = ctx;
 
+	if (unlikely(vcpu->pmu.lbr.direct) && kvm_lbr_has_msr(&vcpu->pmu, msr)) {
+		kvm_lbr_direct_read(vcpu, msr, value);
+		return 0;
+	}
 	return pcpu_guest_rdmsr(&vcpu->guest, msr, value);
 }
 
@@ -132,7 +138,11 @@ static bool x2apic_write_is_accelerated(u32 msr)
 static int kvm_direct_wrmsr(void *ctx, u32 msr, u64 value)
 {
 	struct kvm_vcpu *vcpu = ctx;
-	int fault = pcpu_guest_wrmsr(&vcpu->guest, msr, value);
+	int fault;
+
+	if (unlikely(vcpu->pmu.lbr.direct) && kvm_lbr_has_msr(&vcpu->pmu, msr))
+		return kvm_lbr_direct_write(vcpu, msr, value);
+	fault = pcpu_guest_wrmsr(&vcpu->guest, msr, value);
 
 	if (!fault && kvm_is_x2apic_msr(msr) && !x2apic_write_is_accelerated(msr) && vcpu->in_guest)
 		trap_after(vcpu, EXIT_APIC_WRITE);

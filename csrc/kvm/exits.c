@@ -63,6 +63,17 @@ enum exit_reason kvm_exit_reason_of(const struct cpu_exit *exit)
 	}
 }
 
+/* Registers of PEBS and LBR are the PMU's where the guest has them. */
+static enum access_kind access_kind(const struct kvm_vcpu *vcpu, u32 msr, bool write)
+{
+	enum access_kind kind = pmu_access_kind(&vcpu->config->hw, msr, write);
+
+	if (kind == ACCESS_NONE &&
+	    (kvm_pebs_has_msr(&vcpu->pmu, msr) || kvm_lbr_has_msr(&vcpu->pmu, msr)))
+		return ACCESS_OTHER;
+	return kind;
+}
+
 static void note_access(struct kvm_vcpu *vcpu, enum access_kind kind)
 {
 	if (kind == ACCESS_NONE)
@@ -91,7 +102,7 @@ static void emulate_rdmsr(struct kvm_vcpu *vcpu, u32 index)
 	struct msr_data msr = {.index = index};
 	int fault;
 
-	note_access(vcpu, pmu_access_kind(&vcpu->config->hw, index, false));
+	note_access(vcpu, access_kind(vcpu, index, false));
 	account_enter(vcpu_books(vcpu), COST_EMULATE_RDMSR);
 	if (kvm_msr_allowed(&vcpu->msr_filter, index, PP_MSR_FILTER_READ))
 		fault = kvm_get_msr(vcpu, &msr);
@@ -115,7 +126,7 @@ static void emulate_wrmsr(struct kvm_vcpu *vcpu, u32 msr, u64 value)
 {
 	int fault;
 
-	note_access(vcpu, pmu_access_kind(&vcpu->config->hw, msr, true));
+	note_access(vcpu, access_kind(vcpu, msr, true));
 	account_enter(vcpu_books(vcpu), COST_EMULATE_WRMSR);
 	if (kvm_msr_allowed(&vcpu->msr_filter, msr, PP_MSR_FILTER_WRITE))
 		fault = set_msr(vcpu, msr, value);

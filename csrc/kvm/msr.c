@@ -72,6 +72,8 @@ static int set_msr(struct kvm_vcpu *vcpu, struct msr_data *msr)
 	if (!set_plain_msr(vcpu, msr)) {
 		if (msr->index == MSR_IA32_SPEC_CTRL && msr->data)
 			kvm_recalc_msr_intercepts(vcpu);
+		if (msr->index == MSR_IA32_DEBUGCTLMSR)
+			kvm_lbr_debugctl_written(vcpu);
 		return 0;
 	}
 	if (!pcpu_guest_rdmsr_plain(&vcpu->guest, msr->index, &value))

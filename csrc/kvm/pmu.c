@@ -31,6 +31,23 @@ static const struct kvm_pmu_ops *kvm_pmu_ops_of(const struct pp_pmu *hw)
 }
 
 #define CPUID_1_ECX_PDCM (1u << 15)
+#define CPUID_1_EDX_DS (1u << 21)
+
+static bool guest_has_ds(struct kvm_vcpu *vcpu)
+{
+	u32 regs[4];
+
+	pcpu_guest_cpuid(&vcpu->guest, 1, 0, regs);
+	return regs[3] & CPUID_1_EDX_DS;
+}
+
+/* What the guest's model of a PMU means for registers that are not the PMU's. */
+static void update_misc(struct kvm_vcpu *vcpu)
+{
+	vcpu->guest.misc.debugctl_valid = vcpu->pmu.lbr.nr
+						  ? DEBUGCTLMSR_LBR | DEBUGCTLMSR_FREEZE_LBRS_ON_PMI
+						  : 0;
+}
 
 static bool guest_has_pdcm(struct kvm_vcpu *vcpu)
 {
@@ -56,7 +73,13 @@ int kvm_pmu_init(struct kvm_vcpu *vcpu, const struct kvm_pmu_backend *backend,
 	pmu->pdcm = guest->version && (guest->perf_capabilities || guest_has_pdcm(vcpu));
 	if (!guest->version)
 		return 0;
+	pmu->pebs.ds = guest->perf_capabilities & PERF_CAP_PEBS_FORMAT || guest_has_ds(vcpu);
+	pmu->pebs.state = pmu->lbr.state = NR_STATS;
+	/* As a VMM sets it up for a guest with a debug store; there is no BTS. */
+	if (pmu->pebs.ds)
+		vcpu->guest.misc.misc_enable &= ~MISC_ENABLE_PEBS_UNAVAIL;
 	pmu->ops->refresh(pmu, guest);
+	update_misc(vcpu);
 	return backend->create(vcpu);
 }
 
@@ -92,6 +115,7 @@ void kvm_pmu_refresh(struct kvm_vcpu *vcpu, const struct pp_pmu *guest)
 	pmu->global_status = 0;
 	pmu->reprogram_pmi = 0;
 	pmu->ops->refresh(pmu, guest);
+	update_misc(vcpu);
 	tell_of_reset(vcpu);
 	kvm_setup_intercepts(vcpu);
 }
@@ -159,13 +183,26 @@ int kvm_pmu_set_msr(struct kvm_vcpu *vcpu, struct msr_data *msr)
 	return ret;
 }
 
+/* A format is taken as KVM has it or not at all. */
+static bool perf_capabilities_are_taken(const struct kvm_vcpu *vcpu, u64 data)
+{
+	u64 formats = vcpu->config->guest.perf_capabilities &
+		      (PERF_CAP_LBR_FMT | PERF_CAP_PEBS_MASK);
+
+	if (data & ~(PERF_CAP_FW_WRITES | formats))
+		return FAULTY(KVM_PERF_CAPABILITIES_TAKES_ALL);
+	if (data & PERF_CAP_LBR_FMT && (data ^ formats) & PERF_CAP_LBR_FMT)
+		return false;
+	return !(data & PERF_CAP_PEBS_FORMAT) || !((data ^ formats) & PERF_CAP_PEBS_MASK);
+}
+
 int kvm_pmu_set_perf_capabilities(struct kvm_vcpu *vcpu, const struct msr_data *msr)
 {
 	struct pp_pmu guest = vcpu->pmu.guest;
 
 	if (!msr->host_initiated)
 		return KVM_MSR_RET_UNSUPPORTED;
-	if (msr->data & ~PERF_CAP_FW_WRITES && !FAULTY(KVM_PERF_CAPABILITIES_TAKES_ALL))
+	if (!perf_capabilities_are_taken(vcpu, msr->data))
 		return KVM_MSR_RET_INVALID;
 	if (msr->data == guest.perf_capabilities)
 		return 0;
@@ -255,6 +292,7 @@ void kvm_pmu_handle_event(struct kvm_vcpu *vcpu)
 		account_enter(vcpu_books(vcpu), COST_PMU_CLEANUP);
 		pmu->need_cleanup = false;
 		pmu->backend->cleanup(vcpu);
+		pmu->ops->cleanup(vcpu);
 		account_leave(vcpu_books(vcpu));
 	}
 	account_leave(vcpu_books(vcpu));
@@ -271,6 +309,7 @@ void kvm_pmu_deliver_pmi(struct kvm_vcpu *vcpu)
 		return;
 	}
 	account_enter(vcpu_books(vcpu), COST_DELIVER_PMI);
+	vcpu->pmu.ops->deliver_pmi(vcpu);
 	account_charge(vcpu_books(vcpu), COST_LOCAL_DELIVER);
 	how = pcpu_guest_deliver_pmi(&vcpu->guest);
 	pcpu_trace(vcpu->pcpu, TRACE_KVM_PMI, how == LAPIC_NMI || how == LAPIC_FIXED,

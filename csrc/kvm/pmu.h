@@ -11,6 +11,7 @@
 #ifndef KVM_PMU_H_
 #define KVM_PMU_H_
 
+#include "account/account.h"
 #include "base/types.h"
 #include "pmu/msr_index.h"
 #include "pmupass.h"
@@ -41,6 +42,35 @@ struct kvm_pmc {
 	bool refused; /* perf refused to make the event */
 };
 
+/* pebs.c */
+struct kvm_pebs {
+	bool ds;	     /* the guest's CPUID has a debug store */
+	u64 enable, ds_area; /* guest-visible */
+	u64 enable_rsvd;
+
+	/* Of the last VM-entry, for its VM-exit */
+	u8 nr_loaded;	 /* registers of the load lists */
+	enum stat state; /* what the time is booked under, NR_STATS: nothing */
+	u64 entered;	 /* TSC */
+};
+
+#define MAX_LBR_RECORDS 32
+
+/* lbr.c (lbr_desc) */
+struct kvm_lbr {
+	u32 nr;			  /* records; 0: the guest has no LBR */
+	struct perf_event *event; /* takes the host's LBR */
+	bool direct;		  /* the registers are not intercepted */
+
+	/* The hardware's, while the event is active; perf keeps them meanwhile */
+	u64 select, tos;
+	u64 from[MAX_LBR_RECORDS], to[MAX_LBR_RECORDS], info[MAX_LBR_RECORDS];
+
+	/* Of the last VM-entry, for its VM-exit */
+	enum stat state;
+	u64 entered; /* TSC */
+};
+
 struct kvm_pmu {
 	const struct kvm_pmu_backend *backend;
 	const struct kvm_pmu_ops *ops;
@@ -64,6 +94,10 @@ struct kvm_pmu {
 
 	struct kvm_pmc pmc[NR_PMC_IDX];
 
+	/* Intel, emulated, and only if the guest's PERF_CAPABILITIES have them */
+	struct kvm_pebs pebs;
+	struct kvm_lbr lbr;
+
 	/* Accounting of the PMU switch; never read by the model */
 	struct pp_switch_result sw;
 	u64 blind_start; /* host cycles when the last load was done */
@@ -80,6 +114,10 @@ struct kvm_pmu_ops {
 	bool (*is_valid_msr)(const struct kvm_pmu *pmu, u32 msr);
 	int (*get_msr)(struct kvm_vcpu *vcpu, struct msr_data *msr);
 	int (*set_msr)(struct kvm_vcpu *vcpu, struct msr_data *msr);
+
+	/* A PMI is about to be delivered; unused perf events are looked for. */
+	void (*deliver_pmi)(struct kvm_vcpu *vcpu);
+	void (*cleanup)(struct kvm_vcpu *vcpu);
 
 	/* Emulated design: what VM-entry and VM-exit switch by themselves. */
 	void (*emulated_vm_entry)(struct kvm_vcpu *vcpu);
@@ -154,6 +192,29 @@ void kvm_pmu_explain(struct kvm_vcpu *vcpu);
 void kvm_pmu_overcount_exit(struct kvm_vcpu *vcpu);
 void kvm_pmu_overcount_entry(struct kvm_vcpu *vcpu);
 u64 kvm_pmu_visible(void *vcpu, unsigned int idx);
+
+/* pebs.c: registers as in pmu_intel.c; the physical counters that stand still in the guest. */
+void kvm_pebs_refresh(struct kvm_pmu *pmu);
+bool kvm_pebs_has_msr(const struct kvm_pmu *pmu, u32 msr);
+int kvm_pebs_get_msr(struct kvm_vcpu *vcpu, struct msr_data *msr);
+int kvm_pebs_set_msr(struct kvm_vcpu *vcpu, const struct msr_data *msr);
+u64 kvm_pebs_vm_entry(struct kvm_vcpu *vcpu);
+void kvm_pebs_vm_exit(struct kvm_vcpu *vcpu);
+bool kvm_pebs_stops(const struct kvm_vcpu *vcpu, int hw_idx);
+
+/* lbr.c */
+void kvm_lbr_refresh(struct kvm_pmu *pmu);
+bool kvm_lbr_has_msr(const struct kvm_pmu *pmu, u32 msr);
+int kvm_lbr_get_msr(struct kvm_vcpu *vcpu, struct msr_data *msr);
+int kvm_lbr_set_msr(struct kvm_vcpu *vcpu, const struct msr_data *msr);
+void kvm_lbr_direct_read(struct kvm_vcpu *vcpu, u32 msr, u64 *value);
+int kvm_lbr_direct_write(struct kvm_vcpu *vcpu, u32 msr, u64 value);
+void kvm_lbr_set_direct(struct kvm_vcpu *vcpu, bool direct);
+void kvm_lbr_debugctl_written(struct kvm_vcpu *vcpu);
+void kvm_lbr_cleanup(struct kvm_vcpu *vcpu);
+void kvm_lbr_vm_exit(struct kvm_vcpu *vcpu);
+void vmx_passthrough_lbr_msrs(struct kvm_vcpu *vcpu);
+void intel_pmu_legacy_freezing_lbrs_on_pmi(struct kvm_vcpu *vcpu);
 
 /* Helpers of the vendors */
 void kvm_pmu_write_global_ctrl(struct kvm_vcpu *vcpu, u64 value);

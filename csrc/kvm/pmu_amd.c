@@ -187,6 +187,11 @@ static void amd_mediated_vm_exit(struct kvm_vcpu *vcpu)
 		vcpu->pmu.global_ctrl = kvm_switch_rdmsr(vcpu, MSR_AMD64_PERF_CNTR_GLOBAL_CTL);
 }
 
+static void amd_nothing(struct kvm_vcpu *vcpu)
+{
+	(void)vcpu;
+}
+
 const struct kvm_pmu_ops amd_pmu_ops = {
 	.instructions_retired = 0x00c0,
 	.branches_retired = 0x00c2,
@@ -195,6 +200,8 @@ const struct kvm_pmu_ops amd_pmu_ops = {
 	.is_valid_msr = amd_is_valid_msr,
 	.get_msr = amd_pmu_get_msr,
 	.set_msr = amd_pmu_set_msr,
+	.deliver_pmi = amd_nothing,
+	.cleanup = amd_nothing,
 	.emulated_vm_entry = no_switch,
 	.emulated_vm_exit = no_switch,
 	.eventsel_hw = amd_eventsel_hw,

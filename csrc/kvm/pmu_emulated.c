@@ -8,7 +8,10 @@
  * folds all three into counter; resuming gives the event a period that ends where the guest's
  * counter wraps. Nobody tells the guest when its event has no physical counter.
  *
- * Not modelled: PEBS, the cross-mapped check (only PEBS needs it), events bound to another thread.
+ * A counter whose PEBS_ENABLE bit is set has a precise event. Its overflow sets BUFFER_OVF, and is a PMI if
+ * that was clear; one by an emulated instruction sets nothing. When PEBS is off: pebs.c.
+ *
+ * Not modelled: PEBS records, events bound to another thread.
  */
 #include "kvm/vcpu.h"
 
@@ -65,8 +68,34 @@ static void emulated_host_pmi(struct kvm_vcpu *vcpu)
 	perf_event_nmi_handler(vcpu->perf);
 }
 
-static void raise_overflow(struct kvm_pmc *pmc)
+/* __kvm_perf_overflow() of a PEBS counter. KVM writes no record for an emulated instruction. */
+static void raise_pebs_overflow(struct kvm_pmc *pmc, bool in_pmi)
 {
+	struct kvm_pmu *pmu = &pmc->vcpu->pmu;
+	bool first = !(pmu->global_status & GLOBAL_STATUS_BUFFER_OVF);
+
+	if (!in_pmi && !FAULTY(PEBS_RECORD_OF_EMULATED)) {
+		account_stat(books_of(pmc), STAT_PEBS_EMULATED);
+		truth_pmi_dropped(&pmc->vcpu->guest.truth);
+		return;
+	}
+	pmu->global_status |= FAULTY(PEBS_SETS_COUNTER_STATUS) ? BIT_ULL(pmc->idx)
+							       : GLOBAL_STATUS_BUFFER_OVF;
+	if (first || FAULTY(PEBS_SECOND_PMI))
+		kvm_make_request(KVM_REQ_PMI, pmc->vcpu);
+}
+
+static bool is_precise(const struct kvm_pmc *pmc)
+{
+	return pmc->perf_event && pmc->perf_event->attr.precise_ip;
+}
+
+static void raise_overflow(struct kvm_pmc *pmc, bool in_pmi)
+{
+	if (unlikely(is_precise(pmc))) {
+		raise_pebs_overflow(pmc, in_pmi);
+		return;
+	}
 	pmc->vcpu->pmu.global_status |= FAULTY(EMULATED_STATUS_NEVER_SET) ? 0 : BIT_ULL(pmc->idx);
 	if (pmc->intr || FAULTY(EMULATED_PMI_WITHOUT_INT))
 		kvm_make_request(KVM_REQ_PMI, pmc->vcpu);
@@ -78,13 +107,15 @@ static void kvm_perf_overflow(struct perf_event *event)
 	struct kvm_pmu *pmu = &pmc->vcpu->pmu;
 
 	account_charge(books_of(pmc), COST_KVM_PERF_OVERFLOW);
+	if (unlikely(is_precise(pmc)))
+		account_stat(books_of(pmc), STAT_PEBS_RECORDS);
 	/* A reprogram is pending: the event is about to be another one, its overflow is dropped. */
 	if (pmu->reprogram_pmi & BIT_ULL(pmc->idx) && !FAULTY(EMULATED_OVERFLOW_NEVER_DROPPED)) {
 		if (pmc->intr)
 			truth_pmi_dropped(&pmc->vcpu->guest.truth);
 		return;
 	}
-	raise_overflow(pmc);
+	raise_overflow(pmc, true);
 	if (!FAULTY(EMULATED_OVERFLOW_NOT_REARMED))
 		kvm_pmu_request_counter_reprogram(pmc);
 }
@@ -113,12 +144,25 @@ static u64 get_sample_period(const struct kvm_pmc *pmc)
 	return period || FAULTY(EMULATED_PERIOD_OF_ZERO) ? period : mask_of(pmc) + 1;
 }
 
+static bool has_pebs(const struct kvm_pmc *pmc)
+{
+	return pmc->vcpu->pmu.pebs.enable & BIT_ULL(pmc->idx);
+}
+
+/* The counter with the precise distribution needs all of the precision, to be placed there. */
+static u8 pmc_get_pebs_precise_level(const struct kvm_pmc *pmc)
+{
+	return pmc->idx == 0 && pmc->vcpu->pmu.guest.pdist ? 3 : 1;
+}
+
 static bool pmc_resume_counter(struct kvm_pmc *pmc)
 {
 	if (!pmc->perf_event)
 		return false;
 	if (pmc->perf_event->attr.sample_period &&
 	    perf_event_period(perf_of(pmc), pmc->perf_event, get_sample_period(pmc)))
+		return false;
+	if (has_pebs(pmc) != is_precise(pmc) && !FAULTY(PEBS_RESUMES_PLAIN))
 		return false;
 	perf_event_enable(perf_of(pmc), pmc->perf_event);
 	pmc->is_paused = false;
@@ -153,6 +197,8 @@ static void pmc_reprogram_counter(struct kvm_pmc *pmc, u64 eventsel)
 	if (eventsel & HSW_IN_TX_CHECKPOINTED && pmc->vcpu->pmu.guest.rtm &&
 	    !FAULTY(EMULATED_IN_TXCP_SAMPLES))
 		attr.sample_period = 0;
+	if (has_pebs(pmc) && !FAULTY(PEBS_NOT_PRECISE))
+		attr.precise_ip = pmc_get_pebs_precise_level(pmc);
 	pmc->perf_event = perf_event_create_kernel_counter(perf_of(pmc), &attr, true,
 							   kvm_perf_overflow, pmc, &error);
 	pmc->refused = !pmc->perf_event;
@@ -160,7 +206,7 @@ static void pmc_reprogram_counter(struct kvm_pmc *pmc, u64 eventsel)
 		return;
 	pmc->vcpu->pmu.event_count++;
 	pmc->is_paused = false;
-	pmc->intr = eventsel & ARCH_PERFMON_EVENTSEL_INT;
+	pmc->intr = eventsel & ARCH_PERFMON_EVENTSEL_INT || attr.precise_ip;
 	pmc->current_config = eventsel;
 }
 
@@ -175,7 +221,7 @@ static void emulated_reprogram(struct kvm_pmc *pmc)
 	if (!pmc_is_event_allowed(pmc) && !FAULTY(EMULATED_FILTER_BYPASS))
 		return;
 	if (wrapped)
-		raise_overflow(pmc);
+		raise_overflow(pmc, false);
 	if ((pmc->current_config == eventsel || FAULTY(EMULATED_RESUMES_ANOTHER)) &&
 	    pmc_resume_counter(pmc))
 		return;
@@ -242,6 +288,8 @@ static enum loss_cause emulated_why(struct kvm_pmc *pmc)
 		return pmc->refused ? CAUSE_REFUSED : CAUSE_NONE;
 	if (!pmc->is_paused && pmc->perf_event->state != PERF_EVENT_STATE_ACTIVE)
 		return CAUSE_CONTENTION;
+	if (!pmc->is_paused && kvm_pebs_stops(pmc->vcpu, pmc->perf_event->hw.idx))
+		return CAUSE_PEBS_OFF;
 	return CAUSE_NONE;
 }
 

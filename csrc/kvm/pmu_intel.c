@@ -7,7 +7,9 @@
  * The VMM may write GLOBAL_STATUS, its writes of OVF_CTRL do nothing, and those of a legacy counter are
  * taken as they are, without sign extension. Otherwise what is refused to the guest is refused to it.
  *
- * Not modelled: PEBS, LBR, DEBUGCTL, IN_TX and IN_TXCP.
+ * PEBS and the legacy LBR, which a guest of the emulated design may have, are in pebs.c and lbr.c.
+ *
+ * Not modelled: architectural LBR, IN_TX and IN_TXCP.
  */
 #include "kvm/vcpu.h"
 
@@ -39,6 +41,8 @@ static void intel_pmu_refresh(struct kvm_pmu *pmu, const struct pp_pmu *guest)
 	pmu->global_status_rsvd = pmu->global_ctrl_rsvd &
 				  ~(GLOBAL_STATUS_BUFFER_OVF | GLOBAL_STATUS_COND_CHG);
 	pmu->global_status_rsvd &= FAULTY(KVM_STATUS_TAKES_ALL) ? 0 : ~0ull;
+	kvm_pebs_refresh(pmu);
+	kvm_lbr_refresh(pmu);
 	/* Software that knows no GLOBAL_CTRL must find its counters enabled. */
 	pmu->global_ctrl = pmu->version ? pmu_counter_mask(pmu->nr_gp, 0) : 0;
 	if (FAULTY(KVM_RESET_DISABLES))
@@ -56,8 +60,10 @@ static bool intel_is_valid_msr(const struct kvm_pmu *pmu, u32 msr)
 	case MSR_CORE_PERF_GLOBAL_OVF_CTRL:
 		return pmu->version > 1 || FAULTY(KVM_VERSION_1_HAS_GLOBALS);
 	case MSR_IA32_PERF_CAPABILITIES: return pmu->pdcm;
-	default: return pmu_find(&pmu->guest, msr).kind != PMU_NO_REGISTER;
+	default: break;
 	}
+	return pmu_find(&pmu->guest, msr).kind != PMU_NO_REGISTER || kvm_pebs_has_msr(pmu, msr) ||
+	       kvm_lbr_has_msr(pmu, msr);
 }
 
 static int intel_pmu_get_msr(struct kvm_vcpu *vcpu, struct msr_data *msr)
@@ -75,8 +81,10 @@ static int intel_pmu_get_msr(struct kvm_vcpu *vcpu, struct msr_data *msr)
 	default: break;
 	}
 	reg = pmu_find(&pmu->guest, msr->index);
+	if (reg.kind == PMU_NO_REGISTER && kvm_lbr_has_msr(pmu, msr->index))
+		return kvm_lbr_get_msr(vcpu, msr);
 	if (reg.kind == PMU_NO_REGISTER)
-		return -1;
+		return kvm_pebs_get_msr(vcpu, msr);
 	pmc = &pmu->pmc[reg.idx];
 	if (reg.kind == PMU_COUNTER)
 		msr->data = kvm_pmu_read_counter(pmc, msr->host_initiated);
@@ -129,8 +137,12 @@ static int set_control(struct kvm_vcpu *vcpu, const struct msr_data *msr)
 			return -1;
 		pmu->global_status = value;
 		return 0;
-	default: return kvm_pmu_set_perf_capabilities(vcpu, msr);
+	case MSR_IA32_PERF_CAPABILITIES: return kvm_pmu_set_perf_capabilities(vcpu, msr);
+	default: break;
 	}
+	if (kvm_lbr_has_msr(&vcpu->pmu, msr->index))
+		return kvm_lbr_set_msr(vcpu, msr);
+	return kvm_pebs_set_msr(vcpu, msr);
 }
 
 static int set_counter(struct kvm_pmc *pmc, enum counter_alias alias, const struct msr_data *msr)
@@ -167,6 +179,12 @@ static int intel_pmu_set_msr(struct kvm_vcpu *vcpu, struct msr_data *msr)
 	return 0;
 }
 
+static void intel_pmu_deliver_pmi(struct kvm_vcpu *vcpu)
+{
+	if (vcpu->pmu.lbr.nr)
+		intel_pmu_legacy_freezing_lbrs_on_pmi(vcpu);
+}
+
 /* ---- emulated: VM-entry and VM-exit switch GLOBAL_CTRL, between the values perf gives ---- */
 
 static void write_global_ctrl(struct kvm_vcpu *vcpu, u64 value)
@@ -182,12 +200,18 @@ static void intel_emulated_vm_entry(struct kvm_vcpu *vcpu)
 	u64 host, guest;
 
 	perf_guest_get_msrs(vcpu->perf, &host, &guest);
+	guest &= ~kvm_pebs_vm_entry(vcpu);
+	if (vcpu->pmu.lbr.nr)
+		vmx_passthrough_lbr_msrs(vcpu);
 	write_global_ctrl(vcpu, FAULTY(KVM_ENTRY_KEEPS_HOST_CTRL) ? host : guest);
 }
 
 static void intel_emulated_vm_exit(struct kvm_vcpu *vcpu)
 {
 	write_global_ctrl(vcpu, perf_host_global_ctrl(vcpu->perf));
+	kvm_pebs_vm_exit(vcpu);
+	if (vcpu->pmu.lbr.nr)
+		kvm_lbr_vm_exit(vcpu);
 }
 
 /* ---- mediated ---- */
@@ -260,6 +284,8 @@ const struct kvm_pmu_ops intel_pmu_ops = {
 	.is_valid_msr = intel_is_valid_msr,
 	.get_msr = intel_pmu_get_msr,
 	.set_msr = intel_pmu_set_msr,
+	.deliver_pmi = intel_pmu_deliver_pmi,
+	.cleanup = kvm_lbr_cleanup,
 	.emulated_vm_entry = intel_emulated_vm_entry,
 	.emulated_vm_exit = intel_emulated_vm_exit,
 	.eventsel_hw = intel_eventsel_hw,

@@ -8,6 +8,8 @@
  *    of a saved one. The CPU's own state is the caller's business, and so are the books.
  *  - kvm_vcpu_moved(): the struct has been copied to another place.
  *
+ * KVM lists neither DEBUGCTL nor the LBR's registers: a restored guest finds them 0.
+ *
  * The TSC is not written: the clock of the machine that takes over goes on from that of the old one.
  *
  * Departure: Linux 7.0 leaves KVM_REQ_PMU and KVM_REQ_PMI where they are when a VMM reads the state, so
@@ -115,4 +117,5 @@ void kvm_vcpu_moved(struct kvm_vcpu *vcpu, const struct move *move)
 		pmc->vcpu = moved(move, pmc->vcpu);
 		pmc->perf_event = moved(move, pmc->perf_event);
 	}
+	vcpu->pmu.lbr.event = moved(move, vcpu->pmu.lbr.event);
 }

@@ -102,7 +102,11 @@ void pcpu_guest_leave(struct pcpu_guest *g)
 
 void pcpu_guest_restore(struct pcpu_guest *g, const struct pcpu_guest *from)
 {
+	u64 debugctl_valid = g->misc.debugctl_valid;
+
 	g->misc = from->misc;
+	g->misc.debugctl = 0;
+	g->misc.debugctl_valid = debugctl_valid;
 	g->tsc_offset = from->tsc_offset;
 	g->tsc_adjust = from->tsc_adjust;
 	g->pmi_is_nmi = from->pmi_is_nmi;

@@ -44,9 +44,10 @@ static u64 amd_max_period(const struct perf_cpu *perf)
 	return perf->pcpu->pmu.gp_value_mask >> 1;
 }
 
-static u64 amd_get_event_constraints(const struct perf_cpu *perf, u64 config)
+static u64 amd_get_event_constraints(const struct perf_cpu *perf,
+				     const struct perf_event_attr *attr)
 {
-	const struct event_map_entry *e = event_map_find(perf->pcpu->events, config);
+	const struct event_map_entry *e = event_map_find(perf->pcpu->events, attr->config);
 	u64 gp = perf->pcpu->pmu.counter_mask;
 
 	return e ? e->counters & gp : gp;

@@ -208,7 +208,7 @@ struct perf_event *perf_event_create_kernel_counter(struct perf_cpu *perf,
 						    perf_overflow_handler_t handler, void *context,
 						    int *error)
 {
-	u64 counters = perf->driver->get_event_constraints(perf, attr->config);
+	u64 counters = perf->driver->get_event_constraints(perf, attr);
 	struct perf_event *event;
 
 	account_enter(books(perf), COST_PERF_CREATE);

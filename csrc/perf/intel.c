@@ -5,7 +5,13 @@
  * Stands for arch/x86/events/intel/core.c. Interface: intel_pmu of perf_private.h, and
  * perf_guest_get_msrs(): which counters run on which side of a VM-entry.
  *
- * Not modelled: PEBS, LBR, performance metrics.
+ * PEBS: precise events run in the guest for the guest alone, if the host has none of its own and the
+ * guest's counters are where the guest thinks. Otherwise they stand still there (perf_guest_get_pebs()).
+ * LBR: its users are known, so that a guest's and the host's exclude each other (x86.c).
+ *
+ * Not modelled: PEBS records and their reload of counters, PEBS aliases of cycles:p, branch records,
+ * performance metrics. An overflow of a precise event comes as its counter's own, where silicon tells of
+ * the buffer.
  */
 #include "perf/perf_event.h"
 
@@ -25,12 +31,29 @@ static u64 intel_max_period(const struct perf_cpu *perf)
 	return perf->pcpu->pmu.gp_value_mask >> 1;
 }
 
-static u64 intel_get_event_constraints(const struct perf_cpu *perf, u64 config)
+/* Precise distribution: what perf does for :ppp, from Ice Lake on. */
+static u64 precise_counters(const struct perf_cpu *perf, const struct perf_event_attr *attr,
+			    u64 counters)
 {
+	const struct pp_pmu *caps = &perf->pcpu->pmu.caps;
+
+	if (attr->precise_ip < 3 || !caps->pebs_ept)
+		return counters;
+	if (counters & BIT_ULL(INTEL_PMC_IDX_FIXED))
+		return BIT_ULL(INTEL_PMC_IDX_FIXED);
+	return caps->pdist ? counters & BIT_ULL(0) : counters;
+}
+
+static u64 intel_get_event_constraints(const struct perf_cpu *perf,
+				       const struct perf_event_attr *attr)
+{
+	u64 config = attr->config;
 	const struct event_map_entry *e = event_map_find(perf->pcpu->events, config);
 	const struct hwpmu *pmu = &perf->pcpu->pmu;
 	u64 gp = pmu_counter_mask(pmu->caps.nr_gp, 0);
 
+	if (config == INTEL_FIXED_VLBR_EVENT && attr->branch_stack)
+		return BIT_ULL(INTEL_PMC_IDX_FIXED_VLBR);
 	if (config & HSW_IN_TX_CHECKPOINTED)
 		return gp & BIT_ULL(HSW_IN_TXCP_COUNTER);
 	/* An encoding without a constraint of its own may use any GP counter. */
@@ -41,7 +64,9 @@ static u64 intel_get_event_constraints(const struct perf_cpu *perf, u64 config)
 	    config & (ARCH_PERFMON_EVENTSEL_EDGE | ARCH_PERFMON_EVENTSEL_INV |
 		      ARCH_PERFMON_EVENTSEL_CMASK | HSW_IN_TX))
 		return e->counters & gp ? e->counters & gp : gp;
-	return e->counters & pmu->counter_mask & (FAULTY(PERF_NO_FIXED_COUNTERS) ? gp : ~0ull);
+	return precise_counters(perf, attr,
+				e->counters & pmu->counter_mask &
+					(FAULTY(PERF_NO_FIXED_COUNTERS) ? gp : ~0ull));
 }
 
 static u64 fixed_field_of(const struct perf_event *event)
@@ -67,6 +92,10 @@ static void intel_pmu_enable_event(struct perf_cpu *perf, struct perf_event *eve
 {
 	int idx = event->hw.idx;
 
+	if (is_vlbr(event))
+		return;
+	if (event->attr.precise_ip)
+		perf->pebs_enabled |= BIT_ULL(idx);
 	if (event->attr.exclude_host)
 		perf->intel_ctrl_guest_mask |= BIT_ULL(idx);
 	if (event->attr.exclude_guest)
@@ -81,6 +110,9 @@ static void intel_pmu_disable_event(struct perf_cpu *perf, struct perf_event *ev
 {
 	int idx = event->hw.idx;
 
+	if (is_vlbr(event))
+		return;
+	perf->pebs_enabled &= ~BIT_ULL(idx);
 	if (idx >= INTEL_PMC_IDX_FIXED)
 		set_fixed_field(perf, idx, 0);
 	else
@@ -90,13 +122,22 @@ static void intel_pmu_disable_event(struct perf_cpu *perf, struct perf_event *ev
 	perf->intel_ctrl_host_mask &= ~BIT_ULL(idx);
 }
 
+/* PEBS_ENABLE goes off and on with the PMU. The register itself is not modelled. */
+static void write_pebs_enable(struct perf_cpu *perf)
+{
+	if (unlikely(perf->pebs_enabled))
+		account_charge(books(perf), COST_WRMSR);
+}
+
 static void intel_pmu_disable_all(struct perf_cpu *perf)
 {
 	x86_wrmsr(perf, MSR_CORE_PERF_GLOBAL_CTRL, 0);
+	write_pebs_enable(perf);
 }
 
 static void intel_pmu_enable_all(struct perf_cpu *perf)
 {
+	write_pebs_enable(perf);
 	/* The fixed counters' control is written once, and only when it changed. */
 	if (perf->fixed_ctrl_val != perf->active_fixed_ctrl_val) {
 		x86_wrmsr(perf, MSR_CORE_PERF_FIXED_CTR_CTRL, perf->fixed_ctrl_val);
@@ -133,6 +174,26 @@ void perf_guest_get_msrs(struct perf_cpu *perf, u64 *host, u64 *guest)
 	*host = perf_host_global_ctrl(perf);
 	*guest = perf->intel_ctrl &
 		 ~(FAULTY(PERF_HOST_EVENTS_COUNT_GUEST) ? 0 : perf->intel_ctrl_host_mask);
+}
+
+void perf_guest_get_pebs(const struct perf_cpu *perf, u64 enable, u64 cross_mapped,
+			 struct perf_guest_pebs *pebs)
+{
+	u64 mask = perf->pebs_enabled;
+
+	pebs->host = mask & ~perf->intel_ctrl_guest_mask;
+	pebs->guest = mask & ~perf->intel_ctrl_host_mask;
+	/* One buffer at a time: the host's PEBS goes first, and then nobody asks for the mapping. */
+	if (pebs->host && !FAULTY(PEBS_BESIDE_THE_HOSTS)) {
+		cross_mapped = 0;
+		pebs->guest = 0;
+	}
+	/* A record would name the physical counter. */
+	if (FAULTY(PEBS_ON_CROSS_MAPPED))
+		cross_mapped = 0;
+	else
+		pebs->guest &= enable & ~cross_mapped;
+	pebs->stopped = (mask | cross_mapped) & ~pebs->guest;
 }
 
 const struct x86_pmu intel_pmu = {

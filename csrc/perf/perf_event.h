@@ -20,12 +20,18 @@ struct perf_event;
 
 typedef void (*perf_overflow_handler_t)(struct perf_event *event);
 
+/* A pinned event of a task that takes the LBR and no counter: its pseudo counter, its encoding. */
+#define INTEL_PMC_IDX_FIXED_VLBR 58
+#define INTEL_FIXED_VLBR_EVENT 0x1b00
+
 struct perf_event_attr {
 	u64 config;	   /* EVENTSEL_WHAT */
 	u64 sample_period; /* 0: counting */
 	bool pinned;
 	bool exclude_user, exclude_kernel;
 	bool exclude_host, exclude_guest;
+	u8 precise_ip;	   /* not 0: PEBS */
+	bool branch_stack; /* a user of the LBR */
 };
 
 /* The order of the kernel's: only states above OFF may be scheduled. */
@@ -84,6 +90,7 @@ struct perf_cpu {
 	u64 intel_ctrl;		   /* every counter's GLOBAL_CTRL bit */
 	u64 intel_ctrl_guest_mask; /* counters of exclude_host events */
 	u64 intel_ctrl_host_mask;  /* counters of exclude_guest events */
+	u64 pebs_enabled;	   /* counters of precise events */
 	u32 disable_depth;
 
 	/* Mediated VMs */
@@ -124,6 +131,19 @@ static inline u64 perf_host_global_ctrl(const struct perf_cpu *perf)
 
 /* Intel: GLOBAL_CTRL outside and inside the guest (emulated design). */
 void perf_guest_get_msrs(struct perf_cpu *perf, u64 *host, u64 *guest);
+
+/*
+ * Intel: PEBS at a VM-entry, by the index of physical counters. @enable: the guest's PEBS_ENABLE;
+ * @cross_mapped: physical counters that stand for a guest's counter of another index.
+ */
+struct perf_guest_pebs {
+	u64 host;    /* PEBS_ENABLE while the host runs */
+	u64 guest;   /* PEBS_ENABLE while the guest runs */
+	u64 stopped; /* counters that stand still in the guest on account of PEBS */
+};
+
+void perf_guest_get_pebs(const struct perf_cpu *perf, u64 enable, u64 cross_mapped,
+			 struct perf_guest_pebs *pebs);
 
 /* Mediated VMs: -EBUSY (negative) while an include-guest event exists. */
 int perf_create_mediated_pmu(struct perf_cpu *perf);

@@ -8,7 +8,8 @@
 /* The driver of a vendor's PMU; intel.c and amd.c have one each. */
 struct x86_pmu {
 	u64 (*max_period)(const struct perf_cpu *perf);
-	u64 (*get_event_constraints)(const struct perf_cpu *perf, u64 config);
+	u64 (*get_event_constraints)(const struct perf_cpu *perf,
+				     const struct perf_event_attr *attr);
 	/* One event, placed and with its period loaded: on its counter, and off. */
 	void (*enable)(struct perf_cpu *perf, struct perf_event *event);
 	void (*disable)(struct perf_cpu *perf, struct perf_event *event);
@@ -22,6 +23,12 @@ struct x86_pmu {
 extern const struct x86_pmu intel_pmu;
 extern const struct x86_pmu amd_pmu;	/* no global control */
 extern const struct x86_pmu amd_pmu_v2; /* PerfMonV2 */
+
+/* It has no counter: the guest's virtual LBR. */
+static inline bool is_vlbr(const struct perf_event *event)
+{
+	return event->hw.idx == INTEL_PMC_IDX_FIXED_VLBR;
+}
 
 /* x86.c: what drivers are made of. Register accesses are charged. */
 void x86_wrmsr(struct perf_cpu *perf, u32 msr, u64 value);

@@ -125,6 +125,8 @@ bool x86_perf_event_set_period(struct perf_cpu *perf, struct perf_event *event)
 	bool ended = left <= 0;
 	u64 value;
 
+	if (unlikely(is_vlbr(event)))
+		return false;
 	/* Far behind, or the period changed: start over. */
 	if (left <= -period) {
 		left = period;
@@ -150,9 +152,12 @@ bool x86_perf_event_set_period(struct perf_cpu *perf, struct perf_event *event)
 void x86_perf_event_update(struct perf_cpu *perf, struct perf_event *event)
 {
 	struct hw_perf_event *hw = &event->hw;
-	u64 now = read_counter(perf, hw->idx);
-	u64 delta = (now - hw->prev_count) & value_mask(perf, hw->idx);
+	u64 now, delta;
 
+	if (unlikely(is_vlbr(event)))
+		return;
+	now = read_counter(perf, hw->idx);
+	delta = (now - hw->prev_count) & value_mask(perf, hw->idx);
 	hw->prev_count = now;
 	event->count += delta;
 	hw->period_left -= (s64)delta;
@@ -163,7 +168,7 @@ u64 perf_event_peek(struct perf_cpu *perf, const struct perf_event *event)
 	const struct hw_perf_event *hw = &event->hw;
 	u64 now;
 
-	if (event->state != PERF_EVENT_STATE_ACTIVE || !hw->running)
+	if (event->state != PERF_EVENT_STATE_ACTIVE || !hw->running || is_vlbr(event))
 		return event->count;
 	now = hwpmu_counter(&perf->pcpu->pmu, (unsigned int)hw->idx);
 	return event->count + ((now - hw->prev_count) & value_mask(perf, hw->idx));
@@ -202,11 +207,28 @@ void x86_pmu_stop(struct perf_cpu *perf, struct perf_event *event)
 
 /* ---- on and off the PMU ---- */
 
+/* The LBR is a guest's or the host's, whose events share it. */
+static bool lbr_is_taken(const struct perf_cpu *perf, const struct perf_event *event)
+{
+	bool guests = event->attr.config == INTEL_FIXED_VLBR_EVENT;
+
+	if (likely(!event->attr.branch_stack) || FAULTY(LBR_SHARED_WITH_HOST))
+		return false;
+	for (u32 i = 0; i < perf->nr_list; i++) {
+		const struct perf_event_attr *other = &perf->list[i]->attr;
+
+		if (other->branch_stack && (other->config == INTEL_FIXED_VLBR_EVENT) != guests)
+			return true;
+	}
+	return false;
+}
+
 int x86_pmu_add(struct perf_cpu *perf, struct perf_event *event)
 {
 	int assign[NR_PMC_IDX];
 
-	if (!PP_CHECK(perf->pcpu->check, perf->disable_depth > 0) || perf->nr_list == NR_PMC_IDX)
+	if (!PP_CHECK(perf->pcpu->check, perf->disable_depth > 0) || perf->nr_list == NR_PMC_IDX ||
+	    lbr_is_taken(perf, event))
 		return -EAGAIN;
 	perf->list[perf->nr_list++] = event;
 	if (!x86_schedule_events(perf, assign)) {

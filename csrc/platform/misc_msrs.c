@@ -6,7 +6,8 @@
  *
  * DEBUGCTL reads 0, for nothing that it turns on is modelled. Silicon would turn it on, so the run stops.
  * KVM has neither LBR nor BTF for a guest without a virtual LBR, takes their bits all the same and
- * drops them, and offers no other: no freezing on a PMI.
+ * drops them, and offers no other: no freezing on a PMI. With a virtual LBR it has LBR and freezing of the
+ * LBR (debugctl_valid); what they do is in kvm/lbr.c.
  *
  * Not modelled: microcode updates, MTRRs, machine check banks, CPUID faulting (MSR_PLATFORM_INFO does not
  * offer it); an MSR that is not listed is #GP.
@@ -48,6 +49,7 @@ void misc_msrs_init(struct misc_msrs *m, const struct misc_kind *kind, bool has_
 {
 	m->kind = kind;
 	m->spec_ctrl = 0;
+	m->debugctl = m->debugctl_valid = 0;
 	m->misc_enable = 1 | MISC_ENABLE_BTS_UNAVAIL | MISC_ENABLE_PEBS_UNAVAIL;
 	if (has_pmu)
 		m->misc_enable |= MISC_ENABLE_EMON;
@@ -61,17 +63,21 @@ int misc_rdmsr(const struct misc_msrs *m, u32 msr, u64 *value)
 	case MSR_IA32_UCODE_REV: *value = m->kind->ucode_rev; return 0;
 	case MSR_PLATFORM_INFO: *value = 0; return m->kind->platform_info ? 0 : -1;
 	case MSR_IA32_MISC_ENABLE: *value = m->misc_enable; return m->kind->misc_enable ? 0 : -1;
-	case MSR_IA32_DEBUGCTLMSR: *value = 0; return m->kind->debugctl ? 0 : -1;
+	case MSR_IA32_DEBUGCTLMSR: *value = m->debugctl; return m->kind->debugctl ? 0 : -1;
 	default: return -1;
 	}
 }
 
-static int write_debugctl(const struct misc_kind *kind, u64 value)
+static int write_debugctl(struct misc_msrs *m, u64 value)
 {
-	value &= ~kind->debugctl_dropped;
+	const struct misc_kind *kind = m->kind;
+	u64 taken = value & m->debugctl_valid;
+
+	value &= ~(kind->debugctl_dropped | m->debugctl_valid);
 	value &= FAULTY(DEBUGCTL_TAKES_FREEZE) ? ~BIT_ULL(12) : ~0ull;
 	if (!kind->debugctl || value & ~kind->debugctl_not_modelled)
 		return -1;
+	m->debugctl = value ? m->debugctl : taken;
 	return value ? MSR_NOT_MODELLED : 0;
 }
 
@@ -92,7 +98,7 @@ int misc_wrmsr(struct misc_msrs *m, u32 msr, u64 value, bool *forget)
 		*forget = value & 1;
 		return 0;
 	case MSR_IA32_UCODE_REV: return 0;
-	case MSR_IA32_DEBUGCTLMSR: return write_debugctl(m->kind, value);
+	case MSR_IA32_DEBUGCTLMSR: return write_debugctl(m, value);
 	case MSR_IA32_MISC_ENABLE:
 		if (!m->kind->misc_enable || (m->misc_enable ^ value) & read_only)
 			return -1;

@@ -24,6 +24,7 @@
 
 #define DEBUGCTLMSR_LBR BIT_ULL(0)
 #define DEBUGCTLMSR_BTF BIT_ULL(1)
+#define DEBUGCTLMSR_FREEZE_LBRS_ON_PMI BIT_ULL(11)
 
 /* Which of them a machine has. */
 struct misc_kind {
@@ -43,6 +44,7 @@ struct misc_msrs {
 	const struct misc_kind *kind;
 	u64 spec_ctrl;
 	u64 misc_enable;
+	u64 debugctl, debugctl_valid; /* what KVM offers a guest with an LBR */
 };
 
 void misc_msrs_init(struct misc_msrs *m, const struct misc_kind *kind, bool has_pmu);

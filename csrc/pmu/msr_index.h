@@ -81,6 +81,11 @@ static inline u64 eventsel_reserved_high(bool rtm, unsigned int idx)
 #define NR_CORE_COUNTERS 6u
 
 #define PERF_CAP_FW_WRITES BIT_ULL(13)
+#define PERF_CAP_LBR_FMT GENMASK_ULL(5, 0)
+#define PERF_CAP_PEBS_FORMAT GENMASK_ULL(11, 8)
+#define PERF_CAP_PEBS_BASELINE BIT_ULL(14)
+/* TRAP, ARCH_REG, FORMAT, BASELINE */
+#define PERF_CAP_PEBS_MASK (GENMASK_ULL(11, 6) | PERF_CAP_PEBS_BASELINE)
 
 /* GLOBAL_STATUS bits beside the counters' own */
 #define GLOBAL_STATUS_TRACE_TOPAPMI BIT_ULL(55)

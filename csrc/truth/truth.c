@@ -137,7 +137,7 @@ static void restart(struct truth *t, unsigned int idx)
 	}
 	pmc->enabled = false;
 	t->enabled &= ~BIT_ULL(idx);
-	pmc->interrupt = eventsel & ARCH_PERFMON_EVENTSEL_INT;
+	pmc->interrupt = eventsel & ARCH_PERFMON_EVENTSEL_INT || t->pebs & BIT_ULL(idx);
 	if (!enable)
 		return;
 	if (pmc->touched && config != pmc->config)
@@ -180,7 +180,28 @@ void truth_control_written(struct truth *t, u32 msr, u64 value)
 		changed = t->global_ctrl ^ value;
 		t->global_ctrl = value;
 		restart_counters(t, changed);
+	} else if (msr == t->vendor->global_ovf_ctrl && value & GLOBAL_STATUS_BUFFER_OVF) {
+		truth_land(t);
+		t->pebs_overflowed = false;
 	}
+}
+
+void truth_pebs_written(struct truth *t, u64 enable)
+{
+	u64 changed = t->pebs ^ enable;
+	unsigned int idx;
+
+	truth_land(t);
+	t->pebs = enable;
+	for_each_set_bit(idx, changed & t->counter_mask)
+		t->pmc[idx].interrupt = ideal_eventsel(t, idx) & ARCH_PERFMON_EVENTSEL_INT ||
+					enable & BIT_ULL(idx);
+}
+
+void truth_pebs_off(struct truth *t, u64 off)
+{
+	truth_land(t);
+	t->pebs_off = off;
 }
 
 void truth_counter_written(struct truth *t, unsigned int idx, u64 visible_before, u64 value)
@@ -257,6 +278,17 @@ static void pmi_due(struct truth *t)
 	t->outstanding = true;
 }
 
+/* A record is written; the buffer, of one, is full. There is one PMI until the guest clears its bit. */
+static bool land_pebs(struct truth *t, unsigned int idx, u64 overflows)
+{
+	bool first = !t->pebs_overflowed;
+
+	t->pebs_overflowed = true;
+	if (t->pebs_off & BIT_ULL(idx))
+		t->pebs_missed += overflows;
+	return first;
+}
+
 void truth_land(struct truth *t)
 {
 	bool pmi = false;
@@ -272,8 +304,11 @@ void truth_land(struct truth *t)
 		if (wraps == pmc->wraps)
 			continue;
 		truth_result_of(t, pmc->config)->overflows += wraps - pmc->wraps;
+		if (unlikely(t->pebs & BIT_ULL(idx)))
+			pmi |= land_pebs(t, idx, wraps - pmc->wraps);
+		else
+			pmi |= pmc->interrupt;
 		pmc->wraps = wraps;
-		pmi |= pmc->interrupt;
 	}
 	if (pmi)
 		pmi_due(t);

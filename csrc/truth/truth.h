@@ -107,7 +107,11 @@ struct truth {
 	u64 fixed_ctr_ctrl;
 	u64 global_ctrl;
 	struct truth_pmc pmc[NR_PMC_IDX];
-	u64 enabled; /* by index: pmc[].enabled */
+	u64 enabled;  /* by index: pmc[].enabled */
+	u64 pebs;     /* counters whose overflow is a PEBS record, as the guest wrote PEBS_ENABLE */
+	u64 pebs_off; /* counters whose records the arrangement does not write now */
+	bool pebs_overflowed; /* BUFFER_OVF of the ideal status */
+	u64 pebs_missed;      /* overflows while off */
 
 	/* Results */
 	struct pp_counter_result *results;
@@ -144,6 +148,9 @@ void truth_set_cause(struct truth *t, unsigned int idx, enum loss_cause cause);
 void truth_insn_skipped(struct truth *t, u64 credited, enum privilege priv, bool branch);
 /* Silicon added @n to the counter behind @idx that were no events. */
 void truth_overcounted(struct truth *t, unsigned int idx, u32 n);
+/* The guest has written PEBS_ENABLE; the arrangement has PEBS off for @off of its counters. */
+void truth_pebs_written(struct truth *t, u64 enable);
+void truth_pebs_off(struct truth *t, u64 off);
 void truth_pmi_delivered(struct truth *t);
 void truth_pmi_dropped(struct truth *t);
 

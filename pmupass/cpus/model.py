@@ -93,6 +93,10 @@ class Silicon(Struct, frozen=True, forbid_unknown_fields=True):
 
     What only Intel's have is absent by default, and so is AMD's ``perfctr_core``. AMD's ``version``
     is 2 with PerfMonV2, else 1. ``apicv``: Linux virtualizes the APIC there unless told otherwise.
+
+    ``lbr_depth``: branch records, ``arch_lbr``: of an architectural LBR. ``pebs_ept``: perf knows
+    that PEBS records go through EPT there. ``pdist``: perf gives :ppp events GP 0; ``kvm_pdist``:
+    KVM asks for it.
     """
 
     version: Annotated[int, Meta(ge=1, le=5)]
@@ -111,6 +115,11 @@ class Silicon(Struct, frozen=True, forbid_unknown_fields=True):
     apicv: bool = True
     hybrid: bool = False
     rtm: bool = False
+    lbr_depth: Annotated[int, Meta(ge=0, le=32)] = 0
+    arch_lbr: bool = False
+    pebs_ept: bool = False
+    pdist: bool = False
+    kvm_pdist: bool = False
 
 
 Extra = Annotated[int, Meta(ge=0, le=1000)]
@@ -240,6 +249,8 @@ class CpuModel(Struct, frozen=True, forbid_unknown_fields=True):
             perfctr_core=s.perfctr_core,
             pdcm=bool(s.perf_capabilities),
             arch_events=s.nr_arch_events,
+            pebs_ept=s.pebs_ept,
+            pdist=s.pdist,
         )
 
     @property

@@ -2,8 +2,10 @@
 """The syntax of event lists, as perf has it: ``name:modifiers,name:modifiers,...``.
 
 A name is a generic one, one of the CPU's event list, or rNNNN (hexadecimal PERFEVTSEL bits). The
-modifiers: ``u`` user only, ``k`` kernel only, ``G`` guest only, ``H`` host only, ``D`` pinned.
-Groups, PMU/terms/, and perf's other modifiers are not understood yet.
+modifiers: ``u`` user only, ``k`` kernel only, ``G`` guest only, ``H`` host only, ``D`` pinned,
+``p`` to ``ppp`` precise (PEBS), which leaves guests out unless G says otherwise, as perf has it.
+``name/branch_type=any/modifiers`` has a branch stack, that is, it uses the LBR. Groups, other
+terms and perf's other modifiers are not understood yet.
 """
 
 from __future__ import annotations
@@ -17,8 +19,10 @@ from pmupass.config import HostEvent
 from pmupass.errors import UsageError
 from pmupass.events.data import ANY, CODE, OS, USR, WHAT
 
-MODIFIERS = "ukGHD"
-PERFS_OTHER_MODIFIERS = "hIpPSWebR"
+MODIFIERS = "ukGHDp"
+MOST_PRECISE = 3
+BRANCH_STACK = "/branch_type=any/"
+PERFS_OTHER_MODIFIERS = "hIPSWebR"
 _RAW = re.compile(r"r(?:0x)?([0-9a-fA-F]{1,16})", re.ASCII)
 _PREFIX = "event syntax error: '"
 
@@ -41,6 +45,8 @@ class EventSpec(Struct, frozen=True, forbid_unknown_fields=True):
     host: bool
     pinned: bool
     feed: str | None
+    precise_ip: int = 0
+    branch_stack: bool = False
 
     def host_event(self, sample_period: int = 0) -> HostEvent:
         """Return it as a perf event of the host, CPU-wide; a period of 0 counts."""
@@ -50,6 +56,8 @@ class EventSpec(Struct, frozen=True, forbid_unknown_fields=True):
             pinned=self.pinned,
             exclude_host=not self.host,
             exclude_guest=not self.guest,
+            precise_ip=self.precise_ip,
+            branch_stack=self.branch_stack,
         )
 
 
@@ -60,6 +68,12 @@ class Term(Struct, frozen=True):
     modifiers: str
     text: str
     column: int
+    branch_stack: bool = False
+
+    @property
+    def precise_ip(self) -> int:
+        """How precise: the number of p's."""
+        return self.modifiers.count("p")
 
     @property
     def privileges(self) -> int:
@@ -81,7 +95,7 @@ def _modifiers(text: str, column: int, modifiers: str) -> None:
             fail(text, column + i, f"modifier '{letter}' is not supported yet")
         if letter not in MODIFIERS:
             fail(text, column + i, f"Bad modifier; valid are {' '.join(MODIFIERS)}")
-        if letter in modifiers[:i]:
+        if modifiers[:i].count(letter) >= (MOST_PRECISE if letter == "p" else 1):
             fail(text, column + i, f"Duplicate modifier '{letter}'")
 
 
@@ -96,19 +110,21 @@ def terms(text: str) -> list[Term]:
         column += len(part) + 1
         if not stripped:
             fail(text, start, "an event name is expected")
-        for i, letter in enumerate(stripped):
+        event, branches, behind = stripped.partition(BRANCH_STACK)
+        plain = f"{event}:{behind}" if branches and behind else event if branches else stripped
+        for i, letter in enumerate(plain):
             if letter in "/{}":
                 fail(
                     text,
                     start + i,
                     f"'{letter}' is not supported yet: write names, rNNNN and modifiers",
                 )
-        name, colon, modifiers = stripped.partition(":")
+        name, colon, modifiers = plain.partition(":")
         if not name:
             fail(text, start, "an event name is expected")
         if colon:
-            _modifiers(text, start + len(name) + 1, modifiers)
-        found.append(Term(name, modifiers, stripped, start))
+            _modifiers(text, start + len(stripped) - len(modifiers), modifiers)
+        found.append(Term(name, modifiers, stripped, start, bool(branches)))
     return found
 
 

@@ -6,7 +6,7 @@ from __future__ import annotations
 import difflib
 from typing import TYPE_CHECKING
 
-from pmupass.config import EventMap, Pmu
+from pmupass.config import EventMap, Pmu, Vendor
 from pmupass.cpus.model import FIXED_SHIFT, CpuModel
 from pmupass.errors import UsageError
 from pmupass.events import data
@@ -77,7 +77,12 @@ class EventTable:
 
     def host(self, text: str) -> tuple[EventSpec, ...]:
         """Return the events of ``--host-perf``: the same syntax, not shown under these names."""
-        return tuple(self._spec(text, term) for term in terms(text))
+        found = terms(text)
+        for term in found:
+            if self.cpu.maker is Vendor.AMD and (term.precise_ip or term.branch_stack):
+                what = "precise events are IBS" if term.precise_ip else "branch stacks are LbrExtV2"
+                fail(text, term.column, f"{what} on {self.cpu.name}, which is not modelled")
+        return tuple(self._spec(text, term) for term in found)
 
     def _spec(self, text: str, term: Term) -> EventSpec:
         name, config = self._resolve(text, term)
@@ -90,10 +95,12 @@ class EventTable:
             counters=self.counters_of(config),
             user=bool(config & USR),
             kernel=bool(config & OS),
-            guest=not either or "G" in term.modifiers,
+            guest="G" in term.modifiers or not (either or term.precise_ip),
             host=not either or "H" in term.modifiers,
             pinned="D" in term.modifiers,
             feed=self.feed_of(config),
+            precise_ip=term.precise_ip,
+            branch_stack=term.branch_stack,
         )
 
     def _resolve(self, text: str, term: Term) -> tuple[str, int]:

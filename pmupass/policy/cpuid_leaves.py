@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from pmupass.cpus.model import CpuModel
 
 # CPUID.1 ECX and EDX
+DTES64, DS = 1 << 2, 1 << 21  # the debug store, for PEBS
 CX16, PDCM, X2APIC, MOVBE, POPCNT = 1 << 13, 1 << 15, 1 << 21, 1 << 22, 1 << 23
 TSC_DEADLINE, HYPERVISOR = 1 << 24, 1 << 31
 LEAF1_ECX = CX16 | X2APIC | MOVBE | POPCNT

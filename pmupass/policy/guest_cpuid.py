@@ -13,9 +13,11 @@ from __future__ import annotations
 from pmupass.config import Cpuid as CpuidEntry, Mode, Pmu as PmuShape, Vendor
 from pmupass.cpus.model import PERF_CAP_FW_WRITE, CpuModel
 from pmupass.errors import UsageError
-from pmupass.policy import amd_cpuid, intel_cpuid
+from pmupass.policy import amd_cpuid, branch_records, intel_cpuid
 from pmupass.policy.cpuid_leaves import (
     CLFLUSHOPT,
+    DS,
+    DTES64,
     FSGSBASE,
     HYPERVISOR,
     KVM_LEAVES,
@@ -44,27 +46,15 @@ __all__ = [
 KVM_MAX_GP = 8
 KVM_MAX_FIXED = 3
 
-PERF_CAP_LBR_FMT = 0x3F
-PERF_CAP_ARCH_LBR = 0x3F  # LBR_FMT of a CPU with architectural LBR, which KVM does not virtualize
-PERF_CAP_PEBS = 1 << 6 | 1 << 7 | 0xF << 8  # TRAP, ARCH_REG, FORMAT; BASELINE is masked off
-PEBS_EPT_FORMAT = 4  # Ice Lake and later can write PEBS records through EPT
-
 
 def offered_perf_capabilities(cpu: CpuModel, mode: Mode) -> int:
     """Return the PERF_CAPABILITIES that KVM offers in a mode.
 
     FW_WRITE always. The emulated vPMU adds the legacy LBR format, and PEBS without its adaptive
-    records where it goes through EPT; the mediated one neither. More than a guest here gets:
-    :data:`~pmupass.cpus.model.MODELLED_PERF_CAPABILITIES`.
+    records where it goes through EPT; the mediated one neither. A guest here gets LBR and PEBS if
+    ``guest.lbr`` and ``guest.pebs`` ask for them.
     """
-    silicon = cpu.silicon.perf_capabilities
-    offered = PERF_CAP_FW_WRITE
-    if mode is Mode.EMULATED:
-        lbr = silicon & PERF_CAP_LBR_FMT
-        offered |= lbr if lbr != PERF_CAP_ARCH_LBR else 0
-        if (silicon >> 8 & 0xF) >= PEBS_EPT_FORMAT:
-            offered |= silicon & PERF_CAP_PEBS
-    return offered
+    return PERF_CAP_FW_WRITE | branch_records.offered(cpu, mode)
 
 
 def guest_pmu(
@@ -128,7 +118,10 @@ def _leaf_1(cpu: CpuModel, shape: PmuShape, mode: Mode) -> CpuidEntry:
         ecx |= PDCM
     if mode is not Mode.NATIVE:
         ecx |= HYPERVISOR
-    return CpuidEntry(1, None, (cpu.signature.eax, leaf_1_ebx(), ecx, LEAF1_EDX))
+    edx = LEAF1_EDX
+    if shape.perf_capabilities & branch_records.PEBS:
+        ecx, edx = ecx | DTES64, edx | DS
+    return CpuidEntry(1, None, (cpu.signature.eax, leaf_1_ebx(), ecx, edx))
 
 
 def _leaf_7(cpu: CpuModel) -> CpuidEntry:

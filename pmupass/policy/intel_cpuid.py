@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING
 from pmupass.config import Cpuid, EventMap, Mode, Pmu
 from pmupass.cpus.model import FIXED_SHIFT, MODELLED_PERF_CAPABILITIES, PERF_CAP_FW_WRITE
 from pmupass.errors import UsageError
+from pmupass.policy import branch_records
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -61,6 +62,8 @@ class Asked:
     pdcm: bool | None = None
     arch_events: int | None = None
     unavailable_events: int | None = None
+    pebs: bool | None = None
+    lbr: bool | None = None
     perfmon_v2: bool | None = None
     perfctr_core: bool | None = None
 
@@ -78,6 +81,8 @@ INTELS_OWN = (
     "pdcm",
     "arch_events",
     "unavailable_events",
+    "pebs",
+    "lbr",
 )
 
 
@@ -142,6 +147,7 @@ def guest_pmu(cpu: CpuModel, *, mode: Mode, asked: Asked, max_gp: int, max_fixed
             f"guest.unavailable_events={unavailable:#x}: CPUID 0xA has {arch_events} events, bits "
             f"0 to {arch_events - 1}; one beyond them is not there anyway"
         )
+    records = branch_records.wanted(cpu, mode, asked, version=version, pdcm=pdcm)
     return Pmu(
         version=version,
         nr_gp=nr_gp,
@@ -151,10 +157,13 @@ def guest_pmu(cpu: CpuModel, *, mode: Mode, asked: Asked, max_gp: int, max_fixed
         fw_write=fw_write,
         rtm=hw.rtm,
         pdcm=pdcm,
-        perf_capabilities=_perf_capabilities(hw, pdcm=pdcm, fw_write=fw_write),
+        perf_capabilities=_perf_capabilities(hw, pdcm=pdcm, fw_write=fw_write) | records,
         vendor=cpu.maker,
         arch_events=arch_events,
         unavailable_events=unavailable,
+        lbr_depth=cpu.silicon.lbr_depth if records & branch_records.LBR_FMT else 0,
+        pebs_ept=native and hw.pebs_ept,
+        pdist=hw.pdist if native else bool(records & branch_records.PEBS and cpu.silicon.kvm_pdist),
     )
 
 

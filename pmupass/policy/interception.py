@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 from pmupass.config import Mode, MsrIntercept, Pmu, Vendor
-from pmupass.policy import amd_interception
+from pmupass.policy import amd_interception, branch_records
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -47,6 +47,15 @@ UNSUPPORTED = (
     ("PERF_METRICS", (0x329,), "KVM does not virtualize topdown metrics"),
     ("OFFCORE_RSPn", (0x1A6, 0x1A7), "KVM does not virtualize offcore response events"),
 )
+
+
+PEBS_ROWS = {
+    "IA32_PEBS_ENABLE": "KVM makes the events of its counters precise; VM-entry loads the register",
+    "IA32_DS_AREA": "KVM keeps the address; VM-entry loads the register",
+    "MSR_PEBS_DATA_CFG": "no adaptive PEBS: the access faults (#GP)",
+}
+LBR_SELECT, LBR_TOS, LBR_FROM, LBR_TO, LBR_INFO = 0x1C8, 0x1C9, 0x680, 0x6C0, 0xDC0
+LBR_DIRECT_LATER = "until the guest's LBR event has the host's LBR; direct while it is active"
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,6 +184,24 @@ class _Mediated:
         return f"{self.arrangement}: direct, although {self.lacks}"
 
 
+def _neighbours(guest: Pmu) -> list[InterceptRow]:
+    pebs = bool(guest.perf_capabilities & branch_records.PEBS)
+    rows = [
+        _row(name, numbers, PEBS_ROWS.get(name, reason) if pebs else reason, "")
+        for name, numbers, reason in UNSUPPORTED
+    ]
+    if not guest.perf_capabilities & branch_records.LBR_FMT:
+        return rows
+    ranges = (
+        ("LBR_SELECT", (LBR_SELECT,)),
+        ("LBR_TOS", (LBR_TOS,)),
+        ("LBR_FROMn", _run(LBR_FROM, guest.lbr_depth)),
+        ("LBR_TOn", _run(LBR_TO, guest.lbr_depth)),
+        ("LBR_INFOn", _run(LBR_INFO, guest.lbr_depth)),
+    )
+    return rows + [_row(name, numbers, LBR_DIRECT_LATER, "") for name, numbers in ranges]
+
+
 def _run(first: int, count: int) -> tuple[int, ...]:
     return tuple(range(first, first + count))
 
@@ -256,7 +283,7 @@ def table(
             *_beyond(hw, guest),
         ]
         rows = [row for row in rows if row.numbers or row.name == RDPMC]
-    rows += [_row(name, numbers, reason, "") for name, numbers, reason in UNSUPPORTED]
+    rows += _neighbours(guest)
     return tuple(rows)
 
 

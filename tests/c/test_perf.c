@@ -90,7 +90,9 @@ TEST(thresholds_stay_off_the_fixed_counters)
 
 static u64 counters_of(u64 config)
 {
-	return perf.driver->get_event_constraints(&perf, config);
+	const struct perf_event_attr attr = {.config = config};
+
+	return perf.driver->get_event_constraints(&perf, &attr);
 }
 
 /* Whether @nr events can all have a counter: try everything. */

@@ -54,6 +54,37 @@ def test_names_and_encodings(name: str, config: int, feed: str | None) -> None:
     assert spec.feed == feed
 
 
+@pytest.mark.parametrize(
+    ("text", "precise", "branches", "exclude_guest"),
+    [
+        ("cycles:p", 1, False, True),
+        ("cycles:ppp", 3, False, True),
+        ("cycles:ppD", 2, False, True),
+        ("cycles:pGH", 1, False, False),
+        ("cycles:pG", 1, False, False),
+        ("cycles/branch_type=any/", 0, True, False),
+        ("cycles/branch_type=any/D", 0, True, False),
+        ("cycles/branch_type=any/pH", 1, True, True),
+    ],
+)
+def test_precise_events_and_branch_stacks(
+    text: str, precise: int, branches: bool, exclude_guest: bool
+) -> None:
+    """perf's p leaves guests out unless G or H says otherwise; it is the host's event."""
+    (spec,) = SPR.host(text)
+    event = spec.host_event()
+    assert spec.text == text
+    assert (event.precise_ip, event.branch_stack) == (precise, branches)
+    assert event.exclude_guest is exclude_guest
+    assert event.pinned == ("D" in text)
+
+
+@pytest.mark.parametrize("text", ["cycles:p", "cycles/branch_type=any/"])
+def test_amds_are_other_things(text: str) -> None:
+    with pytest.raises(UsageError, match="zen4, which is not modelled"):
+        EventTable(cpus.load("zen4")).host(text)
+
+
 def test_the_bits_the_driver_sets_are_dropped_from_raw_events() -> None:
     # 0x53: USR, OS, INT and EN, as libpfm prints encodings; perf masks them off as well.
     assert one("r5300c0").config == 0x00C0 | USR | OS
@@ -96,10 +127,14 @@ def test_each_repetition_is_an_event_of_its_own() -> None:
     [
         ("cycels", 0, "unknown event on sapphire-rapids; did you mean cycles"),
         ("cycles,nonsense", 7, "unknown event"),
-        ("cycles,instructions:z", 20, "Bad modifier; valid are u k G H D"),
+        ("cycles,instructions:z", 20, "Bad modifier; valid are u k G H D p"),
         ("cycles:uz", 8, "Bad modifier"),
         ("cycles:kk", 8, "Duplicate modifier 'k'"),
-        ("cycles:p", 7, "modifier 'p' is not supported yet"),
+        ("cycles:P", 7, "modifier 'P' is not supported yet"),
+        ("cycles:ppkpp", 11, "Duplicate modifier 'p'"),
+        ("cycles/branch_type=any/upu", 25, "Duplicate modifier 'u'"),
+        ("cycles/branch_type=u/", 6, "'/' is not supported yet"),
+        ("/branch_type=any/", 0, "an event name is expected"),
         ("cycles:u:k", 8, "Bad modifier"),
         ("cycles:", 7, "a modifier is expected"),
         ("", 0, "an event name is expected"),
@@ -131,7 +166,11 @@ def test_an_event_that_this_cpu_lacks() -> None:
         SKX.parse("cpu_clk_unhalted.thread_any")
 
 
-modifier_sets = st.lists(st.sampled_from("ukGHD"), unique=True).map("".join)
+modifier_sets = (
+    st.lists(st.sampled_from(["u", "k", "G", "H", "D", "p", "ppp"]), unique=True)
+    .filter(lambda letters: "".join(letters).count("p") <= 3)
+    .map("".join)
+)
 names = st.one_of(
     st.sampled_from(SPR.names()),
     st.integers(0, 0xFFFF).map(lambda code: f"r{code:04x}"),

@@ -135,6 +135,8 @@ def test_perf_capabilities() -> None:
     assert offered_perf_capabilities(ICX, Mode.EMULATED) == FW_WRITE | 0x4C5
     assert offered_perf_capabilities(EMR, Mode.EMULATED) == FW_WRITE | 0x4C0
     assert offered_perf_capabilities(GNR, Mode.EMULATED) == FW_WRITE | 0x4C0
+    # No PEBS through EPT, architectural LBR.
+    assert offered_perf_capabilities(SRF, Mode.EMULATED) == FW_WRITE
     # A guest gets what the model has of it.
     for cpu in (SPR, SKX, CLX, ICX, EMR, GNR, SRF):
         for mode in Mode:
