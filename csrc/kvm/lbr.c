@@ -36,29 +36,59 @@ void kvm_lbr_refresh(struct kvm_pmu *pmu)
 			      : 0;
 }
 
-/* The register of @msr, NULL if it is none. */
-static u64 *register_of(struct kvm_lbr *lbr, u32 msr)
+enum {
+	REG_SELECT,
+	REG_TOS,
+	REG_FROM,
+	REG_TO = REG_FROM + MAX_LBR_RECORDS,
+	REG_INFO = REG_TO + MAX_LBR_RECORDS
+};
+
+/* The place of @msr among the registers of an LBR with @nr records, -1 if it is none. */
+static int place_of(u32 nr, u32 msr)
 {
-	if (!lbr->nr)
-		return NULL;
+	if (likely(!nr))
+		return -1;
 	if (msr == MSR_LBR_SELECT)
-		return &lbr->select;
+		return REG_SELECT;
 	if (msr == MSR_LBR_TOS)
-		return &lbr->tos;
-	if (msr - MSR_LBR_NHM_FROM < lbr->nr)
-		return &lbr->from[msr - MSR_LBR_NHM_FROM];
-	if (msr - MSR_LBR_NHM_TO < lbr->nr)
-		return &lbr->to[msr - MSR_LBR_NHM_TO];
-	if (msr - MSR_LBR_INFO_0 < lbr->nr)
-		return &lbr->info[msr - MSR_LBR_INFO_0];
-	return NULL;
+		return REG_TOS;
+	if (msr - MSR_LBR_NHM_FROM < nr)
+		return REG_FROM + (int)(msr - MSR_LBR_NHM_FROM);
+	if (msr - MSR_LBR_NHM_TO < nr)
+		return REG_TO + (int)(msr - MSR_LBR_NHM_TO);
+	if (msr - MSR_LBR_INFO_0 < nr)
+		return REG_INFO + (int)(msr - MSR_LBR_INFO_0);
+	return -1;
 }
 
 bool kvm_lbr_has_msr(const struct kvm_pmu *pmu, u32 msr)
 {
-	struct kvm_lbr none = {.nr = pmu->lbr.nr};
+	return place_of(pmu->lbr.nr, msr) >= 0;
+}
 
-	return register_of(&none, msr);
+static u64 read_register(const struct kvm_lbr *lbr, u32 msr)
+{
+	return lbr->regs[place_of(lbr->nr, msr)];
+}
+
+static bool is_taken(int place, u64 value)
+{
+	if (place == REG_SELECT)
+		return !(value & ~LBR_SELECT_VALID);
+	if (place == REG_TOS)
+		return !(value & ~LBR_TOS_VALID);
+	return place >= REG_INFO || kvm_is_canonical(value);
+}
+
+static int write_register(struct kvm_lbr *lbr, u32 msr, u64 value)
+{
+	int place = place_of(lbr->nr, msr);
+
+	if (!is_taken(place, value))
+		return -1;
+	lbr->regs[place] = value;
+	return 0;
 }
 
 static bool is_active(const struct kvm_lbr *lbr)
@@ -85,10 +115,7 @@ static void create_event(struct kvm_vcpu *vcpu)
 	vcpu->pmu.pmc_in_use |= VLBR_IN_USE;
 	account_stat(vcpu_books(vcpu), STAT_LBR_CREATED);
 	/* perf gives a new user an empty stack. */
-	lbr->select = lbr->tos = 0;
-	memset(lbr->from, 0, sizeof(lbr->from));
-	memset(lbr->to, 0, sizeof(lbr->to));
-	memset(lbr->info, 0, sizeof(lbr->info));
+	memset(lbr->regs, 0, sizeof(lbr->regs));
 }
 
 /* Whether the hardware is the guest's, for one access. */
@@ -108,20 +135,7 @@ static bool take(struct kvm_vcpu *vcpu)
 
 int kvm_lbr_get_msr(struct kvm_vcpu *vcpu, struct msr_data *msr)
 {
-	msr->data = take(vcpu) ? *register_of(&vcpu->pmu.lbr, msr->index) : 0;
-	return 0;
-}
-
-static int write_register(struct kvm_lbr *lbr, u32 msr, u64 value)
-{
-	u64 *reg = register_of(lbr, msr);
-	bool address = reg >= lbr->from && reg < lbr->to + ARRAY_SIZE(lbr->to);
-
-	if ((reg == &lbr->select && value & ~LBR_SELECT_VALID) ||
-	    (reg == &lbr->tos && value & ~LBR_TOS_VALID) ||
-	    (address && (u64)((s64)(value << 16) >> 16) != value))
-		return -1;
-	*reg = value;
+	msr->data = take(vcpu) ? read_register(&vcpu->pmu.lbr, msr->index) : 0;
 	return 0;
 }
 
@@ -140,7 +154,7 @@ static void note_direct(struct kvm_vcpu *vcpu)
 void kvm_lbr_direct_read(struct kvm_vcpu *vcpu, u32 msr, u64 *value)
 {
 	note_direct(vcpu);
-	*value = *register_of(&vcpu->pmu.lbr, msr);
+	*value = read_register(&vcpu->pmu.lbr, msr);
 }
 
 int kvm_lbr_direct_write(struct kvm_vcpu *vcpu, u32 msr, u64 value)

@@ -24,11 +24,6 @@
 
 #include "base/fault.h"
 
-static bool is_canonical(u64 address)
-{
-	return (u64)((s64)(address << 16) >> 16) == address;
-}
-
 void kvm_pebs_refresh(struct kvm_pmu *pmu)
 {
 	pmu->pebs.enable_rsvd = pmu->guest.perf_capabilities & PERF_CAP_PEBS_FORMAT
@@ -83,7 +78,7 @@ int kvm_pebs_set_msr(struct kvm_vcpu *vcpu, const struct msr_data *msr)
 		write_enable(vcpu, msr->data);
 		return 0;
 	case MSR_IA32_DS_AREA:
-		if (!is_canonical(msr->data) && !FAULTY(DS_AREA_TAKES_ALL))
+		if (!kvm_is_canonical(msr->data) && !FAULTY(DS_AREA_TAKES_ALL))
 			return -1;
 		pebs->ds_area = msr->data;
 		return 0;

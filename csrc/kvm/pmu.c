@@ -64,6 +64,7 @@ int kvm_pmu_init(struct kvm_vcpu *vcpu, const struct kvm_pmu_backend *backend,
 
 	memset(pmu, 0, sizeof(*pmu));
 	pmu->backend = backend;
+	pmu->pebs.state = pmu->lbr.state = NR_STATS;
 	for (unsigned int idx = 0; idx < NR_PMC_IDX; idx++) {
 		pmu->pmc[idx].idx = (u8)idx;
 		pmu->pmc[idx].vcpu = vcpu;
@@ -74,7 +75,6 @@ int kvm_pmu_init(struct kvm_vcpu *vcpu, const struct kvm_pmu_backend *backend,
 	if (!guest->version)
 		return 0;
 	pmu->pebs.ds = guest->perf_capabilities & PERF_CAP_PEBS_FORMAT || guest_has_ds(vcpu);
-	pmu->pebs.state = pmu->lbr.state = NR_STATS;
 	/* As a VMM sets it up for a guest with a debug store; there is no BTS. */
 	if (pmu->pebs.ds)
 		vcpu->guest.misc.misc_enable &= ~MISC_ENABLE_PEBS_UNAVAIL;
@@ -95,6 +95,7 @@ static void tell_of_reset(struct kvm_vcpu *vcpu)
 		truth_control_written(truth, truth->vendor->selector_msr(&pmu->guest, i), 0);
 	truth_control_written(truth, MSR_CORE_PERF_FIXED_CTR_CTRL, 0);
 	truth_control_written(truth, truth->vendor->global_ctrl, pmu->global_ctrl);
+	truth_pebs_written(truth, pmu->pebs.enable);
 }
 
 void kvm_pmu_refresh(struct kvm_vcpu *vcpu, const struct pp_pmu *guest)

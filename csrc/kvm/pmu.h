@@ -55,6 +55,7 @@ struct kvm_pebs {
 };
 
 #define MAX_LBR_RECORDS 32
+#define NR_LBR_REGISTERS (2 + 3 * MAX_LBR_RECORDS)
 
 /* lbr.c (lbr_desc) */
 struct kvm_lbr {
@@ -63,8 +64,7 @@ struct kvm_lbr {
 	bool direct;		  /* the registers are not intercepted */
 
 	/* The hardware's, while the event is active; perf keeps them meanwhile */
-	u64 select, tos;
-	u64 from[MAX_LBR_RECORDS], to[MAX_LBR_RECORDS], info[MAX_LBR_RECORDS];
+	u64 regs[NR_LBR_REGISTERS]; /* LBR_SELECT, TOS, all FROM, all TO, all INFO */
 
 	/* Of the last VM-entry, for its VM-exit */
 	enum stat state;
@@ -235,6 +235,12 @@ bool pmc_is_locally_enabled(const struct kvm_pmc *pmc);
 bool pmc_is_event_allowed(const struct kvm_pmc *pmc);
 /* GP: the selector; fixed: its event with the OS, USR and INT bits of its control field. */
 u64 pmc_eventsel(const struct kvm_pmc *pmc);
+
+/* With 48 bits of linear address. */
+static inline bool kvm_is_canonical(u64 address)
+{
+	return (u64)((s64)(address << 16) >> 16) == address;
+}
 
 static inline bool pmc_is_fixed(const struct kvm_pmc *pmc)
 {

@@ -12,6 +12,7 @@
  *	vmx.c, svm.c	what differs by the vendor of the CPU
  *	msr_filter.c	MSRs that the VMM takes away	vmware.c	pseudo counters of RDPMC
  *	pmu.c		vPMU, both designs	pmu_intel.c, pmu_amd.c	its registers
+ *	pebs.c, lbr.c	what an Intel guest of the emulated design may have beside
  *	pmu_emulated.c, pmu_mediated.c	the two backends
  */
 #ifndef KVM_VCPU_H_

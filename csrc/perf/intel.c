@@ -58,7 +58,7 @@ static u64 intel_get_event_constraints(const struct perf_cpu *perf,
 		return gp & BIT_ULL(HSW_IN_TXCP_COUNTER);
 	/* An encoding without a constraint of its own may use any GP counter. */
 	if (!e)
-		return gp;
+		return precise_counters(perf, attr, gp);
 	/* Fixed counters have no threshold, no edge, no inversion and no transactions. */
 	if (!FAULTY(PERF_THRESHOLD_ON_FIXED) &&
 	    config & (ARCH_PERFMON_EVENTSEL_EDGE | ARCH_PERFMON_EVENTSEL_INV |

@@ -281,6 +281,17 @@ def test_the_msr_filter_holds_for_it() -> None:
     assert after["MSR_READ"] == before.get("MSR_READ", 0) + 1
 
 
+def test_a_clone_goes_on_alike() -> None:
+    """Two machines with an LBR event each; what happens to one does not happen to the other."""
+    machine = machine_of(LOOP.replace("SLEEP", ""))
+    go(machine)
+    twin = machine.clone()
+    assert go(twin) == go(machine)
+    twin.open_host_event(pinned())
+    assert go(twin)[0] == 0
+    assert go(machine)[0] == 0x1234
+
+
 # Where it is not offered
 
 
