@@ -280,21 +280,21 @@ TEST(the_load_lists)
 	u64 before;
 
 	/* No event, no debug store of the host: nothing differs. */
-	before = vm->m->pcpu.account.host_cycles;
+	before = vm->m->cpus[0].pcpu.account.host_cycles;
 	vm_enter(vm);
 	vm_exit(vm);
 	EXPECT_EQ(0, vm->pmu->pebs.nr_loaded);
 	/* Every cost is one cycle: DS_AREA twice; then PEBS_ENABLE twice, and the WRMSR before. */
-	before = vm->m->pcpu.account.host_cycles - before;
+	before = vm->m->cpus[0].pcpu.account.host_cycles - before;
 	start(vm, 0, BRANCHES, 0, 0);
 	for (unsigned int pebs = 0; pebs < 2; pebs++) {
 		u64 now;
 
 		start(vm, 0, BRANCHES, 0, pebs);
-		now = vm->m->pcpu.account.host_cycles;
+		now = vm->m->cpus[0].pcpu.account.host_cycles;
 		vm_enter(vm);
 		vm_exit(vm);
-		EXPECT_EQ(before + (pebs ? 5 : 2), vm->m->pcpu.account.host_cycles - now);
+		EXPECT_EQ(before + (pebs ? 5 : 2), vm->m->cpus[0].pcpu.account.host_cycles - now);
 	}
 	vm_free(vm);
 }
