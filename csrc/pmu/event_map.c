@@ -10,6 +10,8 @@
  */
 #include "pmu/event_map.h"
 
+#include "base/fault.h"
+
 #include "pmu/msr_index.h"
 
 #include <stdlib.h>
@@ -91,7 +93,7 @@ struct event_formula event_formula_of(const struct event_map *map, u64 eventsel)
 	struct event_formula f = {
 		.event = e ? (u8)e->feed : EVENT_NONE,
 		.cmask = (u8)(eventsel >> 24 & 0xff),
-		.edge = eventsel & ARCH_PERFMON_EVENTSEL_EDGE,
+		.edge = eventsel & ARCH_PERFMON_EVENTSEL_EDGE && !FAULTY(THRESHOLD_EDGE_IGNORED),
 	};
 
 	if (eventsel & ARCH_PERFMON_EVENTSEL_OS)

@@ -9,6 +9,8 @@
  */
 #include "pmu/threshold.h"
 
+#include "base/fault.h"
+
 #define PIECE_SUB ((u64)THRESHOLD_PIECE_CYCLES << SUB_SHIFT)
 
 /* ---- one kind ---- */
@@ -36,7 +38,7 @@ static u64 piece_reached(const struct thresholds *thr, const struct threshold_ki
 static void add_to(struct threshold_count *count, u64 more, u64 parts)
 {
 	count->cycles += (count->rest + more) / parts;
-	count->rest = (count->rest + more) % parts;
+	count->rest = FAULTY(THRESHOLD_REST_LOST) ? 0 : (count->rest + more) % parts;
 }
 
 static void begin_piece(const struct thresholds *thr, struct threshold_kind *k,
@@ -143,7 +145,7 @@ u64 thresholds_total(const struct thresholds *thr, const struct event_formula *f
 
 	if (f->event == EVENT_NONE || !f->privs)
 		return 0;
-	if (f->inverted)
+	if (f->inverted && !FAULTY(THRESHOLD_INV_IGNORED))
 		return k->side[side].missed.cycles;
 	return k->side[side].reached.cycles +
 	       (k->side[side].reached.rest + piece_reached(thr, k, side)) /
@@ -206,6 +208,6 @@ void thresholds_cut_host(struct thresholds *thr)
 
 void thresholds_cut(struct thresholds *thr)
 {
-	for (u32 i = 0; i < thr->nr; i++)
+	for (u32 i = 0; i < thr->nr && !FAULTY(THRESHOLD_NOT_CUT); i++)
 		end_piece(thr, &thr->kind[i], THRESHOLD_GUEST);
 }

@@ -113,6 +113,10 @@ TEST(edge_counts_as_cmask)
 	go(b, 30, 12);
 	EXPECT_EQ(12, total(b, &edge)); /* as cmask 1 */
 	EXPECT_EQ(4, total(b, &edges));
+	thresholds_cut(&b->thr);
+	go(b, 10, 60); /* six a cycle: ten cycles have any, and ten have three */
+	EXPECT_EQ(12 + 10, total(b, &edge));
+	EXPECT_EQ(4 + 10, total(b, &edges));
 	bench_free(b);
 }
 
