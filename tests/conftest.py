@@ -13,6 +13,7 @@ from pathlib import Path
 
 import hypothesis
 import pytest
+from hypothesis.internal.conjecture import providers
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -28,25 +29,13 @@ os.environ["PATH"] = f"{BIN}{os.pathsep}{os.environ.get('PATH', os.defpath)}"
 PRELOADED = ("LD_PRELOAD", "PYTHONMALLOC", "ASAN_OPTIONS", "UBSAN_OPTIONS")
 
 # The same examples in every run, however slow the machine; --hypothesis-profile=default explores.
-# No examples from other runs, and none of the constants that hypothesis collects from the modules
-# of the program: an editable install is "the program", one in site-packages is not, and which
-# modules are there depends on what else the process tests.
+# The version is held in pyproject.toml. No examples from other runs, and none of the constants that
+# hypothesis collects from the modules of the program: an editable install is "the program", one in
+# site-packages is not, and which modules are there depends on what else the process tests.
 hypothesis.settings.register_profile("repeatable", derandomize=True, deadline=None, database=None)
 hypothesis.settings.load_profile("repeatable")
-
-
-def _collects_no_constants() -> None:
-    try:
-        from hypothesis.internal.conjecture import providers
-    except ImportError:
-        return
-    # Versions before 6.131 have none.
-    if hasattr(providers, "_get_local_constants") and hasattr(providers, "_local_constants"):
-        nothing = type(providers._local_constants)()
-        providers._get_local_constants = lambda: nothing
-
-
-_collects_no_constants()
+NO_CONSTANTS = type(providers._local_constants)()
+providers._get_local_constants = lambda: NO_CONSTANTS
 
 
 @pytest.fixture(scope="session")
