@@ -296,11 +296,14 @@ static void serve_host_timer(struct kvm_vcpu *vcpu)
 
 static bool exits_for_pmu(const struct kvm_vcpu *vcpu, enum exit_reason reason)
 {
+	u32 msr;
+
 	switch (reason) {
 	case EXIT_RDPMC: return true;
 	case EXIT_MSR_READ:
 	case EXIT_MSR_WRITE:
-		return hwpmu_owns_msr(&vcpu->pcpu->pmu, cpu_exit_info(vcpu->guest.cpu)->msr);
+		msr = cpu_exit_info(vcpu->guest.cpu)->msr;
+		return hwpmu_owns_msr(&vcpu->pcpu->pmu, msr) || kvm_pebs_has_msr(&vcpu->pmu, msr);
 	default: return false;
 	}
 }

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from rich.markup import escape
 
 from pmupass import verdict
-from pmupass.report import tables
+from pmupass.report import availability, tables
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -57,6 +57,8 @@ def notes(console: Console, results: dict[str, Result]) -> None:
             f"Not modelled, they count zero: {escape(', '.join(missing))}", style="yellow"
         )
     for mode, r in results.items():
+        for line in availability.lines(r.stats):
+            console.print(f"{mode}: {line}", markup=False, highlight=False)
         if r.guest.stop != "exit" and r.complete:
             console.print(f"{mode}: the guest did not exit, it stopped by {r.guest.stop}")
         if r.guest.exit_value:

@@ -132,3 +132,25 @@ def test_reports_survive_the_locale(make: Make, encoding: str) -> None:
     run_report.render(console.make(file=out), make())
     out.flush()
     assert Text(raw.getvalue().decode(encoding)).plain
+
+
+def test_pebs_and_lbr_over_time(make: Make) -> None:
+    """Shares of 400 cycles and of 10; nothing is said of a guest that did not use them."""
+    stats = {
+        "pebs_records": 1200,
+        "pebs_missed": 7,
+        "pebs_on_cycles": 300,
+        "pebs_off_host_cycles": 100,
+        "pebs_off_cross_mapped_cycles": 0,
+        "lbr_active_cycles": 4,
+        "lbr_stolen_cycles": 6,
+        "lbr_warnings": 2,
+    }
+    text = " ".join(text_of(run_report.render, make("emulated", stats=stats)).split())
+    assert "with it enabled: on 75.00%, off for the host's 25.00%; records" in text
+    assert "would have written: 1,200, and missed: 7 (none" in text
+    assert "with its event: its own 40.00%, taken by the host 60.00%; VM-entries" in text
+    assert "KVM warned: 2 (" in text
+    text = text_of(run_report.render, make("emulated", stats=dict.fromkeys(stats, 0)))
+    assert "PEBS" not in text
+    assert "LBR" not in text
