@@ -397,6 +397,22 @@ def test_a_plain_guest_and_a_precise_host() -> None:
         assert event.count == 0
 
 
+def test_slices_of_the_budget_show_nowhere() -> None:
+    """The books of time are closed by VM-exits, which a budget does not make."""
+    found = []
+    for blocks in (6000, 7):
+        made = asm.config(asm.assemble(LOOP), mode=EMULATED, cpu=ICX, settings=PEBS)
+        machine = Machine(made)
+        left = 6000
+        while left:
+            step = min(left, blocks)
+            machine.run(step)
+            left -= step
+        found.append(asm.readout(machine))
+    assert found[0] == found[1]
+    assert found[0]["stats"]["pebs_on_cycles"] > 0
+
+
 # Where it is not offered
 
 
