@@ -118,6 +118,9 @@ static void move_pointers(struct pp_machine *m, const struct move *move)
 		native_moved(&cpu->native, move);
 		perf_moved(&cpu->perf, move);
 		pcpu_moved(&cpu->pcpu, move);
+		rq_moved(&cpu->rq, move);
+		for (u32 k = 0; k < cpu->nr_host_tasks; k++)
+			host_task_moved(&cpu->host_tasks[k], move);
 	}
 	for (u32 n = 0; n < m->nr_vcpus; n++)
 		kvm_vcpu_moved(&m->vcpus[n].vcpu, move);

@@ -74,14 +74,29 @@ static int make_vcpus(struct pp_machine *m, struct machine_vm *vm, struct pp_err
 		struct machine_vcpu *v = &m->vcpus[n];
 		struct machine_cpu *on = &m->cpus[n % m->nr_cpus];
 
-		v->cpu = n % m->nr_cpus;
 		if (kvm_vcpu_init(&v->vcpu, &on->pcpu, n - vm->first_guest, &on->perf, &vm->ports,
 				  &vm->config, error))
 			return -1;
+		sched_add(&on->rq, &v->vcpu.task);
 	}
 	/* The vCPUs have copies; these bitmaps are the caller's. */
 	memset(&vm->config.kvm.msr_filter, 0, sizeof(vm->config.kvm.msr_filter));
 	return 0;
+}
+
+static void make_host_tasks(struct pp_machine *m, const struct pp_config *config)
+{
+	for (u32 i = 0; i < config->nr_host_tasks; i++) {
+		const struct pp_host_task *from = &config->host_tasks[i];
+		struct machine_cpu *on = &m->cpus[from->cpu];
+
+		for (u32 n = 0; n < from->nr; n++) {
+			struct host_task *h = &on->host_tasks[on->nr_host_tasks++];
+
+			host_task_init(h, from->burst, from->pause);
+			sched_add(&on->rq, &h->task);
+		}
+	}
 }
 
 int machine_make_host(struct pp_machine *m, const struct pp_config *config, struct pp_error *error)
@@ -98,7 +113,10 @@ int machine_make_host(struct pp_machine *m, const struct pp_config *config, stru
 		start_host_lapic(&m->cpus[i].pcpu, i);
 		perf_init(&m->cpus[i].perf, &m->cpus[i].pcpu);
 		m->cpus[i].perf.period_limit = config->period_limit;
+		rq_init(&m->cpus[i].rq, &m->cpus[i].pcpu, &m->cpus[i].perf, config->tick_period,
+			config->slice);
 	}
+	make_host_tasks(m, config);
 	open_host_events(m);
 	for (u32 i = 0; i < m->nr_vms; i++) {
 		if (make_vcpus(m, &m->vms[i], error))
@@ -125,7 +143,7 @@ int32_t pp_set_msr_filter(struct pp_machine *m, const struct pp_msr_filter *filt
 static void leave_guest(struct pp_machine *m)
 {
 	for (u32 n = 0; n < m->nr_vcpus; n++) {
-		if (!m->vcpus[n].cpu)
+		if (m->vcpus[n].vcpu.task.rq == &m->cpus[0].rq)
 			kvm_vcpu_leave_guest(&m->vcpus[n].vcpu);
 	}
 }

@@ -21,6 +21,7 @@
 #include "platform/ports.h"
 #include "pmupass.h"
 #include "ram.h"
+#include "sched/host_task.h"
 
 /* The rest of perf's slots is for the guest's counters. */
 #define MAX_HOST_EVENTS (PERF_MAX_EVENTS / 2)
@@ -30,11 +31,13 @@ struct machine_cpu {
 	struct pcpu pcpu;
 	struct native native; /* native: the guest's side of it */
 	struct perf_cpu perf; /* KVM: the host's */
+	struct rq rq;
+	struct host_task host_tasks[PP_MAX_HOST_TASKS];
+	u32 nr_host_tasks;
 };
 
 struct machine_vcpu {
 	struct kvm_vcpu vcpu;
-	u32 cpu; /* the pCPU that it runs on */
 	/* A guest that was saved: what KVM_GET_MSRS gave */
 	struct kvm_saved_state state;
 };

@@ -81,6 +81,7 @@ int machine_vm_copy_config(struct machine_vm *vm, const struct pp_config *config
 	vm->config.event_maps = NULL;
 	vm->config.costs = NULL;
 	vm->config.host_events = NULL;
+	vm->config.host_tasks = NULL;
 	vm->config.image = NULL;
 	vm->config.cmdline = NULL;
 	vm->config.module = NULL;

@@ -226,7 +226,7 @@ u64 native_next(const struct native *n)
 static bool idle(struct native *n)
 {
 	struct pcpu *pcpu = n->pcpu;
-	u64 next = min_u64(lapic_deadline(&pcpu->lapic), pcpu->time_limit);
+	u64 next = lapic_deadline(&pcpu->lapic);
 
 	/* The core clock stands still in HLT; a PMI under way arrives all the same. */
 	if (pcpu->pmi_at != NO_DEADLINE) {

@@ -70,6 +70,7 @@ struct pp_error {
 };
 
 #define PP_MAX_CPUS 8
+#define PP_MAX_HOST_TASKS 4
 #define PP_MAX_GP 16
 #define PP_MAX_FIXED 8
 
@@ -184,6 +185,13 @@ struct pp_host_event {
 	uint8_t pad[3];
 };
 
+/* Threads of the host on a pCPU, each of which computes for @burst TSC cycles and sleeps for @pause; 0:
+ * it never does. */
+struct pp_host_task {
+	uint32_t cpu, nr;
+	uint64_t burst, pause;
+};
+
 /* struct kvm_msr_entry */
 struct pp_msr_entry {
 	uint32_t index, pad;
@@ -252,11 +260,13 @@ struct pp_config {
 	uint32_t nr_vcpus;   /* natively CPUs; 0: one */
 	uint32_t nr_cpus;    /* pCPUs of the host, 0: one */
 	uint32_t quantum;    /* TSC cycles that one pCPU may be ahead of the others */
-	uint32_t pad;
+	uint32_t nr_host_tasks;
+	uint64_t tick_period, slice; /* of the host's scheduler, TSC cycles */
 	const struct pp_cpuid *cpuid;
 	const struct pp_event_map *event_maps;
 	const struct pp_profile *profiles;
 	const struct pp_host_event *host_events;
+	const struct pp_host_task *host_tasks;
 	const uint32_t *costs; /* cycles, by list COSTS */
 	const uint8_t *image;
 	uint64_t image_size;

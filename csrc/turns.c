@@ -14,31 +14,38 @@
  */
 #include "machine.h"
 
+#define RFLAGS_IF BIT_ULL(9)
+
 /* The TSC from which a pCPU can go on, NO_DEADLINE: nothing that it waits for is due. */
 static u64 next_time(struct pp_machine *m, u32 i)
 {
-	u64 next = NO_DEADLINE;
-
-	if (m->is_native)
-		return native_next(&m->cpus[i].native);
-	for (u32 n = 0; n < m->nr_vcpus; n++) {
-		if (m->vcpus[n].cpu == i)
-			next = min_u64(next, kvm_vcpu_next(&m->vcpus[n].vcpu));
-	}
-	return next;
+	return m->is_native ? native_next(&m->cpus[i].native) : sched_next(&m->cpus[i].rq);
 }
 
 static enum pp_stop run_cpu(struct pp_machine *m, u32 i, u64 *budget)
 {
 	return m->is_native ? native_run(&m->cpus[i].native, budget)
-			    : kvm_vcpu_run(&m->vcpus[i].vcpu, budget);
+			    : sched_run(&m->cpus[i].rq, budget);
+}
+
+/* Nobody can go on: only an interrupt that nobody sends could wake them, or not even that. */
+static enum pp_stop end_asleep(struct pp_machine *m, u64 limit)
+{
+	bool waits = false;
+
+	for (u32 n = 0; n < machine_nr_guests(m); n++)
+		waits |= cpu_rflags(machine_guest(m, n)->cpu) & RFLAGS_IF;
+	if (limit == NO_DEADLINE || !waits)
+		return PP_STOP_HALTED;
+	for (u32 i = 0; i < m->nr_cpus; i++)
+		pcpu_idle_until(&m->cpus[i].pcpu, limit);
+	return PP_STOP_TIME;
 }
 
 /* The next turn: PP_STOP_BUDGET; else why there is none. */
-static enum pp_stop begin_turn(struct pp_machine *m, u64 time_limit, u64 until)
+static enum pp_stop begin_turn(struct pp_machine *m, u64 limit, u64 until)
 {
 	u64 least = NO_DEADLINE, time;
-	struct pcpu *p;
 
 	for (u32 i = 0; i < m->nr_cpus; i++) {
 		time = next_time(m, i);
@@ -47,19 +54,19 @@ static enum pp_stop begin_turn(struct pp_machine *m, u64 time_limit, u64 until)
 		least = time;
 		m->turn = i;
 	}
-	if (least >= time_limit)
-		return time_limit == NO_DEADLINE ? PP_STOP_HALTED : PP_STOP_TIME;
+	if (least == NO_DEADLINE)
+		return end_asleep(m, limit);
+	if (least >= limit)
+		return PP_STOP_TIME;
 	if (least >= until)
 		return PP_STOP_UNTIL;
-	p = &m->cpus[m->turn].pcpu;
-	pcpu_limit(p, min_u64(time_limit, least + machine_config(m)->quantum));
+	pcpu_limit(&m->cpus[m->turn].pcpu, min_u64(limit, least + machine_config(m)->quantum));
 	m->turn_is_open = true;
 	return PP_STOP_BUDGET;
 }
 
-static enum pp_stop run_turns(struct pp_machine *m, u64 *budget, u64 until)
+static enum pp_stop run_turns(struct pp_machine *m, u64 limit, u64 until, u64 *budget)
 {
-	u64 limit = machine_config(m)->time_limit ? machine_config(m)->time_limit : NO_DEADLINE;
 	enum pp_stop stop;
 
 	for (;;) {
@@ -73,7 +80,7 @@ static enum pp_stop run_turns(struct pp_machine *m, u64 *budget, u64 until)
 	}
 }
 
-static enum pp_stop run_one_cpu(struct pp_machine *m, u64 *budget, u64 until)
+static enum pp_stop run_one_cpu(struct pp_machine *m, u64 limit, u64 until, u64 *budget)
 {
 	struct pcpu *p = &m->cpus[0].pcpu;
 	enum pp_stop stop;
@@ -81,6 +88,8 @@ static enum pp_stop run_one_cpu(struct pp_machine *m, u64 *budget, u64 until)
 	pcpu_stop_at(p, until);
 	stop = run_cpu(m, 0, budget);
 	pcpu_stop_at(p, NO_DEADLINE);
+	if (stop == PP_STOP_HALTED)
+		return end_asleep(m, limit);
 	return stop == PP_STOP_TIME && !pcpu_is_over(p) ? PP_STOP_UNTIL : stop;
 }
 
@@ -100,6 +109,7 @@ int32_t pp_machine_run(struct pp_machine *m, uint64_t blocks)
 
 int32_t pp_machine_run_until(struct pp_machine *m, uint64_t blocks, uint64_t tsc)
 {
+	u64 limit = machine_config(m)->time_limit ? machine_config(m)->time_limit : NO_DEADLINE;
 	u64 budget = blocks;
 	enum pp_stop stop;
 
@@ -110,7 +120,8 @@ int32_t pp_machine_run_until(struct pp_machine *m, uint64_t blocks, uint64_t tsc
 		return PP_EINVAL;
 	for (u32 i = 0; i < m->nr_vms; i++)
 		m->vms[i].ram.changed = true;
-	stop = m->nr_cpus > 1 ? run_turns(m, &budget, tsc) : run_one_cpu(m, &budget, tsc);
+	stop = m->nr_cpus > 1 ? run_turns(m, limit, tsc, &budget)
+			      : run_one_cpu(m, limit, tsc, &budget);
 	if (m->check.broken)
 		stop = PP_STOP_INVARIANT;
 	/* The caller's time is no end: there is more to do. */

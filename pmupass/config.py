@@ -201,6 +201,19 @@ class HostEvent:
 
 
 @dataclass(frozen=True, slots=True)
+class HostTask:
+    """Threads of the host on a pCPU that compute for ``burst`` TSC cycles and sleep for ``pause``.
+
+    ``pause`` 0: they never sleep.
+    """
+
+    cpu: int
+    number: int = 1
+    burst: int = 0
+    pause: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class Kvm:
     """What KVM is told: the vPMU, the intercepts that the policy computed, the event filter.
 
@@ -228,7 +241,8 @@ class MachineConfig:
     """Everything a machine is built from. ``timing`` holds the fields of ``struct pp_timing``.
 
     ``module`` is the multiboot module, None for none. ``vcpus``: natively, CPUs; ``cpus``: the
-    host's; ``quantum``: TSC cycles that one of them may be ahead of the others.
+    host's; ``quantum``: TSC cycles that one of them may be ahead of the others; ``tick_period`` and
+    ``slice`` of the host's scheduler likewise.
     """
 
     mode: Mode
@@ -256,5 +270,8 @@ class MachineConfig:
     vcpus: int = 1
     cpus: int = 1
     quantum: int = 20_000
+    host_tasks: tuple[HostTask, ...] = ()
+    tick_period: int = 2_000_000
+    slice: int = 5_600_000
     host_ipc_q20: int = 1 << 20
     module: bytes | None = None

@@ -127,6 +127,16 @@ class _Config:
         c.nr_vcpus = config.vcpus
         c.nr_cpus = config.cpus
         c.quantum = config.quantum
+        c.tick_period = config.tick_period
+        c.slice = config.slice
+        c.nr_host_tasks = len(config.host_tasks)
+        c.host_tasks = self._array(
+            "struct pp_host_task",
+            [
+                {"cpu": t.cpu, "nr": t.number, "burst": t.burst, "pause": t.pause}
+                for t in config.host_tasks
+            ],
+        )
         c.host_ipc_q20 = config.host_ipc_q20
         self._pmu(c.hw, config.hw)
         self._pmu(c.guest, config.guest)

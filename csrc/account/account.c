@@ -77,21 +77,26 @@ static u16 child_node(struct account *a, enum cost cost)
 	return n;
 }
 
-static void add_host_cycles(struct account *a, u64 cycles)
+static void add_host_cycles(struct account *a, enum privilege priv, u64 cycles)
 {
 	a->host_cycles += cycles;
-	a->host.sub[PRIV_OS] += cycles << SUB_SHIFT;
-	a->host.count[PRIV_OS][EVENT_INSTRUCTIONS] = (u64)((u128)a->host_cycles * a->host_ipc_q20 >>
-							   20);
+	a->host.sub[priv] += cycles << SUB_SHIFT;
+	a->host.count[priv][EVENT_INSTRUCTIONS] =
+		(u64)((u128)(a->host.sub[priv] >> SUB_SHIFT) * a->host_ipc_q20 >> 20);
 }
 
-static void charge_node(struct account *a, u16 node, enum cost cost, u64 n)
+static void charge_node_at(struct account *a, u16 node, enum cost cost, u64 n, enum privilege priv)
 {
 	u64 cycles = n * a->cycles_of[cost];
 
 	a->nodes[node].count += n;
 	a->nodes[node].cycles += cycles;
-	add_host_cycles(a, cycles);
+	add_host_cycles(a, priv, cycles);
+}
+
+static void charge_node(struct account *a, u16 node, enum cost cost, u64 n)
+{
+	charge_node_at(a, node, cost, n, PRIV_OS);
 }
 
 void account_enter(struct account *a, enum cost cost)
@@ -117,6 +122,12 @@ void account_charge_n(struct account *a, enum cost cost, u64 n)
 {
 	if (n)
 		charge_node(a, child_node(a, cost), cost, n);
+}
+
+void account_charge_user(struct account *a, enum cost cost, u64 n)
+{
+	if (n)
+		charge_node_at(a, child_node(a, cost), cost, n, PRIV_USR);
 }
 
 void account_trace_record(struct account *a, const struct trace_record *record)

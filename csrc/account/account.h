@@ -89,6 +89,9 @@ void account_enter(struct account *a, enum cost cost);
 void account_leave(struct account *a);
 void account_charge_n(struct account *a, enum cost cost, u64 n);
 
+/* Work of the host in user mode; the others are the kernel's. */
+void account_charge_user(struct account *a, enum cost cost, u64 n);
+
 static inline void account_charge(struct account *a, enum cost cost)
 {
 	account_charge_n(a, cost, 1);

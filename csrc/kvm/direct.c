@@ -98,7 +98,9 @@ static void kvm_horizon(void *ctx, enum privilege priv, struct cpu_room *room)
 	struct kvm_vcpu *vcpu = ctx;
 
 	pcpu_room(vcpu->pcpu, priv, room);
-	pcpu_room_deadline(vcpu->pcpu, lapic_deadline(&vcpu->lapic), room);
+	pcpu_room_deadline(vcpu->pcpu,
+			   min_u64(lapic_deadline(&vcpu->lapic), sched_deadline(vcpu->task.rq)),
+			   room);
 }
 
 static bool kvm_land(void *ctx)

@@ -3,11 +3,12 @@
  * vcpu.c - the vCPU loop: requests, PMU load, entry, guest, exit, PMU put, exit handling.
  *
  * Interface
- *  - kvm_vcpu_run(): until the budget is used up or the guest is done. A budget ends inside the
- *    guest and costs nothing: the next call goes on where the guest stopped.
+ *  - The vCPU's thread, struct task: it runs until the budget is used up, the guest sleeps or is done, or
+ *    somebody else is to have the pCPU. A budget ends inside the guest and costs nothing: the next call
+ *    goes on where the guest stopped.
  *
- * Not modelled: several vCPUs, preemption of the vCPU thread, userspace exits other than for port I/O,
- * posted interrupts, host interrupts other than the PMI.
+ * Not modelled: userspace exits other than for port I/O, host interrupts other than the PMI and the
+ * host's timers; halt polling: a vCPU that halts sleeps at once.
  */
 #include "kvm/vcpu.h"
 
@@ -19,6 +20,8 @@
 
 #define KVM_MIN_TIMER_PERIOD_US 200
 #define RFLAGS_IF BIT_ULL(9)
+
+static const struct task_ops vcpu_task_ops;
 
 static u64 vcpu_now(void *ctx)
 {
@@ -34,6 +37,7 @@ static void vcpu_lapic_changed(void *ctx)
 
 	cpu_horizon_changed(vcpu->guest.cpu);
 	cpu_request_stop(vcpu->guest.cpu);
+	sched_wake(&vcpu->task);
 }
 
 static const struct lapic_ops vcpu_lapic_ops = {
@@ -62,6 +66,7 @@ int kvm_vcpu_init(struct kvm_vcpu *vcpu, struct pcpu *pcpu, u32 id, struct perf_
 	static const struct pp_pmu no_pmu;
 	int ret;
 
+	vcpu->task = (struct task){.ops = &vcpu_task_ops, .ctx = vcpu};
 	vcpu->pcpu = pcpu;
 	vcpu->perf = perf;
 	vcpu->ports = ports;
@@ -74,7 +79,6 @@ int kvm_vcpu_init(struct kvm_vcpu *vcpu, struct pcpu *pcpu, u32 id, struct perf_
 	lapic_init(&vcpu->lapic, id, &vcpu_lapic_ops, vcpu);
 	pcpu_guest_init(&vcpu->guest, pcpu, &vcpu->lapic, config, vcpu->x86_ops->misc,
 			config->kvm.vpmu);
-	pcpu_guest_enter(&vcpu->guest, pcpu);
 	if (id)
 		pcpu_guest_reset(&vcpu->guest);
 	ret = kvm_pmu_init(vcpu, backend_of(config), config->kvm.vpmu ? &config->guest : &no_pmu);
@@ -207,47 +211,21 @@ bool kvm_vcpu_has_events(const struct kvm_vcpu *vcpu)
 	       vcpu->requests & KVM_REQ_PMI || (irqs_on && lapic_pending_vector(&vcpu->lapic) >= 0);
 }
 
-u64 kvm_vcpu_next(const struct kvm_vcpu *vcpu)
+static bool sleeps(const struct kvm_vcpu *vcpu)
 {
-	u64 now = pcpu_tsc(vcpu->pcpu);
-
-	if ((!vcpu->halted && !cpu_waits_for_sipi(vcpu->guest.cpu)) || kvm_vcpu_has_events(vcpu))
-		return now;
-	if (!(cpu_rflags(vcpu->guest.cpu) & RFLAGS_IF))
-		return NO_DEADLINE;
-	return max_u64(now, lapic_deadline(&vcpu->lapic));
+	return vcpu->halted || cpu_waits_for_sipi(vcpu->guest.cpu);
 }
 
-static void wake_up(struct kvm_vcpu *vcpu)
+/* Asleep: see who may wake the guest. False if it sleeps on. */
+static bool wake_up(struct kvm_vcpu *vcpu)
 {
+	if (pcpu_tsc(vcpu->pcpu) >= lapic_deadline(&vcpu->lapic))
+		lapic_timer_expired(&vcpu->lapic);
+	if (cpu_waits_for_sipi(vcpu->guest.cpu) || !kvm_vcpu_has_events(vcpu))
+		return false;
 	vcpu->halted = false;
 	account_charge(vcpu_books(vcpu), COST_VCPU_BLOCK);
-	/* The thread was scheduled out and in: the time to release events that nobody touches. */
-	if (vcpu->pmu.event_count) {
-		vcpu->pmu.need_cleanup = true;
-		kvm_make_request(KVM_REQ_PMU, vcpu);
-	}
-}
-
-/* One step of sleeping: to the next event that may wake the guest. */
-static enum pp_stop vcpu_block(struct kvm_vcpu *vcpu, u64 *budget)
-{
-	struct pcpu *pcpu = vcpu->pcpu;
-	u64 next = min_u64(lapic_deadline(&vcpu->lapic), pcpu->time_limit);
-
-	if (kvm_vcpu_has_events(vcpu)) {
-		wake_up(vcpu);
-		return PP_STOP_BUDGET;
-	}
-	if (pcpu_time_is_up(pcpu))
-		return PP_STOP_TIME;
-	if (!(cpu_rflags(vcpu->guest.cpu) & RFLAGS_IF) || next == NO_DEADLINE)
-		return PP_STOP_HALTED;
-	--*budget;
-	pcpu_idle_until(pcpu, min_u64(next, pcpu->stop_at));
-	if (pcpu_tsc(pcpu) >= lapic_deadline(&vcpu->lapic))
-		lapic_timer_expired(&vcpu->lapic);
-	return PP_STOP_BUDGET;
+	return true;
 }
 
 static void vcpu_enter_guest(struct kvm_vcpu *vcpu)
@@ -262,15 +240,6 @@ static void vcpu_enter_guest(struct kvm_vcpu *vcpu)
 }
 
 /* ---- exit ---- */
-
-static void take_host_pmi(struct kvm_vcpu *vcpu)
-{
-	vcpu->pcpu->pmi_at = NO_DEADLINE;
-	vcpu->host_pmi = lapic_deliver_lvtpc(&vcpu->pcpu->lapic);
-	/* The physical APIC has no guest to interrupt: the host acknowledges at once. */
-	vcpu->pcpu->lapic.nmi_pending = false;
-	memset(vcpu->pcpu->lapic.irr, 0, sizeof(vcpu->pcpu->lapic.irr));
-}
 
 static void serve_host_pmi(struct kvm_vcpu *vcpu, enum lapic_delivery how, enum cost entry)
 {
@@ -326,7 +295,7 @@ static void vm_exit(struct kvm_vcpu *vcpu, enum exit_reason reason)
 	pcpu_trace(vcpu->pcpu, TRACE_KVM_EXIT, vcpu->exit_book, exit->rip, exit->msr, exit->value);
 	/* An exit takes longer than any skid: a PMI under way arrives now, by the LVTPC of now. */
 	if (vcpu->pcpu->pmi_at != NO_DEADLINE && !FAULTY(KVM_LATE_PMI_NOT_LATCHED))
-		take_host_pmi(vcpu);
+		vcpu->host_pmi = pcpu_take_pmi(vcpu->pcpu);
 	serve_host_pmi(vcpu, LAPIC_NMI, COST_NMI);
 }
 
@@ -345,6 +314,7 @@ static enum pp_stop leave_guest(struct kvm_vcpu *vcpu, enum exit_reason reason, 
 	account_leave(vcpu_books(vcpu));
 	serve_host_pmi(vcpu, LAPIC_FIXED, COST_INTERRUPT);
 	serve_host_timer(vcpu);
+	sched_interrupt(vcpu->task.rq);
 	return kvm_handle_exit(vcpu);
 }
 
@@ -361,13 +331,15 @@ static enum pp_stop serve_event(struct kvm_vcpu *vcpu)
 	if (pcpu_time_is_up(pcpu))
 		return PP_STOP_TIME;
 	if (pcpu_sub(pcpu) >= pcpu->pmi_at) {
-		take_host_pmi(vcpu);
+		vcpu->host_pmi = pcpu_take_pmi(pcpu);
 		if (vcpu->host_pmi == LAPIC_NMI)
 			return leave_guest(vcpu, EXIT_EXCEPTION_NMI, false);
 		if (vcpu->host_pmi == LAPIC_FIXED)
 			return leave_guest(vcpu, EXIT_EXTERNAL_INTERRUPT, false);
 		return PP_STOP_BUDGET;
 	}
+	if (pcpu_tsc(pcpu) >= sched_deadline(vcpu->task.rq))
+		return leave_guest(vcpu, EXIT_EXTERNAL_INTERRUPT, false);
 	/* The preemption timer is that of an APIC in the kernel; user space sends the thread a signal. */
 	if (pcpu_tsc(pcpu) >= lapic_deadline(&vcpu->lapic))
 		return leave_guest(vcpu,
@@ -430,7 +402,8 @@ bool kvm_event_due(struct kvm_vcpu *vcpu)
 	u64 tsc = pcpu_tsc(vcpu->pcpu), sub = pcpu_sub(vcpu->pcpu);
 
 	return vcpu->trap_exit >= 0 || pcpu_must_stop(vcpu->pcpu, tsc, sub) ||
-	       sub >= vcpu->pcpu->pmi_at || tsc >= lapic_deadline(&vcpu->lapic);
+	       sub >= vcpu->pcpu->pmi_at || tsc >= lapic_deadline(&vcpu->lapic) ||
+	       tsc >= sched_deadline(vcpu->task.rq);
 }
 
 static enum pp_stop open_window(struct kvm_vcpu *vcpu)
@@ -466,25 +439,72 @@ static enum pp_stop run_guest(struct kvm_vcpu *vcpu, u64 *budget, bool *out_of_b
 	}
 }
 
-enum pp_stop kvm_vcpu_run(struct kvm_vcpu *vcpu, u64 *budget)
+/* ---- the thread ---- */
+
+static enum task_stop vcpu_run(struct task *t, u64 *budget, enum pp_stop *stop)
 {
+	struct kvm_vcpu *vcpu = t->ctx;
 	bool out_of_budget = false;
-	enum pp_stop stop;
 
 	do {
+		*stop = PP_STOP_INVARIANT;
 		if (vcpu->pcpu->check->broken)
-			return PP_STOP_INVARIANT;
+			return TASK_ENDS;
+		*stop = PP_STOP_EXIT;
 		if (vcpu->ports->exited)
-			return PP_STOP_EXIT;
+			return TASK_ENDS;
 		if (!*budget || cpu_pause_asked(vcpu->guest.cpu))
-			return PP_STOP_BUDGET;
-		if (vcpu->halted || cpu_waits_for_sipi(vcpu->guest.cpu)) {
-			stop = vcpu_block(vcpu, budget);
-			continue;
-		}
-		if (!vcpu->in_guest)
+			return TASK_BUDGET;
+		if (!vcpu->in_guest) {
+			if (sleeps(vcpu) && !wake_up(vcpu))
+				return TASK_SLEEPS;
+			if (t->rq->need_resched)
+				return TASK_YIELDS;
 			vcpu_enter_guest(vcpu);
-		stop = run_guest(vcpu, budget, &out_of_budget);
-	} while (stop == PP_STOP_BUDGET && !out_of_budget);
-	return stop;
+		}
+		*stop = run_guest(vcpu, budget, &out_of_budget);
+	} while (*stop == PP_STOP_BUDGET && !out_of_budget);
+	if (*stop == PP_STOP_TIME)
+		return TASK_TURN_OVER;
+	return *stop == PP_STOP_BUDGET ? TASK_BUDGET : TASK_ENDS;
 }
+
+static u64 vcpu_wakes_at(const struct task *t)
+{
+	const struct kvm_vcpu *vcpu = t->ctx;
+
+	if (cpu_waits_for_sipi(vcpu->guest.cpu))
+		return NO_DEADLINE;
+	if (kvm_vcpu_has_events(vcpu))
+		return 0;
+	return cpu_rflags(vcpu->guest.cpu) & RFLAGS_IF ? lapic_deadline(&vcpu->lapic) : NO_DEADLINE;
+}
+
+static void kvm_sched_in(struct task *t)
+{
+	struct kvm_vcpu *vcpu = t->ctx;
+
+	vcpu->pcpu = t->rq->pcpu;
+	vcpu->perf = t->rq->perf;
+	pcpu_guest_enter(&vcpu->guest, vcpu->pcpu);
+	/* The time to release events that nobody touches. */
+	if (vcpu->pmu.event_count && vcpu->has_run) {
+		vcpu->pmu.need_cleanup = true;
+		kvm_make_request(KVM_REQ_PMU, vcpu);
+	}
+}
+
+static void kvm_sched_out(struct task *t)
+{
+	struct kvm_vcpu *vcpu = t->ctx;
+
+	PP_CHECK(vcpu->pcpu->check, !vcpu->in_guest);
+	pcpu_guest_leave(&vcpu->guest);
+}
+
+static const struct task_ops vcpu_task_ops = {
+	.run = vcpu_run,
+	.wakes_at = vcpu_wakes_at,
+	.sched_in = kvm_sched_in,
+	.sched_out = kvm_sched_out,
+};

@@ -28,6 +28,7 @@
 #include "platform/lapic.h"
 #include "platform/ports.h"
 #include "pmupass.h"
+#include "sched/sched.h"
 
 enum exit_reason {
 #define EXIT_REASON(id, number, text) EXIT_##id,
@@ -100,7 +101,9 @@ extern const struct kvm_x86_ops vmx_x86_ops;
 extern const struct kvm_x86_ops svm_x86_ops;
 
 struct kvm_vcpu {
-	/* Belongs to the machine */
+	struct task task; /* its thread, on the run queue of the pCPU */
+
+	/* Belongs to the machine; the first two change with the pCPU */
 	struct pcpu *pcpu;
 	struct perf_cpu *perf;
 	struct ports *ports;
@@ -137,8 +140,6 @@ struct kvm_vcpu {
 /* The vCPU with APIC ID @id, on this pCPU; those but the first wait to be started. */
 int kvm_vcpu_init(struct kvm_vcpu *vcpu, struct pcpu *pcpu, u32 id, struct perf_cpu *perf,
 		  struct ports *ports, const struct pp_config *config, struct pp_error *error);
-/* Run until the budget is used up or the guest is done. enum pp_stop. */
-enum pp_stop kvm_vcpu_run(struct kvm_vcpu *vcpu, u64 *budget);
 void kvm_vcpu_destroy(struct kvm_vcpu *vcpu);
 /* It has been copied to another place. */
 void kvm_vcpu_moved(struct kvm_vcpu *vcpu, const struct move *move);
@@ -159,8 +160,6 @@ void kvm_vcpu_serve_requests(struct kvm_vcpu *vcpu);
 /* Take the vCPU out of the guest and back to the VMM, as a signal does; no more than a place on the way
  * if it is not in the guest. */
 void kvm_vcpu_kick_out(struct kvm_vcpu *vcpu);
-/* The TSC from which it can go on; NO_DEADLINE: it waits, and nothing is due. */
-u64 kvm_vcpu_next(const struct kvm_vcpu *vcpu);
 /* Something that wakes a halted guest is pending. */
 bool kvm_vcpu_has_events(const struct kvm_vcpu *vcpu);
 

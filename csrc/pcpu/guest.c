@@ -68,6 +68,9 @@ void pcpu_guest_connect(struct pcpu_guest *g)
 {
 	struct truth *t = &g->truth;
 
+	g->thresholds.clk = &g->pcpu->clk;
+	g->thresholds.side[THRESHOLD_GUEST] = cpu_totals(g->cpu);
+	g->thresholds.side[THRESHOLD_HOST] = &g->pcpu->account.host;
 	t->events = g->pcpu->events;
 	t->clk = &g->pcpu->clk;
 	t->totals = (struct truth_totals){
@@ -119,9 +122,6 @@ void pcpu_guest_moved(struct pcpu_guest *g, const struct move *move)
 	g->pcpu = moved(move, g->pcpu);
 	g->lapic = moved(move, g->lapic);
 	g->config = moved(move, g->config);
-	for (unsigned int side = 0; side < NR_THRESHOLD_SIDES; side++)
-		g->thresholds.side[side] = moved(move, g->thresholds.side[side]);
-	g->thresholds.clk = moved(move, g->thresholds.clk);
 }
 
 u64 pcpu_guest_tsc(const struct pcpu_guest *g)

@@ -9,10 +9,12 @@
  */
 #include "pcpu/pcpu.h"
 
+#include <string.h>
+
 u64 pcpu_sub(const struct pcpu *p)
 {
 	return p->guest_sub + events_sub(p->retired, PRIV_MASK_OS | PRIV_MASK_USR) +
-	       p->account.host.sub[PRIV_OS];
+	       events_sub(&p->account.host, PRIV_MASK_OS | PRIV_MASK_USR);
 }
 
 u64 pcpu_tsc(const struct pcpu *p)
@@ -137,7 +139,19 @@ void pcpu_cut_thresholds(struct pcpu *p)
 	hwpmu_land(&p->pmu);
 	if (p->truth)
 		truth_land(p->truth);
-	cpu_horizon_changed(p->cpu);
+	if (p->cpu)
+		cpu_horizon_changed(p->cpu);
+}
+
+enum lapic_delivery pcpu_take_pmi(struct pcpu *p)
+{
+	enum lapic_delivery how;
+
+	p->pmi_at = NO_DEADLINE;
+	how = lapic_deliver_lvtpc(&p->lapic);
+	p->lapic.nmi_pending = false;
+	memset(p->lapic.irr, 0, sizeof(p->lapic.irr));
+	return how;
 }
 
 void pcpu_idle_until(struct pcpu *p, u64 tsc)

@@ -95,6 +95,9 @@ static inline void pcpu_guest_accesses_pmu(struct pcpu *p)
 		pcpu_cut_thresholds(p);
 }
 
+/* A PMI under way reaches the physical APIC, whose owner acknowledges it at once: how it was signalled. */
+enum lapic_delivery pcpu_take_pmi(struct pcpu *p);
+
 /* Let time pass with nothing running, until @tsc. */
 void pcpu_idle_until(struct pcpu *p, u64 tsc);
 

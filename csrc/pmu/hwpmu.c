@@ -75,9 +75,9 @@ static bool should_run(const struct hwpmu *pmu, unsigned int idx, u64 eventsel)
 	return eventsel & (ARCH_PERFMON_EVENTSEL_OS | ARCH_PERFMON_EVENTSEL_USR);
 }
 
-u64 hwpmu_counter(struct hwpmu *pmu, unsigned int idx)
+u64 hwpmu_counter(const struct hwpmu *pmu, unsigned int idx)
 {
-	struct hwpmc *pmc = &pmu->pmc[idx];
+	const struct hwpmc *pmc = &pmu->pmc[idx];
 
 	if (!(pmu->running & BIT_ULL(idx)))
 		return pmc->value;
@@ -229,6 +229,33 @@ void hwpmu_room(struct hwpmu *pmu, enum privilege priv, struct cpu_room *room)
 		else
 			cpu_room_limit(room, r.event, r.distance);
 	}
+}
+
+u64 hwpmu_host_room(const struct hwpmu *pmu, enum privilege priv, u32 ipc_q20)
+{
+	u64 room = ~0ull, need;
+	struct event_room r;
+	unsigned int idx;
+
+	for_each_set_bit(idx, pmu->running) {
+		const struct hwpmc *pmc = &pmu->pmc[idx];
+
+		if (!(pmc->formula.privs & BIT_ULL(priv)) || !(pmc->sides & SIDE_HOST))
+			continue;
+		/* Thresholds of a steady rate: look again soon. */
+		if (!event_formula_is_plain(&pmc->formula)) {
+			room = min_u64(room, THRESHOLD_PIECE_CYCLES);
+			continue;
+		}
+		need = hwpmu_value_mask(pmu, idx) + 1 - hwpmu_counter(pmu, idx);
+		r = event_formula_room(&pmc->formula, pmu->clk, pmu->host, need);
+		if (r.event == EVENT_NONE && r.distance != ~0ull)
+			room = min_u64(room, (r.distance + SUB_PER_CYCLE - 1) >> SUB_SHIFT);
+		else if (r.event == EVENT_INSTRUCTIONS && ipc_q20)
+			room = min_u64(room,
+				       (u64)((((u128)r.distance << 20) + ipc_q20 - 1) / ipc_q20));
+	}
+	return room;
 }
 
 bool hwpmu_land(struct hwpmu *pmu)

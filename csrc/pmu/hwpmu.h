@@ -94,7 +94,7 @@ int hwpmu_wrmsr(struct hwpmu *pmu, u32 msr, u64 value);
 int rdpmc_ecx_to_idx(u32 ecx, unsigned int nr_gp, unsigned int nr_fixed);
 
 /* A counter's value now. */
-u64 hwpmu_counter(struct hwpmu *pmu, unsigned int idx);
+u64 hwpmu_counter(const struct hwpmu *pmu, unsigned int idx);
 
 /* An erratum: add @n to every running counter of stored event @event at @priv, though nothing happened
  * that it should count. Returns those counters. Counters with a threshold or edge are left alone. */
@@ -102,6 +102,9 @@ u64 hwpmu_overcount(struct hwpmu *pmu, unsigned int event, enum privilege priv, 
 
 /* Shorten @room to what the armed counters allow at @priv. */
 void hwpmu_room(struct hwpmu *pmu, enum privilege priv, struct cpu_room *room);
+/* Core cycles that the host can compute at @priv, with this many instructions a cycle, before a counter
+ * overflows; ~0: none does. */
+u64 hwpmu_host_room(const struct hwpmu *pmu, enum privilege priv, u32 ipc_q20);
 /* Find wrapped counters: set status bits, tell of PMIs. True if any wrapped. */
 bool hwpmu_land(struct hwpmu *pmu);
 

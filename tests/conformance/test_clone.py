@@ -62,7 +62,7 @@ def to_end(machine: Machine) -> dict:
 
 def cut(machine: Machine, share: float, blocks: int) -> None:
     """Run a share of so many blocks."""
-    assert machine.run(int(blocks * share)) is Stop.BUDGET
+    assert machine.run(int(blocks * share)) is Stop.BUDGET, machine.invariant()
 
 
 def blocks_of(made: MachineConfig) -> int:

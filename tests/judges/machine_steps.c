@@ -232,7 +232,7 @@ static bool at_work(const struct cpu *c)
 
 void steps_begin(struct steps *s, struct pp_machine *m)
 {
-	*s = (struct steps){.machine = m, .cpu = m->cpus[0].pcpu.cpu};
+	*s = (struct steps){.machine = m, .cpu = machine_guest(m, 0)->cpu};
 	s->ops = s->cpu->ops;
 	s->ctx = s->cpu->ctx;
 	s->cpu->ops = &steps_ops;

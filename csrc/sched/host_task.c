@@ -1,0 +1,98 @@
+// SPDX-License-Identifier: Apache-2.0
+/*
+ * host_task.c - a thread of the host that computes. Interface: host_task.h.
+ *
+ * It lands on the cycle on which a counter that counts the host overflows, as guests land on the
+ * instruction.
+ *
+ * Not modelled: what it computes. Its only events are cycles and instructions, at one rate.
+ */
+#include "sched/host_task.h"
+
+static u64 cycles_to_tsc(const struct pcpu *p, u64 cycles)
+{
+	return sub_to_ref(&p->clk, cycles << SUB_SHIFT);
+}
+
+/* Core cycles until the TSC has advanced by @tsc, one at least. */
+static u64 tsc_to_cycles(const struct pcpu *p, u64 tsc)
+{
+	return max_u64((ref_to_sub(&p->clk, tsc) + SUB_PER_CYCLE - 1) >> SUB_SHIFT, 1);
+}
+
+static void compute(struct host_task *h, u64 cycles)
+{
+	struct pcpu *p = h->task.rq->pcpu;
+
+	account_charge_user(&p->account, COST_HOST_TASK, cycles);
+	h->done += cycles_to_tsc(p, cycles);
+	hwpmu_land(&p->pmu);
+	sched_take_pmi(h->task.rq);
+}
+
+static enum task_stop host_task_run(struct task *t, u64 *budget, enum pp_stop *stop)
+{
+	struct host_task *h = t->ctx;
+	struct rq *rq = t->rq;
+	struct pcpu *p = rq->pcpu;
+	u64 now, until, cycles;
+
+	(void)stop;
+	for (;;) {
+		now = pcpu_tsc(p);
+		if (pcpu_time_is_up(p))
+			return TASK_TURN_OVER;
+		if (!*budget)
+			return TASK_BUDGET;
+		--*budget;
+		if (now >= sched_deadline(rq))
+			sched_interrupt(rq);
+		if (rq->need_resched)
+			return TASK_YIELDS;
+		if (h->pause && h->done >= h->burst) {
+			h->done = 0;
+			h->wakes_at = now + h->pause;
+			return TASK_SLEEPS;
+		}
+		until = min_u64(sched_deadline(rq), p->stop_at);
+		if (h->pause)
+			until = min_u64(until, now + h->burst - h->done);
+		/* Nothing is due: a second at a time. */
+		cycles = tsc_to_cycles(p, min_u64(until - now, BIT_ULL(31)));
+		compute(h, min_u64(cycles,
+				   hwpmu_host_room(&p->pmu, PRIV_USR, p->account.host_ipc_q20)));
+	}
+}
+
+static u64 host_task_wakes_at(const struct task *t)
+{
+	const struct host_task *h = t->ctx;
+
+	return h->wakes_at;
+}
+
+static void host_task_switched(struct task *t)
+{
+	(void)t;
+}
+
+static const struct task_ops host_task_ops = {
+	.run = host_task_run,
+	.wakes_at = host_task_wakes_at,
+	.sched_in = host_task_switched,
+	.sched_out = host_task_switched,
+};
+
+void host_task_init(struct host_task *h, u64 burst, u64 pause)
+{
+	*h = (struct host_task){
+		.task = {.ops = &host_task_ops, .ctx = h},
+		.burst = burst,
+		.pause = pause,
+	};
+}
+
+void host_task_moved(struct host_task *h, const struct move *move)
+{
+	task_moved(&h->task, move);
+}

@@ -1,0 +1,279 @@
+// SPDX-License-Identifier: Apache-2.0
+/* sched.c - turns, time slices, sleep, the tick. Interface: sched.h. */
+#include "sched/sched.h"
+
+#include <string.h>
+
+void rq_init(struct rq *rq, struct pcpu *pcpu, struct perf_cpu *perf, u64 tick_period, u64 slice)
+{
+	*rq = (struct rq){
+		.pcpu = pcpu,
+		.perf = perf,
+		.tick_period = tick_period,
+		.slice = slice,
+		.tick_at = NO_DEADLINE,
+		.deadline = NO_DEADLINE,
+	};
+}
+
+void rq_moved(struct rq *rq, const struct move *move)
+{
+	rq->pcpu = moved(move, rq->pcpu);
+	rq->perf = moved(move, rq->perf);
+	rq->current = moved(move, rq->current);
+	for (u32 i = 0; i < SCHED_MAX_TASKS; i++)
+		rq->queue[i] = moved(move, rq->queue[i]);
+}
+
+void task_moved(struct task *t, const struct move *move)
+{
+	t->ctx = moved(move, t->ctx);
+	t->rq = moved(move, t->rq);
+}
+
+static struct account *books(struct rq *rq)
+{
+	return &rq->pcpu->account;
+}
+
+/* ---- the queue ---- */
+
+static void enqueue(struct rq *rq, struct task *t)
+{
+	if (PP_CHECK(rq->pcpu->check, rq->nr_queued < SCHED_MAX_TASKS))
+		rq->queue[rq->nr_queued++] = t;
+}
+
+static void dequeue(struct rq *rq, u32 place)
+{
+	rq->nr_queued--;
+	memmove(&rq->queue[place], &rq->queue[place + 1],
+		(rq->nr_queued - place) * sizeof(rq->queue[0]));
+}
+
+/* The TSC from which a thread that is queued can run. */
+static u64 runnable_at(const struct task *t)
+{
+	u64 at = t->sleeps ? t->ops->wakes_at(t) : 0;
+
+	return max_u64(at, t->ready_at);
+}
+
+/* Behind those who wait for their turn longer. */
+static void wake_sleepers(struct rq *rq, u64 now)
+{
+	for (u32 i = 0, looked = 0, nr = rq->nr_queued; looked < nr; looked++) {
+		struct task *t = rq->queue[i];
+
+		if (!t->sleeps || runnable_at(t) > now) {
+			i++;
+			continue;
+		}
+		t->sleeps = false;
+		dequeue(rq, i);
+		enqueue(rq, t);
+	}
+}
+
+static u32 nr_runnable(const struct rq *rq, u64 now)
+{
+	u32 nr = 0;
+
+	for (u32 i = 0; i < rq->nr_queued; i++)
+		nr += !rq->queue[i]->sleeps && rq->queue[i]->ready_at <= now;
+	return nr;
+}
+
+static u64 next_wake_up(const struct rq *rq, u64 now)
+{
+	u64 next = NO_DEADLINE;
+
+	for (u32 i = 0; i < rq->nr_queued; i++) {
+		const struct task *t = rq->queue[i];
+
+		if (t->sleeps || t->ready_at > now)
+			next = min_u64(next, runnable_at(t));
+	}
+	return next;
+}
+
+/* ---- timers ---- */
+
+/* The tick runs while there is a choice, at whole periods of the TSC. */
+static void set_timers(struct rq *rq, u64 now)
+{
+	if (!nr_runnable(rq, now) || !rq->current)
+		rq->tick_at = NO_DEADLINE;
+	else if (rq->tick_at == NO_DEADLINE)
+		rq->tick_at = (now / rq->tick_period + 1) * rq->tick_period;
+	rq->deadline = min_u64(rq->tick_at, next_wake_up(rq, now));
+}
+
+static void tick(struct rq *rq, u64 now)
+{
+	account_charge(books(rq), COST_SCHED_TICK);
+	rq->tick_at = (now / rq->tick_period + 1) * rq->tick_period;
+	if (now - rq->slice_began >= rq->slice && nr_runnable(rq, now))
+		rq->need_resched = true;
+}
+
+void sched_interrupt(struct rq *rq)
+{
+	u64 now = pcpu_tsc(rq->pcpu);
+
+	if (now < rq->deadline)
+		return;
+	account_enter(books(rq), COST_INTERRUPT);
+	wake_sleepers(rq, now);
+	if (now >= rq->tick_at)
+		tick(rq, now);
+	account_leave(books(rq));
+	set_timers(rq, now);
+}
+
+void sched_take_pmi(struct rq *rq)
+{
+	struct pcpu *p = rq->pcpu;
+
+	if (pcpu_sub(p) < p->pmi_at || pcpu_take_pmi(p) != LAPIC_NMI)
+		return;
+	account_enter(books(rq), COST_NMI);
+	perf_event_nmi_handler(rq->perf);
+	account_leave(books(rq));
+}
+
+void sched_wake(struct task *t)
+{
+	struct rq *rq = t->rq;
+	u64 at;
+
+	if (!rq || !t->sleeps || rq->current == t)
+		return;
+	at = runnable_at(t);
+	if (at >= rq->deadline)
+		return;
+	rq->deadline = at;
+	if (rq->pcpu->cpu)
+		cpu_horizon_changed(rq->pcpu->cpu);
+}
+
+/* ---- whose turn it is ---- */
+
+static void switch_out(struct rq *rq)
+{
+	struct task *t = rq->current;
+
+	t->ran += pcpu_tsc(rq->pcpu) - rq->ran_from;
+	t->ops->sched_out(t);
+	rq->current = NULL;
+	enqueue(rq, t);
+}
+
+/* The first in the queue that can run; false if there is none. */
+static bool switch_in(struct rq *rq, u64 now)
+{
+	for (u32 i = 0; i < rq->nr_queued; i++) {
+		struct task *t = rq->queue[i];
+
+		if (t->sleeps || t->ready_at > now)
+			continue;
+		dequeue(rq, i);
+		rq->current = t;
+		rq->slice_began = rq->ran_from = now;
+		rq->need_resched = false;
+		t->ops->sched_in(t);
+		return true;
+	}
+	return false;
+}
+
+static void yield(struct rq *rq)
+{
+	u64 now = pcpu_tsc(rq->pcpu);
+
+	rq->need_resched = false;
+	rq->slice_began = now;
+	if (!nr_runnable(rq, now))
+		return;
+	rq->current->preempted++;
+	account_charge(books(rq), COST_SCHEDULE);
+	switch_out(rq);
+}
+
+u64 sched_next(const struct rq *rq)
+{
+	u64 now = pcpu_tsc(rq->pcpu), next;
+
+	if (rq->current || nr_runnable(rq, now))
+		return now;
+	next = next_wake_up(rq, now);
+	return next == NO_DEADLINE ? next : max_u64(now, next);
+}
+
+/* Nobody runs: let time pass until somebody can. False when nobody ever will. */
+static bool idle(struct rq *rq, u64 *budget)
+{
+	u64 next = sched_next(rq);
+
+	if (next == NO_DEADLINE)
+		return false;
+	--*budget;
+	pcpu_idle_until(rq->pcpu, min_u64(next, rq->pcpu->stop_at));
+	return true;
+}
+
+enum pp_stop sched_run(struct rq *rq, u64 *budget)
+{
+	struct pcpu *p = rq->pcpu;
+	enum pp_stop stop = PP_STOP_BUDGET;
+
+	for (;;) {
+		u64 now = pcpu_tsc(p);
+
+		if (p->check->broken)
+			return PP_STOP_INVARIANT;
+		wake_sleepers(rq, now);
+		if (!rq->current && !switch_in(rq, now)) {
+			if (pcpu_time_is_up(p))
+				return PP_STOP_TIME;
+			if (!*budget)
+				return PP_STOP_BUDGET;
+			if (!idle(rq, budget))
+				return PP_STOP_HALTED;
+			continue;
+		}
+		set_timers(rq, now);
+		switch (rq->current->ops->run(rq->current, budget, &stop)) {
+		case TASK_BUDGET: return PP_STOP_BUDGET;
+		case TASK_TURN_OVER: return PP_STOP_TIME;
+		case TASK_ENDS: return stop;
+		case TASK_SLEEPS:
+			rq->current->sleeps = true;
+			switch_out(rq);
+			break;
+		case TASK_YIELDS: yield(rq); break;
+		}
+	}
+}
+
+/* ---- threads come and go ---- */
+
+void sched_add(struct rq *rq, struct task *t)
+{
+	t->rq = rq;
+	enqueue(rq, t);
+}
+
+void sched_remove(struct task *t)
+{
+	struct rq *rq = t->rq;
+	u32 i = 0;
+
+	if (rq->current == t)
+		switch_out(rq);
+	while (i < rq->nr_queued && rq->queue[i] != t)
+		i++;
+	if (PP_CHECK(rq->pcpu->check, i < rq->nr_queued))
+		dequeue(rq, i);
+	t->rq = NULL;
+}

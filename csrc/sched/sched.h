@@ -1,0 +1,107 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * sched.h - the host's threads on one pCPU: whose turn it is, time slices, sleep, the host's timers.
+ *
+ * A thread is a vCPU's or one of the host's own (host_task.h). Runnable threads take turns, each for a
+ * time slice, which ends at the first tick of the host behind it. A thread that sleeps comes back at the
+ * end of the queue.
+ *
+ *	rq_init(&rq, pcpu, perf, tick_period, slice);
+ *	sched_add(&rq, &task);
+ *	while ((stop = sched_run(&rq, &budget)) == PP_STOP_BUDGET)
+ *		...
+ *
+ * The host is a tickless one (nohz_full): the tick runs only while there is a choice of threads. What is
+ * due at a time (the tick, a sleeper's wake-up) is rq->deadline: whoever runs stops there and
+ * calls sched_interrupt().
+ *
+ * Not modelled: weights, deadlines and lags of EEVDF (every thread has the same weight, and a
+ * woken one waits for its turn), load balancing, migration of a running thread by the host itself.
+ */
+#ifndef SCHED_SCHED_H_
+#define SCHED_SCHED_H_
+
+#include "base/move.h"
+#include "base/types.h"
+#include "pcpu/pcpu.h"
+#include "perf/perf_event.h"
+#include "pmupass.h"
+
+/* Threads on one pCPU */
+#define SCHED_MAX_TASKS 16
+
+/* Why a thread stopped running. */
+enum task_stop {
+	TASK_BUDGET,	/* the budget is used up; it goes on where it is */
+	TASK_TURN_OVER, /* pcpu->stop_at is reached, likewise */
+	TASK_SLEEPS,
+	TASK_YIELDS, /* need_resched is served */
+	TASK_ENDS,   /* and with it the machine's run: *stop */
+};
+
+struct task;
+
+struct task_ops {
+	/* Run until one of the above; stop at rq->deadline for sched_interrupt(). */
+	enum task_stop (*run)(struct task *t, u64 *budget, enum pp_stop *stop);
+	/* Asleep: the TSC at which it wakes, or earlier; NO_DEADLINE: nothing it waits for is due. */
+	u64 (*wakes_at)(const struct task *t);
+	/* It gets the pCPU, and gives it back. */
+	void (*sched_in)(struct task *t);
+	void (*sched_out)(struct task *t);
+};
+
+struct task {
+	const struct task_ops *ops;
+	void *ctx;
+	struct rq *rq;
+	bool sleeps;
+	u64 ready_at; /* TSC before which it is not here: it comes from another pCPU */
+
+	/* Books, TSC cycles */
+	u64 ran;
+	u64 preempted; /* times */
+};
+
+struct rq {
+	struct pcpu *pcpu;
+	struct perf_cpu *perf;
+
+	/* In the order of their turns; the current one is not among them */
+	struct task *queue[SCHED_MAX_TASKS];
+	u32 nr_queued;
+	struct task *current;
+
+	/* TSC cycles */
+	u64 slice, tick_period;
+	u64 tick_at; /* NO_DEADLINE: stopped */
+	u64 deadline;
+	u64 slice_began, ran_from;
+	bool need_resched;
+};
+
+void rq_init(struct rq *rq, struct pcpu *pcpu, struct perf_cpu *perf, u64 tick_period, u64 slice);
+/* It has been copied to another place. */
+void rq_moved(struct rq *rq, const struct move *move);
+void task_moved(struct task *t, const struct move *move);
+
+/* Between runs. A thread that is taken away has come to a place where it can sleep. */
+void sched_add(struct rq *rq, struct task *t);
+void sched_remove(struct task *t);
+
+enum pp_stop sched_run(struct rq *rq, u64 *budget);
+/* The TSC from which this pCPU can go on, NO_DEADLINE: everybody sleeps, and nothing is due. */
+u64 sched_next(const struct rq *rq);
+
+static inline u64 sched_deadline(const struct rq *rq)
+{
+	return rq->deadline;
+}
+/* Something that is due has interrupted the current thread. */
+void sched_interrupt(struct rq *rq);
+/* The host runs, and a PMI is under way: take it if its time has come. */
+void sched_take_pmi(struct rq *rq);
+/* What a sleeper waits for may have come. */
+void sched_wake(struct task *t);
+
+#endif /* SCHED_SCHED_H_ */
