@@ -79,6 +79,7 @@ static int make_vcpus(struct pp_machine *m, struct machine_vm *vm, struct pp_err
 			return -1;
 		sched_add(&on->rq, &v->vcpu.task);
 	}
+	machine_connect_apics(m, vm);
 	/* The vCPUs have copies; these bitmaps are the caller's. */
 	memset(&vm->config.kvm.msr_filter, 0, sizeof(vm->config.kvm.msr_filter));
 	return 0;

@@ -154,6 +154,17 @@ int machine_make_guest(struct pp_machine *m, struct machine_vm *vm, u32 n, struc
 	return machine_fail(error, PP_ENOMEM, "out of memory for the machine");
 }
 
+void machine_connect_apics(struct pp_machine *m, struct machine_vm *vm)
+{
+	vm->apics.nr = vm->nr_guests;
+	for (u32 i = 0; i < vm->nr_guests; i++) {
+		struct lapic *lapic = machine_guest(m, vm->first_guest + i)->lapic;
+
+		vm->apics.lapic[i] = lapic;
+		lapic->bus = &vm->apics;
+	}
+}
+
 static int make_guests(struct pp_machine *m, struct machine_vm *vm, struct pp_error *error)
 {
 	for (u32 n = vm->first_guest; n < vm->first_guest + vm->nr_guests; n++) {
@@ -168,6 +179,7 @@ static void start_native(struct pp_machine *m)
 	for (u32 i = 0; i < m->nr_cpus; i++)
 		native_init(&m->cpus[i].native, &m->cpus[i].pcpu, i, &m->vms[0].ports,
 			    &m->vms[0].config);
+	machine_connect_apics(m, &m->vms[0]);
 }
 
 static int build(struct pp_machine *m, const struct pp_config *config, struct pp_error *error)

@@ -18,6 +18,7 @@
 #include "native.h"
 #include "pcpu/pcpu.h"
 #include "perf/perf_event.h"
+#include "platform/apic_bus.h"
 #include "platform/ports.h"
 #include "pmupass.h"
 #include "ram.h"
@@ -46,6 +47,7 @@ struct machine_vm {
 	struct pp_config config; /* pointers in it are the copies below */
 	struct ram ram;
 	struct ports ports;
+	struct apic_bus apics;
 	u32 first_guest, nr_guests; /* its vCPUs; natively its pCPUs */
 
 	/* Copies of what the config points at */
@@ -106,6 +108,8 @@ int machine_check_config(const struct pp_config *config, struct pp_error *error)
 int machine_make_cpus(struct pp_machine *m, const struct pp_config *config, struct pp_error *error);
 /* The truth of a guest's CPU, which is there, and its place in the VM. */
 int machine_make_guest(struct pp_machine *m, struct machine_vm *vm, u32 n, struct pp_error *error);
+/* The local APICs of a VM, which are there, hear each other. */
+void machine_connect_apics(struct pp_machine *m, struct machine_vm *vm);
 int machine_copy_events(struct pp_machine *m, const struct pp_config *config);
 
 /* machine_vm.c */

@@ -27,10 +27,34 @@ static u64 native_now(void *ctx)
 	return pcpu_tsc(n->pcpu);
 }
 
+static void native_init_signal(void *ctx)
+{
+	struct native *n = ctx;
+
+	pcpu_guest_reset(&n->guest);
+}
+
+static void native_sipi(void *ctx, u8 vector)
+{
+	struct native *n = ctx;
+
+	cpu_start_at_vector(n->guest.cpu, vector);
+}
+
 static const struct lapic_ops native_lapic_ops = {
 	.now = native_now,
 	.changed = native_lapic_changed,
+	.init = native_init_signal,
+	.sipi = native_sipi,
 };
+
+/* The TSC at which the local APIC wants to do something. */
+static u64 apic_deadline(const struct native *n)
+{
+	const struct lapic *lapic = &n->pcpu->lapic;
+
+	return min_u64(lapic_deadline(lapic), lapic_inbox_deadline(lapic));
+}
 
 static const struct misc_kind *const silicon[] = {
 	[PP_VENDOR_INTEL] = &misc_intel,
@@ -61,7 +85,7 @@ static bool event_due(struct native *n)
 {
 	u64 tsc = pcpu_tsc(n->pcpu), sub = pcpu_sub(n->pcpu);
 
-	return sub >= n->pcpu->pmi_at || tsc >= lapic_deadline(&n->pcpu->lapic) ||
+	return sub >= n->pcpu->pmi_at || tsc >= apic_deadline(n) ||
 	       pcpu_must_stop(n->pcpu, tsc, sub);
 }
 
@@ -72,7 +96,7 @@ static void native_horizon(void *ctx, enum privilege priv, struct cpu_room *room
 	struct native *n = ctx;
 
 	pcpu_room(n->pcpu, priv, room);
-	pcpu_room_deadline(n->pcpu, lapic_deadline(&n->pcpu->lapic), room);
+	pcpu_room_deadline(n->pcpu, apic_deadline(n), room);
 }
 
 static bool native_land(void *ctx)
@@ -183,6 +207,7 @@ static void raise_due(struct native *n)
 		take_pmi(n);
 	if (pcpu_tsc(n->pcpu) >= lapic_deadline(&n->pcpu->lapic))
 		lapic_timer_expired(&n->pcpu->lapic);
+	lapic_inbox_due(&n->pcpu->lapic);
 }
 
 /* Hand over what the guest can take now, an NMI first; ask for the windows of the rest. */
@@ -207,33 +232,44 @@ static bool sleeps(const struct native *n)
 	return cpu_halted(n->guest.cpu) || cpu_waits_for_sipi(n->guest.cpu);
 }
 
+/* What a sleeper would hear: its own timer, and the others'. */
+static u64 wakes_at(const struct native *n)
+{
+	const struct lapic *lapic = &n->pcpu->lapic;
+	const struct cpu *cpu = n->guest.cpu;
+	u64 at = lapic_inbox_deadline(lapic);
+
+	if (cpu_waits_for_sipi(cpu) || !(cpu_rflags(cpu) & RFLAGS_IF))
+		return at;
+	return min_u64(at, lapic_deadline(lapic));
+}
+
 u64 native_next(const struct native *n)
 {
 	const struct lapic *lapic = &n->pcpu->lapic;
 	const struct cpu *cpu = n->guest.cpu;
-	u64 now = pcpu_tsc(n->pcpu);
-	bool irqs_on = cpu_rflags(cpu) & RFLAGS_IF;
+	u64 now = pcpu_tsc(n->pcpu), at;
 
 	if (!sleeps(n) || n->pcpu->pmi_at != NO_DEADLINE ||
 	    (lapic->nmi_pending && cpu_can_take_nmi(cpu)) ||
-	    (irqs_on && lapic_pending_vector(lapic) >= 0))
+	    (lapic_pending_vector(lapic) >= 0 && cpu_can_take_irq(cpu)))
 		return now;
-	return irqs_on && !cpu_waits_for_sipi(cpu) ? max_u64(now, lapic_deadline(lapic))
-						   : NO_DEADLINE;
+	at = wakes_at(n);
+	return at == NO_DEADLINE ? at : max_u64(now, at);
 }
 
 /* Asleep: let time pass until something is due. False when nothing ever will be. */
 static bool idle(struct native *n)
 {
 	struct pcpu *pcpu = n->pcpu;
-	u64 next = lapic_deadline(&pcpu->lapic);
+	u64 next = wakes_at(n);
 
 	/* The core clock stands still in HLT; a PMI under way arrives all the same. */
 	if (pcpu->pmi_at != NO_DEADLINE) {
 		take_pmi(n);
 		return true;
 	}
-	if (!(cpu_rflags(n->guest.cpu) & RFLAGS_IF) || next == NO_DEADLINE)
+	if (next == NO_DEADLINE)
 		return false;
 	pcpu_idle_until(pcpu, min_u64(next, pcpu->stop_at));
 	return true;

@@ -96,11 +96,10 @@ void kvm_update_msr_bitmap_x2apic(struct kvm_vcpu *vcpu)
 static void kvm_horizon(void *ctx, enum privilege priv, struct cpu_room *room)
 {
 	struct kvm_vcpu *vcpu = ctx;
+	u64 at = min_u64(lapic_deadline(&vcpu->lapic), lapic_inbox_deadline(&vcpu->lapic));
 
 	pcpu_room(vcpu->pcpu, priv, room);
-	pcpu_room_deadline(vcpu->pcpu,
-			   min_u64(lapic_deadline(&vcpu->lapic), sched_deadline(vcpu->task.rq)),
-			   room);
+	pcpu_room_deadline(vcpu->pcpu, min_u64(at, sched_deadline(vcpu->task.rq)), room);
 }
 
 static bool kvm_land(void *ctx)

@@ -108,7 +108,7 @@ void kvm_vcpu_moved(struct kvm_vcpu *vcpu, const struct move *move)
 	vcpu->perf = moved(move, vcpu->perf);
 	vcpu->ports = moved(move, vcpu->ports);
 	vcpu->config = moved(move, vcpu->config);
-	vcpu->lapic.ctx = moved(move, vcpu->lapic.ctx);
+	lapic_moved(&vcpu->lapic, move);
 	pcpu_guest_moved(&vcpu->guest, move);
 	for (u32 i = 0; i < PP_MSR_FILTER_MAX_RANGES; i++)
 		vcpu->msr_filter.ranges[i].bitmap = moved(move, vcpu->msr_filter.ranges[i].bitmap);

@@ -40,9 +40,55 @@ static void vcpu_lapic_changed(void *ctx)
 	sched_wake(&vcpu->task);
 }
 
+/* A posted interrupt needs no exit; for all else the vCPU is kicked. */
+static void vcpu_ipi_arrived(void *ctx)
+{
+	struct kvm_vcpu *vcpu = ctx;
+
+	if (!vcpu->config->kvm.apicv || vcpu->lapic.nmi_pending)
+		kvm_vcpu_kick(vcpu);
+}
+
+static void vcpu_init_signal(void *ctx)
+{
+	struct kvm_vcpu *vcpu = ctx;
+
+	vcpu->init_pending = true;
+	vcpu->sipi_pending = -1;
+	sched_wake(&vcpu->task);
+	kvm_vcpu_kick(vcpu);
+}
+
+static void vcpu_sipi(void *ctx, u8 vector)
+{
+	struct kvm_vcpu *vcpu = ctx;
+
+	if (!vcpu->init_pending && !cpu_waits_for_sipi(vcpu->guest.cpu))
+		return;
+	vcpu->sipi_pending = vector;
+	sched_wake(&vcpu->task);
+}
+
+/* kvm_apic_accept_events(): outside the guest. */
+static void accept_events(struct kvm_vcpu *vcpu)
+{
+	if (vcpu->init_pending) {
+		vcpu->init_pending = false;
+		vcpu->halted = false;
+		pcpu_guest_reset(&vcpu->guest);
+	}
+	if (vcpu->sipi_pending < 0)
+		return;
+	cpu_start_at_vector(vcpu->guest.cpu, (u8)vcpu->sipi_pending);
+	vcpu->sipi_pending = -1;
+}
+
 static const struct lapic_ops vcpu_lapic_ops = {
 	.now = vcpu_now,
 	.changed = vcpu_lapic_changed,
+	.arrived = vcpu_ipi_arrived,
+	.init = vcpu_init_signal,
+	.sipi = vcpu_sipi,
 };
 
 /* A vCPU is mediated if the VM is and the guest has a PMU at all. */
@@ -74,6 +120,7 @@ int kvm_vcpu_init(struct kvm_vcpu *vcpu, struct pcpu *pcpu, u32 id, struct perf_
 	vcpu->x86_ops = vendors[config->hw.vendor];
 	vcpu->trap_exit = -1;
 	vcpu->exception.vector = -1;
+	vcpu->sipi_pending = -1;
 	vcpu->exit_reason = NR_EXIT_REASONS;
 	vcpu->exit_access = ACCESS_NONE;
 	lapic_init(&vcpu->lapic, id, &vcpu_lapic_ops, vcpu);
@@ -206,7 +253,7 @@ bool kvm_vcpu_has_events(const struct kvm_vcpu *vcpu)
 	bool irqs_on = cpu_rflags(vcpu->guest.cpu) & RFLAGS_IF;
 
 	/* Counters to look at wake nobody; a PMI does. */
-	return vcpu->exception.vector >= 0 ||
+	return vcpu->init_pending || vcpu->sipi_pending >= 0 || vcpu->exception.vector >= 0 ||
 	       (vcpu->lapic.nmi_pending && cpu_can_take_nmi(vcpu->guest.cpu)) ||
 	       vcpu->requests & KVM_REQ_PMI || (irqs_on && lapic_pending_vector(&vcpu->lapic) >= 0);
 }
@@ -221,7 +268,11 @@ static bool wake_up(struct kvm_vcpu *vcpu)
 {
 	if (pcpu_tsc(vcpu->pcpu) >= lapic_deadline(&vcpu->lapic))
 		lapic_timer_expired(&vcpu->lapic);
-	if (cpu_waits_for_sipi(vcpu->guest.cpu) || !kvm_vcpu_has_events(vcpu))
+	lapic_inbox_due(&vcpu->lapic);
+	if (!kvm_vcpu_has_events(vcpu))
+		return false;
+	accept_events(vcpu);
+	if (cpu_waits_for_sipi(vcpu->guest.cpu))
 		return false;
 	vcpu->halted = false;
 	account_charge(vcpu_books(vcpu), COST_VCPU_BLOCK);
@@ -338,6 +389,10 @@ static enum pp_stop serve_event(struct kvm_vcpu *vcpu)
 			return leave_guest(vcpu, EXIT_EXTERNAL_INTERRUPT, false);
 		return PP_STOP_BUDGET;
 	}
+	if (pcpu_tsc(pcpu) >= lapic_inbox_deadline(&vcpu->lapic)) {
+		lapic_inbox_due(&vcpu->lapic);
+		return PP_STOP_BUDGET;
+	}
 	if (pcpu_tsc(pcpu) >= sched_deadline(vcpu->task.rq))
 		return leave_guest(vcpu, EXIT_EXTERNAL_INTERRUPT, false);
 	/* The preemption timer is that of an APIC in the kernel; user space sends the thread a signal. */
@@ -403,7 +458,7 @@ bool kvm_event_due(struct kvm_vcpu *vcpu)
 
 	return vcpu->trap_exit >= 0 || pcpu_must_stop(vcpu->pcpu, tsc, sub) ||
 	       sub >= vcpu->pcpu->pmi_at || tsc >= lapic_deadline(&vcpu->lapic) ||
-	       tsc >= sched_deadline(vcpu->task.rq);
+	       tsc >= lapic_inbox_deadline(&vcpu->lapic) || tsc >= sched_deadline(vcpu->task.rq);
 }
 
 static enum pp_stop open_window(struct kvm_vcpu *vcpu)
@@ -456,6 +511,9 @@ static enum task_stop vcpu_run(struct task *t, u64 *budget, enum pp_stop *stop)
 		if (!*budget || cpu_pause_asked(vcpu->guest.cpu))
 			return TASK_BUDGET;
 		if (!vcpu->in_guest) {
+			lapic_inbox_due(&vcpu->lapic);
+			if (unlikely(vcpu->init_pending))
+				accept_events(vcpu);
 			if (sleeps(vcpu) && !wake_up(vcpu))
 				return TASK_SLEEPS;
 			if (t->rq->need_resched)
@@ -473,11 +531,13 @@ static u64 vcpu_wakes_at(const struct task *t)
 {
 	const struct kvm_vcpu *vcpu = t->ctx;
 
-	if (cpu_waits_for_sipi(vcpu->guest.cpu))
-		return NO_DEADLINE;
+	u64 at = lapic_inbox_deadline(&vcpu->lapic);
+
 	if (kvm_vcpu_has_events(vcpu))
 		return 0;
-	return cpu_rflags(vcpu->guest.cpu) & RFLAGS_IF ? lapic_deadline(&vcpu->lapic) : NO_DEADLINE;
+	if (cpu_waits_for_sipi(vcpu->guest.cpu) || !(cpu_rflags(vcpu->guest.cpu) & RFLAGS_IF))
+		return at;
+	return min_u64(at, lapic_deadline(&vcpu->lapic));
 }
 
 static void kvm_sched_in(struct task *t)

@@ -120,6 +120,8 @@ struct kvm_vcpu {
 	u64 requests;
 	bool in_guest; /* between VM-entry and VM-exit */
 	bool halted;
+	bool init_pending;   /* INIT has come */
+	int sipi_pending;    /* vector of a SIPI that has come, -1: none */
 	bool has_run;	     /* it has entered the guest once */
 	bool restoring;	     /* a saved state goes in, and the truth comes with it */
 	bool intercept_exit; /* cpu_exit_info() tells what the exit is about */

@@ -53,7 +53,7 @@ void pcpu_connect(struct pcpu *p, struct cpu *cpu, struct truth *truth,
 
 void pcpu_moved(struct pcpu *p, const struct move *move)
 {
-	p->lapic.ctx = moved(move, p->lapic.ctx);
+	lapic_moved(&p->lapic, move);
 	p->check = moved(move, p->check);
 	p->events = moved(move, p->events);
 }

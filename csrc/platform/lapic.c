@@ -13,6 +13,7 @@
  *  - ESR: errors gather in esr_pending; a write to ESR makes them readable and starts over. An
  *    xAPIC access to a register that does not exist is an error (bit 7).
  *  - xAPIC accesses that are not 16-byte aligned read 0 and write nothing.
+ *  - INIT resets all registers but the ID and MSR 0x1b: an APIC in x2APIC mode stays in it.
  *  - lapic_reg() reads in any mode, without side effects.
  *
  * Not modelled
@@ -95,6 +96,15 @@ static void reset_registers(struct lapic *l)
 	l->icr = 0;
 	l->esr_pending = 0;
 	lapic_timer_reset(l);
+}
+
+/* APIC_BASE, the ID and the TSC stay as they are, and so does what is on its way. An NMI that the CPU has
+ * not taken is lost. */
+void lapic_reset_by_init(struct lapic *l)
+{
+	reset_registers(l);
+	l->nmi_pending = false;
+	l->ops->changed(l->ctx);
 }
 
 void lapic_init(struct lapic *l, u32 id, const struct lapic_ops *ops, void *ctx)
@@ -267,6 +277,7 @@ void lapic_restore(struct lapic *l, const struct lapic *from)
 	*l = *from;
 	l->ops = own.ops;
 	l->ctx = own.ctx;
+	l->bus = own.bus;
 	l->min_period = own.min_period;
 }
 

@@ -9,7 +9,7 @@
 #ifndef PLATFORM_LAPIC_H_
 #define PLATFORM_LAPIC_H_
 
-#include "base/types.h"
+#include "base/move.h"
 
 #define MSR_IA32_APICBASE 0x1b
 #define MSR_IA32_TSC_DEADLINE 0x6e0
@@ -53,7 +53,24 @@
 struct lapic_ops {
 	u64 (*now)(void *ctx);	    /* TSC */
 	void (*changed)(void *ctx); /* a deadline or a pending interrupt may be new */
+
+	/* On a bus only: an interrupt or NMI of another CPU is here, after changed(); may be NULL. Its CPU waits for a SIPI from now on; it starts at @vector << 12 if it waits.
+	 * The APIC itself has been reset when init() is called. */
+	void (*arrived)(void *ctx);
+	void (*init)(void *ctx);
+	void (*sipi)(void *ctx, u8 vector);
 };
+
+/* An IPI on its way: it takes effect at that TSC. */
+struct lapic_message {
+	u64 at;
+	u16 mode; /* of the ICR */
+	u8 vector;
+};
+
+#define LAPIC_INBOX_SIZE 32
+
+struct apic_bus;
 
 struct lapic {
 	const struct lapic_ops *ops;
@@ -81,14 +98,19 @@ struct lapic {
 
 	/* What waits outside the IRR */
 	bool nmi_pending;
-	u64 ignored_ipis; /* IPIs to others, INIT and SIPI: no such CPU; counted */
+	u64 ignored_ipis; /* IPIs that reached no APIC */
+
+	/* apic_bus.c */
+	struct apic_bus *bus;			      /* NULL: alone */
+	struct lapic_message inbox[LAPIC_INBOX_SIZE]; /* from others, in the order of their times */
+	u32 nr_inbox;
 };
 
 enum lapic_delivery { LAPIC_MASKED, LAPIC_FIXED, LAPIC_NMI, LAPIC_IGNORED };
 
 void lapic_init(struct lapic *l, u32 id, const struct lapic_ops *ops, void *ctx);
 
-/* Take over the state of another one, its timer and what is pending included. */
+/* Take over the state of another one, its timer and what is pending or on its way included. */
 void lapic_restore(struct lapic *l, const struct lapic *from);
 
 /* MSRs 0x1b, 0x6e0, 0x800-0x83f. 0, or -1 for #GP (reserved bits, wrong mode, no such register). */
@@ -131,5 +153,15 @@ void lapic_timer_expired(struct lapic *l);
 /* The TSC that the guest reads is @adjust ahead of ops->now() from now on: TSC deadlines, which are in
  * terms of it, move. */
 void lapic_tsc_adjusted(struct lapic *l, u64 adjust);
+/* TSC at which the next IPI of another CPU takes effect; ~0 when none. lapic_inbox_due() delivers what
+ * is due. */
+static inline u64 lapic_inbox_deadline(const struct lapic *l)
+{
+	return l->nr_inbox ? l->inbox[0].at : ~0ull;
+}
+void lapic_inbox_due(struct lapic *l);
+
+/* A copy: ctx and bus are those of the copy. */
+void lapic_moved(struct lapic *l, const struct move *move);
 
 #endif /* PLATFORM_LAPIC_H_ */

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * lapic_internal.h - what lapic.c, lapic_irq.c and lapic_timer.c share; nobody else includes it.
+ * lapic_internal.h - what lapic*.c and apic_bus.c share; nobody else includes it.
  */
 #ifndef PLATFORM_LAPIC_INTERNAL_H_
 #define PLATFORM_LAPIC_INTERNAL_H_
@@ -32,11 +32,17 @@ static inline bool lapic_software_enabled(const struct lapic *l)
 	return l->regs[APIC_SPIV >> 4] & SPIV_ENABLED;
 }
 
+/* lapic.c: as power-up does, but for the ID, the mode and what the model was given. */
+void lapic_reset_by_init(struct lapic *l);
+
 /* lapic_irq.c */
+void lapic_raise_nmi(struct lapic *l);
 void lapic_raise_error(struct lapic *l, u32 error);
 u32 lapic_processor_priority(const struct lapic *l);
-u32 lapic_logical_id(const struct lapic *l);
 void lapic_end_of_interrupt(struct lapic *l);
+
+/* apic_bus.c */
+u32 lapic_logical_id(const struct lapic *l);
 void lapic_send_ipi(struct lapic *l, u64 icr);
 
 /* lapic_timer.c */

@@ -1,34 +1,22 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
- * lapic_irq.c - interrupts of a local APIC: vectors and priorities, LVTPC, IPIs of a CPU to itself.
+ * lapic_irq.c - interrupts of a local APIC: vectors and priorities, LVTPC, errors.
  *
  * Interface
- *  - Vectors below 16 are never delivered: an IPI, to whomever, sets ESR bit 5 (send), an
- *    LVT bit 6 (receive). LVTPC is then LAPIC_IGNORED, unmasked.
+ *  - Vectors below 16 are never delivered; an LVT with one sets ESR bit 6 (receive). LVTPC is then
+ *    LAPIC_IGNORED, unmasked.
  *  - A new error in the ESR raises LVTERR.
  *  - nmi_pending is set here and cleared by whoever injects the NMI.
  *  - Software disabled (SPIV bit 8 = 0): LVTs are masked, new fixed interrupts are dropped, those
  *    in the IRR are held and still taken. NMI IPIs arrive.
- *  - NMI to self by shorthand is delivered, as KVM does; silicon leaves it undefined.
  *
  * Not modelled
- *  - Other CPUs, INIT, SIPI and SMI: counted in ignored_ipis. So is an INIT whose destination is this
- *    CPU: there is nothing at the reset vector that it would go to. The shorthands self and all
- *    including self are not valid with INIT and SIPI, in the manual's table. Other IPIs to all
- *    including self go to this CPU. Lowest priority is taken as fixed.
  *  - LINT0/1, thermal and CMCI sources, the IOAPIC: nothing raises these LVTs. Level trigger, so
  *    TMR stays 0; EOI broadcast; spurious vectors.
- *  - AMD's leaving LVTPC unmasked on delivery.
  */
 #include "platform/lapic_internal.h"
 
 #include "base/fault.h"
-
-#define ICR_LOGICAL 0x800u
-#define ICR_SHORTHAND 0xc0000u
-#define ICR_SELF 0x40000u
-#define ICR_ALL 0x80000u
-#define ICR_DM_LOWEST 0x100u
 
 static int highest(const u32 bitmap[8])
 {
@@ -106,7 +94,7 @@ void lapic_end_of_interrupt(struct lapic *l)
 	l->ops->changed(l->ctx);
 }
 
-static void raise_nmi(struct lapic *l)
+void lapic_raise_nmi(struct lapic *l)
 {
 	l->nmi_pending = true;
 	l->ops->changed(l->ctx);
@@ -128,7 +116,7 @@ enum lapic_delivery lapic_deliver_lvtpc(struct lapic *l)
 	switch (*lvtpc & APIC_MODE_MASK) {
 	case APIC_DM_NMI:
 		mask_lvtpc(l, lvtpc);
-		raise_nmi(l);
+		lapic_raise_nmi(l);
 		return LAPIC_NMI;
 	case APIC_DM_FIXED:
 		if (vector < 16) {
@@ -140,58 +128,4 @@ enum lapic_delivery lapic_deliver_lvtpc(struct lapic *l)
 		return LAPIC_FIXED;
 	default: return LAPIC_IGNORED;
 	}
-}
-
-/* ---- IPIs ---- */
-
-u32 lapic_logical_id(const struct lapic *l)
-{
-	if (lapic_x2apic(l))
-		return ((l->id >> 4) << 16) | (1u << (l->id & 0xf));
-	return l->regs[APIC_LDR >> 4];
-}
-
-static bool is_addressed(const struct lapic *l, u64 icr)
-{
-	u32 to = (u32)(icr >> 32);
-	u32 own = lapic_logical_id(l);
-
-	switch (icr & ICR_SHORTHAND) {
-	case ICR_SELF:
-	case ICR_ALL: return true;
-	case 0: break;
-	default: return false;
-	}
-	if (lapic_x2apic(l)) {
-		if (to == ~0u)
-			return true;
-		if (!(icr & ICR_LOGICAL))
-			return to == l->id;
-		return to >> 16 == own >> 16 && (to & own & 0xffff);
-	}
-	to >>= 24;
-	own >>= 24;
-	if (to == 0xff)
-		return true;
-	if (!(icr & ICR_LOGICAL))
-		return to == (l->id & 0xff);
-	if (l->regs[APIC_DFR >> 4] >> 28 == 0xf)
-		return to & own;
-	return (to >> 4 == own >> 4 || to >> 4 == 0xf) && (to & own & 0xf);
-}
-
-void lapic_send_ipi(struct lapic *l, u64 icr)
-{
-	u32 mode = icr & APIC_MODE_MASK;
-	bool fixed = mode == APIC_DM_FIXED || mode == ICR_DM_LOWEST;
-	u8 vector = (u8)icr;
-
-	if (fixed && vector < 16)
-		lapic_raise_error(l, ESR_SEND_VECTOR);
-	else if (fixed && is_addressed(l, icr))
-		set_irr(l, vector);
-	else if (mode == APIC_DM_NMI && is_addressed(l, icr))
-		raise_nmi(l);
-	else
-		l->ignored_ipis++;
 }

@@ -59,6 +59,9 @@ def notes(console: Console, results: dict[str, Result]) -> None:
     for mode, r in results.items():
         for line in availability.lines(r.stats):
             console.print(f"{mode}: {line}", markup=False, highlight=False)
+        lost = r.stats.get("ignored_ipis", 0)
+        if lost:
+            console.print(f"{mode}: {lost:,} IPIs reached no CPU", style="yellow")
         if r.guest.stop != "exit" and r.complete:
             console.print(f"{mode}: the guest did not exit, it stopped by {r.guest.stop}")
         if r.guest.exit_value:

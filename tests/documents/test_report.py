@@ -110,6 +110,12 @@ def test_serial_text_is_no_markup(make: Make) -> None:
     assert "the guest reports failure, exit value 3" in text
 
 
+def test_lost_ipis_are_told(make: Make) -> None:
+    assert "IPIs" not in text_of(run_report.render, make())
+    text = text_of(run_report.render, make(stats={"ignored_ipis": 1200}))
+    assert "mediated: 1,200 IPIs reached no CPU" in text
+
+
 def test_a_bench_shows_published_figures() -> None:
     document = results.Bench(
         complete=False,
