@@ -200,6 +200,8 @@ static int build(struct pp_machine *m, const struct pp_config *config, struct pp
 		start_native(m);
 	else if (machine_make_host(m, config, error))
 		return -1;
+	for (u32 n = 1; n < vm->nr_guests; n++)
+		pcpu_guest_reset(machine_guest(m, vm->first_guest + n));
 	return machine_vm_load(vm, config, machine_guest(m, vm->first_guest)->cpu, error);
 }
 

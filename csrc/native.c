@@ -70,8 +70,6 @@ void native_init(struct native *n, struct pcpu *pcpu, u32 id, struct ports *port
 	pcpu_guest_init(&n->guest, pcpu, &pcpu->lapic, config, silicon[config->hw.vendor],
 			config->hw.version);
 	pcpu_guest_enter(&n->guest, pcpu);
-	if (id)
-		pcpu_guest_reset(&n->guest);
 }
 
 void native_moved(struct native *n, const struct move *move)

@@ -94,6 +94,8 @@ int kvm_vcpu_restore(struct kvm_vcpu *vcpu, const struct kvm_vcpu *from,
 	kvm_update_msr_bitmap_x2apic(vcpu);
 	vcpu->exception = from->exception;
 	vcpu->halted = from->halted;
+	vcpu->init_pending = from->init_pending;
+	vcpu->sipi_pending = from->sipi_pending;
 	take_books(vcpu, from);
 	vcpu->restoring = true;
 	done = kvm_vcpu_ioctl_set_msrs(vcpu, msrs, n);

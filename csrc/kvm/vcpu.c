@@ -126,8 +126,6 @@ int kvm_vcpu_init(struct kvm_vcpu *vcpu, struct pcpu *pcpu, u32 id, struct perf_
 	lapic_init(&vcpu->lapic, id, &vcpu_lapic_ops, vcpu);
 	pcpu_guest_init(&vcpu->guest, pcpu, &vcpu->lapic, config, vcpu->x86_ops->misc,
 			config->kvm.vpmu);
-	if (id)
-		pcpu_guest_reset(&vcpu->guest);
 	ret = kvm_pmu_init(vcpu, backend_of(config), config->kvm.vpmu ? &config->guest : &no_pmu);
 	if (ret == -EBUSY) {
 		vcpu->pmu.backend = NULL;

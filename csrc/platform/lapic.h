@@ -54,10 +54,11 @@ struct lapic_ops {
 	u64 (*now)(void *ctx);	    /* TSC */
 	void (*changed)(void *ctx); /* a deadline or a pending interrupt may be new */
 
-	/* On a bus only: an interrupt or NMI of another CPU is here, after changed(); may be NULL. Its CPU waits for a SIPI from now on; it starts at @vector << 12 if it waits.
-	 * The APIC itself has been reset when init() is called. */
+	/* On a bus only. An interrupt or NMI of another CPU is here, after changed(); may be NULL. */
 	void (*arrived)(void *ctx);
+	/* Its CPU waits for a SIPI from now on, and the APIC itself has been reset. */
 	void (*init)(void *ctx);
+	/* It starts at @vector << 12, if it waits. */
 	void (*sipi)(void *ctx, u8 vector);
 };
 

@@ -1,0 +1,133 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Several CPUs: started by INIT and SIPI, each on a pCPU of its own or all on one.
+
+The bootstrap CPU copies real-mode code to 0x8000, sends INIT and SIPI to all others and spins until
+each of them has added one to a word; then it waits long enough for them to halt. Each of the others
+executes CLI, MOV, a loop of LOOPS times DEC and JNZ, LOCK INC and HLT: 4 + 2 LOOPS instructions,
+whatever the arrangement, of which KVM emulates the HLT.
+"""
+
+from __future__ import annotations
+
+import guest_asm as asm
+import pytest
+
+from pmupass.core import Machine
+from pmupass.records import Stop
+
+LOOPS = 3_000
+EACH = 4 + 2 * LOOPS
+
+SOURCE = f"""
+{asm.PRELUDE}
+_start:	kernel_setup
+	movl	$0x8000, %edi
+	movl	$others, %esi
+	movl	$(others_end - others), %ecx
+	rep movsb
+	wr	0x830, 0xc4500
+	wr	0x830, 0xc4608
+	movl	$COUNT, %ebx
+1:	pause
+	cmpl	%ebx, 0x9000
+	jne	1b
+	movl	$20000, %ecx
+2:	decl	%ecx
+	jnz	2b
+	finish
+
+	.code16
+others:	cli
+	movw	${LOOPS}, %cx
+1:	decw	%cx
+	jnz	1b
+	lock incl 0x9000
+	hlt
+others_end:
+	.code64
+"""
+
+
+def machine(
+    mode: str, vcpus: int, cpus: int, cpu: str = "sapphire-rapids", **given: object
+) -> Machine:
+    """Return a machine with so many CPUs of the guest and of the host."""
+    image = asm.assemble(SOURCE.replace("COUNT", str(vcpus - 1)))
+    return Machine(asm.config(image, mode=mode, cpu=cpu, vcpus=vcpus, cpus=cpus, **given))
+
+
+def to_end(made: Machine, blocks: int = 1 << 40) -> Machine:
+    """Run to the guest's exit."""
+    while (stop := made.run(blocks)) is Stop.BUDGET:
+        pass
+    assert stop is Stop.EXIT, (stop, made.invariant())
+    return made
+
+
+def everything(made: Machine) -> list[object]:
+    """Return what can be read of all CPUs."""
+    parts = ("guest", "counters", "silent_errors", "pmi", "exits", "accesses", "switch")
+    each = [[getattr(made, part)(n) for part in parts] for n in range(made.guests)]
+    return [each, [(made.costs(n), made.trace(n)) for n in range(made.cpus)], made.stats()]
+
+
+@pytest.mark.parametrize("cpu", ["sapphire-rapids", "zen4"])
+@pytest.mark.parametrize("mode", asm.MODES)
+@pytest.mark.parametrize("vcpus", [2, 8])
+def test_each_on_its_own(mode: str, vcpus: int, cpu: str) -> None:
+    """The others execute what they are given, and nothing more."""
+    ran = to_end(machine(mode, vcpus, vcpus, cpu))
+    assert [ran.guest(n).instructions for n in range(1, vcpus)] == [EACH] * (vcpus - 1)
+    emulated = 0 if mode == "native" else 1
+    assert [ran.guest(n).emulated for n in range(1, vcpus)] == [emulated] * (vcpus - 1)
+    assert ran.stats()["ignored_ipis"] == 0
+
+
+@pytest.mark.parametrize("mode", ["emulated", "mediated"])
+def test_all_on_one(mode: str) -> None:
+    """Four vCPUs share a pCPU: the one that spins gives way at the end of its slice."""
+    ran = to_end(machine(mode, 4, 1))
+    assert [ran.guest(n).instructions for n in range(1, 4)] == [EACH] * 3
+    # It cannot see the others' work before a slice of its own has ended.
+    assert ran.guest(0).tsc_cycles >= 5_600_000
+
+
+@pytest.mark.parametrize("mode", asm.MODES)
+@pytest.mark.parametrize("cpus", [1, 3])
+def test_same_results_whatever_the_slices(mode: str, cpus: int) -> None:
+    """Budgets of seven blocks, and clones on the way."""
+    if mode == "native" and cpus == 1:
+        pytest.skip("natively each CPU is a pCPU")
+    whole = everything(to_end(machine(mode, 3, cpus, trace_records=1 << 10)))
+    assert everything(to_end(machine(mode, 3, cpus, trace_records=1 << 10), blocks=7)) == whole
+    cloned = machine(mode, 3, cpus, trace_records=1 << 10)
+    for _ in range(4):
+        assert cloned.run(1_000) is Stop.BUDGET
+        cloned = cloned.clone()
+    assert everything(to_end(cloned)) == whole
+
+
+@pytest.mark.parametrize("mode", asm.MODES)
+def test_a_cpu_that_nobody_starts_sleeps(mode: str) -> None:
+    """It has executed nothing at the end."""
+    made = Machine(
+        asm.config(
+            asm.assemble(f"{asm.PRELUDE}\n_start:	finish"),
+            mode=mode,
+            cpu="skylake-sp",
+            vcpus=2,
+            cpus=2,
+        )
+    )
+    assert to_end(made).guest(1).instructions == 0
+
+
+@pytest.mark.parametrize("mode", ["emulated", "mediated"])
+def test_a_move_takes_all_cpus_along(mode: str) -> None:
+    """Saved in the middle and restored in the other design: the same instructions."""
+    made = machine(mode, 3, 3)
+    assert made.run(500) is Stop.BUDGET
+    other = "mediated" if mode == "emulated" else "emulated"
+    image = asm.assemble(SOURCE.replace("COUNT", "2"))
+    moved = made.migrate(asm.config(image, mode=other, cpu="sapphire-rapids", vcpus=3, cpus=3))
+    assert [to_end(moved).guest(n).instructions for n in (1, 2)] == [EACH] * 2
