@@ -232,8 +232,13 @@ enum pp_stop sched_run(struct rq *rq, u64 *budget)
 
 		if (p->check->broken)
 			return PP_STOP_INVARIANT;
-		wake_sleepers(rq, now);
-		if (!rq->current && !switch_in(rq, now)) {
+		/* Whoever ran goes on as if nothing had been between: a budget shows nowhere. */
+		if (!rq->current) {
+			wake_sleepers(rq, now);
+			if (switch_in(rq, now)) {
+				set_timers(rq, now);
+				continue;
+			}
 			if (pcpu_time_is_up(p))
 				return PP_STOP_TIME;
 			if (!*budget)
@@ -242,7 +247,6 @@ enum pp_stop sched_run(struct rq *rq, u64 *budget)
 				return PP_STOP_HALTED;
 			continue;
 		}
-		set_timers(rq, now);
 		switch (rq->current->ops->run(rq->current, budget, &stop)) {
 		case TASK_BUDGET: return PP_STOP_BUDGET;
 		case TASK_TURN_OVER: return PP_STOP_TIME;
