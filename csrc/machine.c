@@ -192,7 +192,7 @@ static int build(struct pp_machine *m, const struct pp_config *config, struct pp
 	if (ram_new(&vm->ram, config->memory))
 		return machine_fail(error, PP_ENOMEM,
 				    "out of memory for guest RAM: try a smaller guest.memory_mb");
-	if (ports_init(&vm->ports) || machine_copy_events(m, config))
+	if (ports_init(&vm->ports, vm->nr_guests) || machine_copy_events(m, config))
 		return machine_fail(error, PP_ENOMEM, "out of memory for the machine");
 	if (machine_make_cpus(m, config, error) || make_guests(m, vm, error))
 		return -1;

@@ -387,7 +387,8 @@ struct pp_pmi_result {
 	uint64_t latency_p50, latency_p99, latency_max; /* TSC cycles */
 	uint64_t instructions_p50, instructions_p99, instructions_max;
 };
-void pp_read_pmi(struct pp_machine *m, uint32_t guest, struct pp_pmi_result *out);
+/* Of @nr CPUs from @guest on, together. */
+void pp_read_pmi(struct pp_machine *m, uint32_t guest, uint32_t nr, struct pp_pmi_result *out);
 
 struct pp_exit_result {
 	uint32_t reason, pad; /* index into list EXIT_REASONS, on an AMD CPU SVM_EXIT_REASONS */

@@ -117,9 +117,28 @@ uint32_t pp_read_silent_errors(struct pp_machine *m, uint32_t n, struct pp_silen
 	return truth->nr_errors;
 }
 
-void pp_read_pmi(struct pp_machine *m, uint32_t n, struct pp_pmi_result *out)
+void pp_read_pmi(struct pp_machine *m, uint32_t first, uint32_t nr, struct pp_pmi_result *out)
 {
-	*out = finish_truth(m, n)->pmi;
+	struct histogram cycles = {0}, instructions = {0};
+
+	memset(out, 0, sizeof(*out));
+	for (u32 n = first; n < first + nr; n++) {
+		const struct truth *truth = finish_truth(m, n);
+
+		out->due += truth->pmi.due;
+		out->delivered += truth->pmi.delivered;
+		out->coalesced += truth->pmi.coalesced;
+		out->masked += truth->pmi.masked;
+		out->dropped += truth->pmi.dropped;
+		histogram_add_all(&cycles, &truth->latency_cycles);
+		histogram_add_all(&instructions, &truth->latency_instructions);
+	}
+	out->latency_p50 = histogram_percentile(&cycles, 500);
+	out->latency_p99 = histogram_percentile(&cycles, 990);
+	out->latency_max = cycles.max;
+	out->instructions_p50 = histogram_percentile(&instructions, 500);
+	out->instructions_p99 = histogram_percentile(&instructions, 990);
+	out->instructions_max = instructions.max;
 }
 
 uint32_t pp_read_exits(struct pp_machine *m, uint32_t guest, struct pp_exit_result *out,

@@ -572,10 +572,10 @@ class Machine:
             for e in self._all(lib.pp_read_silent_errors, "struct pp_silent_error", guest)
         ]
 
-    def pmi(self, guest: int = 0) -> records.Pmi:
-        """Return how many PMIs were due and delivered, and how late."""
+    def pmi(self, guest: int = 0, count: int = 1) -> records.Pmi:
+        """Return how many PMIs of ``count`` CPUs were due and delivered, and how late."""
         out = ffi.new("struct pp_pmi_result *")
-        lib.pp_read_pmi(self._handle, guest, out)
+        lib.pp_read_pmi(self._handle, guest, count, out)
         return records.Pmi(**{name: getattr(out, name) for name in records.Pmi.__slots__})
 
     def exits(self, guest: int = 0) -> list[records.Exits]:

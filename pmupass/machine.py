@@ -2,8 +2,9 @@
 """Experiments: the runs that one result needs.
 
 A built-in workload is sized once, natively and without a vPMU, so that every run does the same
-work; then it runs profiled (the result), unprofiled in the same mode (the overhead) and in a VM
-without a vPMU (the standing cost). An image of the user's runs once in each mode.
+work (of several CPUs each does what the first one did); then it runs profiled (the result),
+unprofiled in the same mode (the overhead) and in a VM without a vPMU (the standing cost). An image
+of the user's runs once in each mode.
 """
 
 from __future__ import annotations
@@ -70,9 +71,8 @@ class Ran:
 
     @property
     def measured_cycles(self) -> int | None:
-        """TSC cycles of the measured phase, None for a guest without a report."""
-        report = self.machine.report()
-        return report.tsc_end - report.tsc_begin if report and self.stop is Stop.EXIT else None
+        """TSC cycles of the measured phase of all CPUs, None for a guest without a report."""
+        return readout.measured_cycles(self.machine) if self.stop is Stop.EXIT else None
 
     @property
     def trouble(self) -> str:
@@ -195,6 +195,7 @@ class Session:
             not_modelled=readout.read_not_modelled(machine, name_of),
             host_events=readout.read_host_events(machine, [spec.text for spec in plan.host_specs]),
             stats=readout.read_stats(machine, plan.guest_pmu(chosen)),
+            vcpus=readout.read_vcpus(machine, name_of),
             host=readout.host_facts(time.perf_counter() - started) if plan.options.host else UNSET,
         )
         machine.close()
@@ -294,7 +295,7 @@ class Session:
     def _fraction(self, machine: Machine) -> float | None:
         if not self._work:
             return None
-        return min(machine.guest().instructions / self._work, 1.0)
+        return min(readout.instructions(machine) / (self._work * machine.guests), 1.0)
 
 
 def share(quiet: int, busy: int) -> float | None:
@@ -304,7 +305,7 @@ def share(quiet: int, busy: int) -> float | None:
 
 def unimplemented_text(machine: Machine) -> str:
     """Return the error for an instruction that the guest CPU does not have."""
-    info = machine.guest()
+    info = next(i for i in map(machine.guest, range(machine.guests)) if i.bytes)
     code = info.bytes.hex(" ")
     return (
         f"unimplemented instruction at {info.rip:#x}: {code}\n"

@@ -114,6 +114,11 @@ class Plan:
             )
         return known[name]
 
+    @property
+    def guest_cpus(self) -> int:
+        """CPUs of the guest."""
+        return self.settings.integer("guest.cpus")
+
     # What the user asked the guest's perf for
 
     @property
@@ -259,7 +264,7 @@ class Plan:
             timing=self.cpu.timing,
             overcount=self.cpu.overcount,
             period_limit=self.cpu.period_limit,
-            cpuid=tuple(guest_cpuid.cpuid_entries(self.cpu, guest, mode)),
+            cpuid=tuple(guest_cpuid.cpuid_entries(self.cpu, guest, mode, self.guest_cpus)),
             event_maps=self._maps_for(mode, guest),
             costs=self._costs,
             kvm=self._kvm(mode, guest),
@@ -270,6 +275,8 @@ class Plan:
             time_limit=self._time_limit(),
             skid_cycles=self.cpu.skid_cycles,
             module=self._module,
+            vcpus=self.guest_cpus,
+            cpus=self.settings.optional("host.cpus") or self.guest_cpus,
         )
 
     def timed(self, mode: Mode) -> tuple[Timed, ...]:
@@ -350,6 +357,8 @@ class Plan:
             f"mux_us={s.integer('guest.mux_interval_ms') * 1000}",
             f"perf={int(perf)}",
         ]
+        if self.guest_cpus > 1:
+            words.append(f"cpus={self.guest_cpus}")
         if perf:
             words += [self._event_word(i, spec, guest) for i, spec in enumerate(self.specs)]
         return " ".join(words)

@@ -5,14 +5,15 @@ from __future__ import annotations
 
 import os
 import platform
-from collections.abc import Callable, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from msgspec import UNSET, UnsetType
 
 import pmupass
-from pmupass import records, results
+from pmupass import core, records, results
 from pmupass.policy import branch_records
 
 if TYPE_CHECKING:
@@ -36,20 +37,94 @@ def raw(value: int) -> str:
     return f"{value:#x}"
 
 
+def _all(machine: Machine) -> range:
+    """Return the CPUs of the guest."""
+    return range(machine.guests)
+
+
+def reports(machine: Machine) -> list[records.GuestReport]:
+    """Return what the CPUs of the guest report, those that do."""
+    found = (machine.report(n=n) for n in _all(machine))
+    return [report for report in found if report is not None]
+
+
+def measured_cycles(machine: Machine) -> int | None:
+    """Return TSC cycles from the first begin to the last end; None if a CPU has no report."""
+    found = reports(machine)
+    if len(found) < machine.guests:
+        return None
+    return max(r.tsc_end for r in found) - min(r.tsc_begin for r in found)
+
+
+def instructions(machine: Machine) -> int:
+    """Return the instructions of all CPUs of the guest."""
+    return sum(machine.guest(n).instructions for n in _all(machine))
+
+
 def read_guest(machine: Machine, stop: records.Stop, name_of: NameOf) -> results.Guest:
     """Return the ``guest`` part; ``Stop.BUDGET`` means that somebody interrupted the run."""
-    info = machine.guest()
-    report = machine.report()
+    infos = [machine.guest(n) for n in _all(machine)]
+    first = infos[0]
+    found = reports(machine)
     return results.Guest(
+        instructions=sum(info.instructions for info in infos),
+        emulated=sum(info.emulated for info in infos),
+        tsc_cycles=max(info.tsc_cycles for info in infos),
+        core_cycles=sum(info.core_cycles for info in infos),
+        stop=_STOPS[stop],  # type: ignore[arg-type]
+        exit_value=first.exit_value if first.exited else 0,
+        serial=machine.serial(),
+        serial_truncated=first.serial_truncated,
+        report=_report(_sum_of_reports(found), name_of) if found else UNSET,
+    )
+
+
+def read_vcpus(machine: Machine, name_of: NameOf) -> list[results.Vcpu] | UnsetType:
+    """Return the ``vcpus`` part, if there are several."""
+    if machine.guests == 1:
+        return UNSET
+    return [_vcpu(machine, n, name_of) for n in _all(machine)]
+
+
+def _vcpu(machine: Machine, n: int, name_of: NameOf) -> results.Vcpu:
+    info, report = machine.guest(n), machine.report(n=n)
+    return results.Vcpu(
         instructions=info.instructions,
         emulated=info.emulated,
-        tsc_cycles=info.tsc_cycles,
         core_cycles=info.core_cycles,
-        stop=_STOPS[stop],  # type: ignore[arg-type]
-        exit_value=info.exit_value if info.exited else 0,
-        serial=machine.serial(),
-        serial_truncated=info.serial_truncated,
+        counters=_counters_of(machine, n, name_of),
+        pmi=_pmi(machine.pmi(n)),
+        exits=sum(e.count for e in machine.exits(n)),
         report=UNSET if report is None else _report(report, name_of),
+    )
+
+
+def _sum_of_reports(found: Sequence[records.GuestReport]) -> records.GuestReport:
+    """Return reports as one: from the first begin to the last end; periods are the first CPU's."""
+    if len(found) == 1:
+        return found[0]
+    return records.GuestReport(
+        work=sum(r.work for r in found),
+        tsc_begin=min(r.tsc_begin for r in found),
+        tsc_end=max(r.tsc_end for r in found),
+        ticks=sum(r.ticks for r in found),
+        pmis=sum(r.pmis for r in found),
+        pmis_empty=sum(r.pmis_empty for r in found),
+        rotations=sum(r.rotations for r in found),
+        reads=sum(r.reads for r in found),
+        exits=sum(r.exits for r in found),
+        events=tuple(_sum_of_events(e) for e in zip(*(r.events for r in found), strict=False)),
+    )
+
+
+def _sum_of_events(events: Sequence[records.ReportEvent]) -> records.ReportEvent:
+    return records.ReportEvent(
+        config=events[0].config,
+        value=sum(e.value for e in events),
+        enabled=sum(e.enabled for e in events),
+        running=sum(e.running for e in events),
+        samples=sum(e.samples for e in events),
+        period=events[0].period,
     )
 
 
@@ -81,14 +156,50 @@ def _report(report: records.GuestReport, name_of: NameOf) -> results.GuestReport
 
 def read_counters(machine: Machine, name_of: NameOf) -> list[results.Counter]:
     """Return the guest's events, each once: what was true, what was counted, why they differ."""
-    report = machine.report()
+    by_config: dict[str, list[results.Counter]] = {}
+    for n in _all(machine):
+        for counter in _counters_of(machine, n, name_of):
+            by_config.setdefault(counter.config, []).append(counter)
+    return [_sum_of_counters(counters) for counters in by_config.values()]
+
+
+def _counters_of(machine: Machine, n: int, name_of: NameOf) -> list[results.Counter]:
+    report = machine.report(n=n)
     by_guest: dict[int, list[records.ReportEvent]] = {}
     for event in report.events if report else ():
         by_guest.setdefault(event.config, []).append(event)
     return [
         _counter(counter, by_guest.get(counter.config, []), name_of(counter.config))
-        for counter in machine.counters()
+        for counter in machine.counters(n)
     ]
+
+
+def _sum_of_counters(counters: Sequence[results.Counter]) -> results.Counter:
+    """Return one event of several CPUs as one."""
+    first = counters[0]
+    if len(counters) == 1:
+        return first
+    causes: Counter[str] = Counter()
+    for counter in counters:
+        causes.update(counter.causes)
+    scaled = [c.scaled for c in counters if c.scaled is not UNSET]
+    return results.Counter(
+        event=first.event,
+        config=first.config,
+        true=sum(c.true for c in counters),
+        counted=sum(c.counted for c in counters),
+        lost=sum(c.lost for c in counters),
+        causes={name: lost for name, lost in causes.items() if lost},
+        filtered=any(c.filtered for c in counters),
+        enabled_cycles=sum(c.enabled_cycles for c in counters),
+        running_cycles=sum(c.running_cycles for c in counters),
+        true_running_cycles=sum(c.true_running_cycles for c in counters),
+        reads=sum(c.reads for c in counters),
+        wrong_reads=sum(c.wrong_reads for c in counters),
+        overflows=sum(c.overflows for c in counters),
+        unread=sum(c.unread for c in counters),
+        scaled=sum(scaled) if scaled else UNSET,
+    )
 
 
 def _counter(
@@ -127,22 +238,36 @@ def read_reads(counters: Sequence[results.Counter]) -> results.Reads:
 
 def read_not_modelled(machine: Machine, name_of: NameOf) -> list[str]:
     """Return the guest's events that the model does not feed: they count zero."""
-    return sorted({name_of(c.config) for c in machine.counters() if not c.fed})
+    return sorted(
+        {name_of(c.config) for n in _all(machine) for c in machine.counters(n) if not c.fed}
+    )
 
 
 def read_silent_errors(machine: Machine, name_of: NameOf) -> list[results.SilentError]:
     """Return the episodes of silent loss, in time order."""
+    several = machine.guests > 1
+    errors = [(e, n) for n in _all(machine) for e in machine.silent_errors(n)]
+    if several:
+        errors.sort(key=lambda error: (error[0].tsc, error[1]))
     return [
         results.SilentError(
-            event=name_of(e.config), tsc=e.tsc, until=e.until, lost=e.lost, cause=e.cause
+            event=name_of(e.config),
+            tsc=e.tsc,
+            until=e.until,
+            lost=e.lost,
+            cause=e.cause,
+            vcpu=n if several else UNSET,
         )
-        for e in machine.silent_errors()
+        for e, n in errors
     ]
 
 
 def read_pmi(machine: Machine) -> results.Pmi:
     """Return the ``pmi`` part."""
-    p = machine.pmi()
+    return _pmi(machine.pmi(0, machine.guests))
+
+
+def _pmi(p: records.Pmi) -> results.Pmi:
     return results.Pmi(
         due=p.due,
         delivered=p.delivered,
@@ -156,42 +281,59 @@ def read_pmi(machine: Machine) -> results.Pmi:
     )
 
 
+def _sums(rows: Iterable[tuple[str, tuple[int, ...]]]) -> dict[str, tuple[int, ...]]:
+    """Return rows of numbers, added up by name; names in the order in which they come."""
+    out: dict[str, tuple[int, ...]] = {}
+    for name, numbers in rows:
+        before = out.get(name, (0,) * len(numbers))
+        out[name] = tuple(a + b for a, b in zip(before, numbers, strict=True))
+    return out
+
+
 def read_exits(machine: Machine) -> list[results.Exit]:
     """Return the VM-exits by reason, most frequent first."""
-    exits = sorted(machine.exits(), key=lambda e: (-e.count, e.reason))
-    return [results.Exit(e.reason, e.count, e.profile, e.cycles) for e in exits]
+    rows = _sums(
+        (e.reason, (e.count, e.profile, e.cycles)) for n in _all(machine) for e in machine.exits(n)
+    )
+    exits = [results.Exit(reason, *numbers) for reason, numbers in rows.items()]
+    return sorted(exits, key=lambda e: (-e.count, e.reason))
 
 
 def read_accesses(machine: Machine) -> results.Accesses:
     """Return the ``accesses`` part."""
-    kinds = machine.accesses()
+    rows = _sums(
+        (a.kind, (a.direct, a.intercepted, a.cycles))
+        for n in _all(machine)
+        for a in machine.accesses(n)
+    )
+    order = core.names("access_kinds").index
+    kinds = [results.AccessKind(kind, *rows[kind]) for kind in sorted(rows, key=order)]
     return results.Accesses(
         direct=sum(a.direct for a in kinds),
         intercepted=sum(a.intercepted for a in kinds),
-        by_kind=[results.AccessKind(a.kind, a.direct, a.intercepted, a.cycles) for a in kinds],
+        by_kind=kinds,
     )
 
 
 def read_switch(machine: Machine, policy: str) -> results.Switch:
     """Return the ``switch`` part."""
-    s = machine.switch()
+    of_each = [machine.switch(n) for n in _all(machine)]
     return results.Switch(
         policy=policy,
-        loads=s.loads,
-        puts=s.puts,
-        rdmsr=s.rdmsr,
-        wrmsr=s.wrmsr,
-        rdpmc=s.rdpmc,
-        lvtpc=s.lvtpc,
-        cycles=s.cycles,
-        host_blind_cycles=s.host_blind_cycles,
+        **{
+            name: sum(getattr(switch, name) for switch in of_each)
+            for name in records.Switch.__slots__
+        },
     )
 
 
 def read_costs(machine: Machine) -> list[results.Cost]:
     """Return the charged cycles by call stack, dearest first."""
-    costs = sorted(machine.costs(), key=lambda c: (-c.cycles, c.stack))
-    return [results.Cost(c.stack, c.count, c.cycles) for c in costs]
+    rows = _sums(
+        (c.stack, (c.count, c.cycles)) for n in range(machine.cpus) for c in machine.costs(n)
+    )
+    costs = [results.Cost(stack, *numbers) for stack, numbers in rows.items()]
+    return sorted(costs, key=lambda c: (-c.cycles, c.stack))
 
 
 def read_host_events(machine: Machine, specs: Sequence[str]) -> list[results.HostEvent]:

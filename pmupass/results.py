@@ -105,13 +105,17 @@ class Reads(Struct, frozen=True):
 
 
 class SilentError(Struct, frozen=True):
-    """One episode in which a guest event lost counts and nobody was told."""
+    """One episode in which a guest event lost counts and nobody was told.
+
+    ``vcpu``: on which of several CPUs.
+    """
 
     event: str
     tsc: int
     until: int
     lost: int
     cause: str
+    vcpu: int | UnsetType = UNSET
 
 
 class Quantiles(Struct, frozen=True):
@@ -182,6 +186,18 @@ class Cost(Struct, frozen=True):
     cycles: int
 
 
+class Vcpu(Struct, frozen=True):
+    """One of several CPUs of a guest; natively a CPU of the computer."""
+
+    instructions: int
+    emulated: int
+    core_cycles: int
+    counters: list[Counter]
+    pmi: Pmi
+    exits: int
+    report: GuestReport | UnsetType = UNSET
+
+
 class HostEvent(Struct, frozen=True):
     """A host perf event after the run."""
 
@@ -230,6 +246,7 @@ class Result(Struct, frozen=True, kw_only=True):
     not_modelled: list[str]
     host_events: list[HostEvent]
     stats: dict[str, int]
+    vcpus: list[Vcpu] | UnsetType = UNSET
     host: Host | UnsetType = UNSET
 
     @property

@@ -157,6 +157,23 @@ SETTINGS: tuple[Setting, ...] = (
         doc="KVM's module parameter: the pseudo counters of RDPMC, which then always exits",
     ),
     Setting(
+        "guest.cpus",
+        int,
+        1,
+        "CPUs of the guest; each of a built-in guest does all the work and opens all the events",
+        least=1,
+        most=8,
+    ),
+    Setting(
+        "host.cpus",
+        int,
+        None,
+        "pCPUs of the host (default: as many as the guest has CPUs, so that each has its own); "
+        "native has no host",
+        least=1,
+        most=8,
+    ),
+    Setting(
         "guest.hz", int, 1000, "timer interrupts a second in the guest, 0 for none", most=10000
     ),
     Setting(

@@ -2,7 +2,7 @@
 /*
  * apic.c - local APIC access. Interface: apic.h.
  *
- * Not modelled: other CPUs, LINT pins (masked), the error LVT (masked).
+ * Not modelled: LINT pins (masked), the error LVT (masked).
  */
 #include "guest/apic.h"
 
@@ -18,6 +18,9 @@
 #define APIC_TASKPRI 0x80
 #define APIC_SPIV 0xf0
 #define APIC_SPIV_ENABLED 0x100u
+#define APIC_ICR 0x300
+#define APIC_ICR2 0x310
+#define APIC_ICR_BUSY 0x1000u
 #define APIC_LVTT 0x320
 #define APIC_LVTT_TSCDEADLINE 0x40000u
 #define APIC_TMICT 0x380
@@ -50,6 +53,20 @@ static u32 apic_read(u32 reg)
 	if (x2apic)
 		return (u32)rdmsr(APIC_BASE_MSR + (reg >> 4));
 	return *(volatile u32 *)(uintptr_t)(APIC_PAGE + reg);
+}
+
+void apic_send(u32 id, u32 command)
+{
+	if (x2apic) {
+		/* Unlike a memory-mapped one this write may pass earlier stores. */
+		__asm__ volatile("mfence\n\tlfence" : : : "memory");
+		wrmsr(APIC_BASE_MSR + (APIC_ICR >> 4), (u64)id << 32 | command);
+		return;
+	}
+	while (apic_read(APIC_ICR) & APIC_ICR_BUSY)
+		__asm__ volatile("pause");
+	apic_write(APIC_ICR2, id << 24);
+	apic_write(APIC_ICR, command);
 }
 
 void apic_timer_set(u64 deadline)
@@ -110,6 +127,7 @@ void apic_init(void)
 	}
 	apic_write(APIC_TDCR, APIC_TDR_DIV_1);
 	apic_write(APIC_LVTT, APIC_LVT_MASKED | LOCAL_TIMER_VECTOR);
-	calibrate();
+	if (!calibrated_ticks)
+		calibrate();
 	apic_write(APIC_LVTT, LOCAL_TIMER_VECTOR);
 }

@@ -3,7 +3,8 @@
  * cpu_tables.c - GDT, TSS, IDT, page tables and the SYSCALL MSRs of a guest.
  *
  * Interface
- *  - cpu_tables_init() replaces what the loader left; call it first, interrupts off.
+ *  - cpu_tables_init() makes the tables that all CPUs have, and maps memory; call it first.
+ *  - cpu_tables_load() gives a CPU its own; interrupts off. this_cpu() is good from here on.
  *  - allow_user_rdpmc() sets CR4.PCE.
  *
  * Everything is identity mapped by 2 MB pages, user accessible: the user part of a guest is its own
@@ -14,11 +15,13 @@
 #include "guest/cpu_tables.h"
 
 #include "guest/insn.h"
+#include "guest/percpu.h"
 
 #define MSR_EFER 0xc0000080
 #define MSR_STAR 0xc0000081
 #define MSR_LSTAR 0xc0000082
 #define MSR_SYSCALL_MASK 0xc0000084
+#define MSR_GS_BASE 0xc0000101
 #define EFER_SCE BIT_ULL(0)
 #define X86_CR4_PCE BIT_ULL(8)
 #define X86_CR4_SMEP BIT_ULL(20)
@@ -33,16 +36,6 @@
 #define GIGABYTES 4
 
 #define GATE_INTERRUPT 0x8e
-
-struct tss_struct {
-	u32 reserved0;
-	u64 rsp[3]; /* entry.S knows the offset of rsp[0] */
-	u64 reserved1;
-	u64 ist[7];
-	u64 reserved2;
-	u16 reserved3;
-	u16 io_bitmap;
-} __attribute__((packed));
 
 struct idt_gate {
 	u16 offset0;
@@ -63,9 +56,7 @@ extern const u8 vector_stubs[];
 void load_segments(void);
 void syscall_entry(void);
 
-struct tss_struct tss __attribute__((aligned(16)));
-
-static u64 gdt[8] __attribute__((aligned(16))) = {
+static const u64 gdt[] = {
 	[KERNEL_CS / 8] = 0x00af9b000000ffff,
 	[KERNEL_DS / 8] = 0x00cf93000000ffff,
 	[SYSRET_BASE / 8] = 0, /* 32-bit user code: none */
@@ -76,28 +67,30 @@ static struct idt_gate idt[256] __attribute__((aligned(16)));
 static u64 pml4[512] __attribute__((aligned(4096)));
 static u64 pdpt[512] __attribute__((aligned(4096)));
 static u64 page_directory[GIGABYTES * 512] __attribute__((aligned(4096)));
-static u8 nmi_stack[NMI_STACK_SIZE] __attribute__((aligned(16)));
-static u8 double_fault_stack[DOUBLE_FAULT_STACK_SIZE] __attribute__((aligned(16)));
 
-static void load_gdt(void)
+static void load_gdt(struct percpu *cpu)
 {
-	struct table_register r = {sizeof(gdt) - 1, (uintptr_t)gdt};
-	u64 base = (uintptr_t)&tss;
+	struct table_register r = {sizeof(cpu->gdt) - 1, (uintptr_t)cpu->gdt};
+	struct tss_struct *tss = &cpu->tss;
+	u64 base = (uintptr_t)tss;
+	u32 i;
 
-	tss.ist[IST_NMI - 1] = (uintptr_t)(nmi_stack + NMI_STACK_SIZE);
-	tss.ist[IST_DOUBLE_FAULT - 1] = (uintptr_t)(double_fault_stack + DOUBLE_FAULT_STACK_SIZE);
-	tss.io_bitmap = sizeof(tss);
-	gdt[TSS_SELECTOR / 8] = (sizeof(tss) - 1) | (base & 0xffffff) << 16 | 0x89ull << 40 |
-				(base >> 24 & 0xff) << 56;
-	gdt[TSS_SELECTOR / 8 + 1] = base >> 32;
+	tss->ist[IST_NMI - 1] = (uintptr_t)(cpu->nmi_stack + NMI_STACK_SIZE);
+	tss->ist[IST_DOUBLE_FAULT - 1] =
+		(uintptr_t)(cpu->double_fault_stack + DOUBLE_FAULT_STACK_SIZE);
+	tss->io_bitmap = sizeof(*tss);
+	for (i = 0; i < ARRAY_SIZE(gdt); i++)
+		cpu->gdt[i] = gdt[i];
+	cpu->gdt[TSS_SELECTOR / 8] = (sizeof(*tss) - 1) | (base & 0xffffff) << 16 | 0x89ull << 40 |
+				     (base >> 24 & 0xff) << 56;
+	cpu->gdt[TSS_SELECTOR / 8 + 1] = base >> 32;
 	__asm__ volatile("lgdt %0" : : "m"(r) : "memory");
 	load_segments();
 	__asm__ volatile("ltr %w0" : : "r"(TSS_SELECTOR) : "memory");
 }
 
-static void load_idt(void)
+static void fill_idt(void)
 {
-	struct table_register r = {sizeof(idt) - 1, (uintptr_t)idt};
 	u32 i;
 
 	for (i = 0; i < ARRAY_SIZE(idt); i++) {
@@ -111,6 +104,12 @@ static void load_idt(void)
 	}
 	idt[NMI_VECTOR].ist = IST_NMI;
 	idt[DOUBLE_FAULT_VECTOR].ist = IST_DOUBLE_FAULT;
+}
+
+static void load_idt(void)
+{
+	struct table_register r = {sizeof(idt) - 1, (uintptr_t)idt};
+
 	__asm__ volatile("lidt %0" : : "m"(r) : "memory");
 }
 
@@ -131,9 +130,16 @@ static void load_page_tables(void)
 
 void cpu_tables_init(void)
 {
-	load_gdt();
-	load_idt();
+	fill_idt();
 	load_page_tables();
+}
+
+void cpu_tables_load(struct percpu *cpu)
+{
+	cpu->self = cpu;
+	load_gdt(cpu);
+	load_idt();
+	wrmsr(MSR_GS_BASE, (uintptr_t)cpu);
 	wrmsr(MSR_EFER, rdmsr(MSR_EFER) | EFER_SCE);
 	wrmsr(MSR_STAR, (u64)SYSRET_BASE << 48 | (u64)KERNEL_CS << 32);
 	wrmsr(MSR_LSTAR, (uintptr_t)syscall_entry);

@@ -15,7 +15,10 @@ struct trap_frame {
 	u64 rip, cs, rflags, rsp, ss;
 };
 
+struct percpu;
+
 void cpu_tables_init(void);
+void cpu_tables_load(struct percpu *cpu);
 void allow_user_rdpmc(void);
 
 /* entry.S */

@@ -8,8 +8,9 @@
  *  - run_user(function, stack_top) runs function() at CPL 3 until it returns.
  *  - syscall_entry serves SYSCALL: RAX = number, RDI = argument, result in RAX.
  *
- * One CPU and no nesting of user code: SYSCALL finds its stack in the TSS, without SWAPGS. It runs
- * with interrupts off up to the stack switch; an NMI has a stack of its own.
+ * No nesting of user code: SYSCALL finds its stack in this CPU's TSS. The GS base is struct percpu in the
+ * kernel and in user code, so there is no SWAPGS. SYSCALL runs with interrupts off up to the stack
+ * switch; an NMI has a stack of its own.
  */
 #include "layout.h"
 
@@ -18,7 +19,7 @@
 _start:
 	cli
 	cld
-	movq	$boot_stack + BOOT_STACK_SIZE, %rsp
+	movq	$percpus + PERCPU_KERNEL_STACK + BOOT_STACK_SIZE, %rsp
 	xorl	%ebp, %ebp
 	call	guest_main
 1:	cli
@@ -84,7 +85,10 @@ trap_entry:
 	addq	$16, %rsp
 	iretq
 
-/* load_segments(): CS and SS of the GDT just loaded; DS and ES need no value in long mode. */
+/*
+ * load_segments(): CS and SS of the GDT just loaded; DS and ES need no value in long mode. GS is null, so
+ * that its base survives the way to user code.
+ */
 	.globl	load_segments
 load_segments:
 	popq	%rax
@@ -94,6 +98,8 @@ load_segments:
 	movl	%ecx, %ss
 	movl	%ecx, %ds
 	movl	%ecx, %es
+	xorl	%ecx, %ecx
+	movl	%ecx, %gs
 	lretq
 
 /* run_user(function, stack_top) */
@@ -106,7 +112,7 @@ run_user:
 	pushq	%r14
 	pushq	%r15
 	subq	$8, %rsp
-	movq	%rsp, tss + TSS_RSP0
+	movq	%rsp, %gs:PERCPU_TSS + TSS_RSP0
 	movq	$user_return, -8(%rsi)
 	subq	$8, %rsi
 	pushq	$USER_DS
@@ -124,9 +130,9 @@ user_return:
 
 	.globl	syscall_entry
 syscall_entry:
-	movq	%rsp, user_rsp
-	movq	tss + TSS_RSP0, %rsp
-	pushq	user_rsp
+	movq	%rsp, %gs:PERCPU_USER_RSP
+	movq	%gs:PERCPU_TSS + TSS_RSP0, %rsp
+	pushq	%gs:PERCPU_USER_RSP
 	pushq	%r11
 	pushq	%rcx
 	pushq	%rax
@@ -153,13 +159,5 @@ leave_user:
 	popq	%rbp
 	popq	%rbx
 	ret
-
-	.bss
-	.balign	16
-boot_stack:
-	.skip	BOOT_STACK_SIZE
-	.balign	8
-user_rsp:
-	.skip	8
 
 	.section .note.GNU-stack, "", @progbits

@@ -4,12 +4,13 @@
  * unless events are given.
  */
 #include "guest/insn.h"
+#include "guest/percpu.h"
 #include "guest/program.h"
 
 static void exit_once(void)
 {
 	cpuid(0);
-	report.exits++;
+	this_cpu()->report->exits++;
 }
 
 const struct program program = {

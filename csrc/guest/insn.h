@@ -81,6 +81,22 @@ static inline u64 read_cr2(void)
 	return value;
 }
 
+static inline u64 read_cr0(void)
+{
+	u64 value;
+
+	__asm__ volatile("movq %%cr0, %0" : "=r"(value));
+	return value;
+}
+
+static inline u64 read_cr3(void)
+{
+	u64 value;
+
+	__asm__ volatile("movq %%cr3, %0" : "=r"(value));
+	return value;
+}
+
 static inline void write_cr3(u64 value)
 {
 	__asm__ volatile("movq %0, %%cr3" : : "r"(value) : "memory");

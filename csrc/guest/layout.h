@@ -15,6 +15,18 @@
 #define TSS_SELECTOR 0x30
 
 #define TSS_RSP0 4 /* offset in the TSS */
+/* Offsets in struct percpu. */
+#define PERCPU_USER_RSP 8
+#define PERCPU_TSS 16
+#define PERCPU_KERNEL_STACK 128
+/* Offsets in struct ap_boot. */
+#define AP_BOOT_CR3 4
+#define AP_BOOT_CR4 8
+#define AP_BOOT_EFER 12
+#define AP_BOOT_RSP 16
+#define AP_BOOT_CPU 24
+#define TRAMPOLINE 0x8000 /* a page below 1 MB */
+
 #define IST_NMI 1
 #define IST_DOUBLE_FAULT 2
 
@@ -33,6 +45,7 @@
 #define DOUBLE_FAULT_VECTOR 8
 #define PAGE_FAULT_VECTOR 14
 #define LOCAL_TIMER_VECTOR 0xec
+#define RESCHEDULE_VECTOR 0xfd
 #define SPURIOUS_APIC_VECTOR 0xff
 
 #define SYS_RETURN 0	 /* leave user mode; entry.S handles it */

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * perf.h - a guest's perf: events, contexts of one task, and the drivers of the PMUs.
+ * perf.h - a guest's perf: events, a context on each CPU, and the drivers of the PMUs.
  *
  * It programs the PMU as Linux's arch/x86/events does (6.8 and 6.9), register access by register
  * access, and keeps its own handling plain: no samples are written, no call chain is walked. So the
@@ -35,6 +35,9 @@
  *	off		per active event selector, RDMSR, and off; then a look at each
  *	on		per active event selector on
  *	PMI		LVTPC, per active event RDPMC and per overflow counter; counters go on meanwhile
+ *
+ * Several CPUs: each opens the events of the settings for itself, as `perf -a` does, and nothing goes from
+ * one to another.
  *
  * Contract: everything but perf_nmi() is called with interrupts off; perf_nmi() may come anywhere.
  *
@@ -154,7 +157,7 @@ struct cpu_hw_events {
 	u64 active_fixed_ctrl_val; /* in the register */
 };
 
-/* The events of the one task, all flexible. */
+/* The events of the one task of a CPU, all flexible. */
 struct perf_context {
 	struct perf_event *flexible[PP_GUEST_MAX_EVENTS]; /* enabled; in the order of their turns */
 	u32 nr_flexible;
@@ -164,13 +167,16 @@ struct perf_context {
 	bool rotate_necessary; /* not all of them fit */
 };
 
-extern struct perf_context perf_context;
-extern struct x86_pmu x86_pmu;
-extern struct cpu_hw_events cpu_hw_events;
-extern struct perf_event perf_events[PP_GUEST_MAX_EVENTS];
+struct percpu; /* percpu.h: a CPU's perf_context, cpu_hw_events, and the settings' events */
 
-/* perf_init.c: find the PMU and check the settings' events; no register is touched if perf=0. */
+extern struct x86_pmu x86_pmu;
+
+/*
+ * perf_init.c: find the PMU; check the settings' events and make them on a CPU. No register is touched if
+ * perf=0.
+ */
 void perf_init(void);
+void perf_init_cpu(struct percpu *cpu);
 
 /* perf_x86.c: what drivers of PMUs without global registers share */
 void x86_pmu_enable_event(struct perf_event *event);

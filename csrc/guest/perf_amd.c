@@ -15,6 +15,7 @@
 #include "guest/console.h"
 #include "guest/insn.h"
 #include "guest/perf.h"
+#include "guest/percpu.h"
 #include "guest/program.h"
 #include "guest/settings.h"
 
@@ -65,18 +66,19 @@ static void wait_on_overflow(const struct hw_perf_event *hwc)
 
 static void check_overflow(void)
 {
+	struct cpu_hw_events *cpuc = &this_cpu()->hw_events;
 	u32 idx;
 
-	if (cpu_hw_events.in_nmi)
+	if (cpuc->in_nmi)
 		return;
-	for_each_set_bit(idx, cpu_hw_events.active_mask)
-		wait_on_overflow(&cpu_hw_events.events[idx]->hw);
+	for_each_set_bit(idx, cpuc->active_mask)
+		wait_on_overflow(&cpuc->events[idx]->hw);
 }
 
 static void amd_pmu_disable_event(struct perf_event *event)
 {
 	x86_pmu_disable_event(event);
-	if (!cpu_hw_events.in_nmi)
+	if (!this_cpu()->hw_events.in_nmi)
 		wait_on_overflow(&event->hw);
 }
 
@@ -116,10 +118,11 @@ static void amd_pmu_v2_disable_all(void)
 
 static void serve_overflows(u64 status)
 {
+	struct cpu_hw_events *cpuc = &this_cpu()->hw_events;
 	u32 idx;
 
-	for_each_set_bit(idx, cpu_hw_events.active_mask) {
-		struct perf_event *event = cpu_hw_events.events[idx];
+	for_each_set_bit(idx, cpuc->active_mask) {
+		struct perf_event *event = cpuc->events[idx];
 
 		x86_perf_event_update(event);
 		if (!(status & BIT_ULL(idx)))
@@ -133,7 +136,7 @@ static void serve_overflows(u64 status)
 
 static void amd_pmu_v2_handle_irq(void)
 {
-	struct cpu_hw_events *cpuc = &cpu_hw_events;
+	struct cpu_hw_events *cpuc = &this_cpu()->hw_events;
 	bool enabled = cpuc->enabled;
 	u64 status;
 
@@ -143,7 +146,7 @@ static void amd_pmu_v2_handle_irq(void)
 	if (status)
 		serve_overflows(status);
 	else
-		report.pmis_empty++;
+		this_cpu()->report->pmis_empty++;
 	cpuc->enabled = enabled;
 	if (enabled)
 		amd_pmu_v2_enable_all();

@@ -7,6 +7,7 @@
  */
 #include "guest/insn.h"
 #include "guest/perf.h"
+#include "guest/percpu.h"
 
 void x86_assign_hw_event(struct perf_event *event, int idx)
 {
@@ -72,6 +73,7 @@ bool x86_perf_event_set_period(struct perf_event *event)
 
 void x86_pmu_start(struct perf_event *event, u32 flags)
 {
+	struct cpu_hw_events *cpuc = &this_cpu()->hw_events;
 	struct hw_perf_event *hwc = &event->hw;
 
 	if (hwc->idx < 0 || !(hwc->state & PERF_HES_STOPPED))
@@ -79,22 +81,23 @@ void x86_pmu_start(struct perf_event *event, u32 flags)
 	if (flags & PERF_EF_RELOAD)
 		x86_perf_event_set_period(event);
 	hwc->state = 0;
-	cpu_hw_events.events[hwc->idx] = event;
+	cpuc->events[hwc->idx] = event;
 	barrier();
-	cpu_hw_events.active_mask |= BIT_ULL(hwc->idx);
+	cpuc->active_mask |= BIT_ULL(hwc->idx);
 	x86_pmu.ops->enable(event);
 	perf_event_update_userpage(event);
 }
 
 void x86_pmu_stop(struct perf_event *event, u32 flags)
 {
+	struct cpu_hw_events *cpuc = &this_cpu()->hw_events;
 	struct hw_perf_event *hwc = &event->hw;
 
-	if (hwc->idx >= 0 && (cpu_hw_events.active_mask & BIT_ULL(hwc->idx))) {
+	if (hwc->idx >= 0 && (cpuc->active_mask & BIT_ULL(hwc->idx))) {
 		x86_pmu.ops->disable(event);
-		cpu_hw_events.active_mask &= ~BIT_ULL(hwc->idx);
+		cpuc->active_mask &= ~BIT_ULL(hwc->idx);
 		barrier();
-		cpu_hw_events.events[hwc->idx] = NULL;
+		cpuc->events[hwc->idx] = NULL;
 		hwc->state |= PERF_HES_STOPPED;
 	}
 	if ((flags & PERF_EF_UPDATE) && !(hwc->state & PERF_HES_UPTODATE)) {

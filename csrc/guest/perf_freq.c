@@ -10,6 +10,7 @@
  */
 #include "guest/insn.h"
 #include "guest/perf.h"
+#include "guest/percpu.h"
 #include "guest/settings.h"
 
 static u64 tick_nsec(void)
@@ -96,7 +97,7 @@ static void adjust_each_event(void)
 	u32 i;
 
 	for (i = 0; i < settings.nr_events; i++) {
-		struct perf_event *event = &perf_events[i];
+		struct perf_event *event = &this_cpu()->perf_events[i];
 
 		if (event->state != PERF_EVENT_STATE_ACTIVE)
 			continue;
@@ -110,11 +111,12 @@ static void adjust_each_event(void)
 /* 6.9: once for the PMU. */
 static void adjust_pmu(void)
 {
+	struct perf_context *ctx = &this_cpu()->perf_context;
 	u32 i;
 
 	perf_pmu_disable();
-	for (i = 0; i < perf_context.nr_flexible; i++) {
-		struct perf_event *event = perf_context.flexible[i];
+	for (i = 0; i < ctx->nr_flexible; i++) {
+		struct perf_event *event = ctx->flexible[i];
 
 		if (event->freq && event->state == PERF_EVENT_STATE_ACTIVE)
 			adjust_at_tick(event);
@@ -124,7 +126,7 @@ static void adjust_pmu(void)
 
 void perf_event_task_tick(void)
 {
-	if (!perf_context.nr_freq)
+	if (!this_cpu()->perf_context.nr_freq)
 		return;
 	if (settings.per_pmu_tick)
 		adjust_pmu();

@@ -8,6 +8,7 @@
 #include "guest/console.h"
 #include "guest/insn.h"
 #include "guest/perf.h"
+#include "guest/percpu.h"
 #include "guest/settings.h"
 
 /* "AuthenticAMD" */
@@ -19,7 +20,6 @@
 #define NOT_ON_FIXED (BIT_ULL(18) | BIT_ULL(19) | BIT_ULL(21) | GENMASK_ULL(63, 23))
 
 struct x86_pmu x86_pmu;
-struct perf_event perf_events[PP_GUEST_MAX_EVENTS];
 
 static void detect(void)
 {
@@ -62,13 +62,18 @@ static void event_init(struct perf_event *event, const struct event_setting *set
 
 void perf_init(void)
 {
+	if (settings.perf)
+		detect();
+}
+
+void perf_init_cpu(struct percpu *cpu)
+{
 	u32 i;
 
 	if (!settings.perf)
 		return;
-	detect();
 	for (i = 0; i < settings.nr_events; i++)
-		event_init(&perf_events[i], &settings.events[i]);
+		event_init(&cpu->perf_events[i], &settings.events[i]);
 	/* As Linux does when it finds a PMU at boot. */
 	apic_write(APIC_LVTPC, APIC_DM_NMI);
 }

@@ -18,6 +18,7 @@
 #include "guest/console.h"
 #include "guest/insn.h"
 #include "guest/perf.h"
+#include "guest/percpu.h"
 #include "guest/program.h"
 
 #define FEATURE_PDCM BIT_ULL(15) /* CPUID.1:ECX */
@@ -40,6 +41,7 @@ static u32 fixed_shift(const struct hw_perf_event *hwc)
 
 static void intel_pmu_enable_event(struct perf_event *event)
 {
+	struct cpu_hw_events *cpuc = &this_cpu()->hw_events;
 	struct hw_perf_event *hwc = &event->hw;
 	u64 bits = INTEL_FIXED_0_ENABLE_PMI;
 
@@ -51,23 +53,24 @@ static void intel_pmu_enable_event(struct perf_event *event)
 		bits |= INTEL_FIXED_0_USER;
 	if (hwc->config & ARCH_PERFMON_EVENTSEL_OS)
 		bits |= INTEL_FIXED_0_KERNEL;
-	cpu_hw_events.fixed_ctrl_val &= ~(INTEL_FIXED_BITS_MASK << fixed_shift(hwc));
-	cpu_hw_events.fixed_ctrl_val |= bits << fixed_shift(hwc);
+	cpuc->fixed_ctrl_val &= ~(INTEL_FIXED_BITS_MASK << fixed_shift(hwc));
+	cpuc->fixed_ctrl_val |= bits << fixed_shift(hwc);
 }
 
 static void intel_pmu_disable_event(struct perf_event *event)
 {
+	struct cpu_hw_events *cpuc = &this_cpu()->hw_events;
 	struct hw_perf_event *hwc = &event->hw;
 
 	if (is_fixed(hwc))
-		cpu_hw_events.fixed_ctrl_val &= ~(INTEL_FIXED_BITS_MASK << fixed_shift(hwc));
+		cpuc->fixed_ctrl_val &= ~(INTEL_FIXED_BITS_MASK << fixed_shift(hwc));
 	else
 		wrmsr(hwc->config_base, hwc->config);
 }
 
 static void intel_pmu_enable_all(void)
 {
-	struct cpu_hw_events *cpuc = &cpu_hw_events;
+	struct cpu_hw_events *cpuc = &this_cpu()->hw_events;
 
 	if (cpuc->fixed_ctrl_val != cpuc->active_fixed_ctrl_val) {
 		wrmsr(MSR_CORE_PERF_FIXED_CTR_CTRL, cpuc->fixed_ctrl_val);
@@ -83,12 +86,13 @@ static void intel_pmu_disable_all(void)
 
 static void handle_overflows(u64 status)
 {
+	struct cpu_hw_events *cpuc = &this_cpu()->hw_events;
 	u32 bit;
 
 	for_each_set_bit(bit, status & x86_pmu.all_counters) {
-		struct perf_event *event = cpu_hw_events.events[bit];
+		struct perf_event *event = cpuc->events[bit];
 
-		if (!(cpu_hw_events.active_mask & BIT_ULL(bit)))
+		if (!(cpuc->active_mask & BIT_ULL(bit)))
 			continue;
 		x86_perf_event_update(event);
 		perf_event_overflow(event);
@@ -97,7 +101,7 @@ static void handle_overflows(u64 status)
 
 static void intel_pmu_handle_irq(void)
 {
-	struct cpu_hw_events *cpuc = &cpu_hw_events;
+	struct cpu_hw_events *cpuc = &this_cpu()->hw_events;
 	bool enabled = cpuc->enabled;
 	u32 loops = 0;
 	u64 status;
@@ -106,7 +110,7 @@ static void intel_pmu_handle_irq(void)
 	intel_pmu_disable_all();
 	status = rdmsr(MSR_CORE_PERF_GLOBAL_STATUS);
 	if (!status)
-		report.pmis_empty++;
+		this_cpu()->report->pmis_empty++;
 	while (status) {
 		wrmsr(MSR_CORE_PERF_GLOBAL_OVF_CTRL, status);
 		if (++loops > PMI_LOOP_MAX) {

@@ -11,13 +11,12 @@
 #include "guest/apic.h"
 #include "guest/insn.h"
 #include "guest/perf.h"
+#include "guest/percpu.h"
 #include "guest/program.h"
-
-struct cpu_hw_events cpu_hw_events;
 
 bool x86_pmu_add(struct perf_event *event)
 {
-	struct cpu_hw_events *cpuc = &cpu_hw_events;
+	struct cpu_hw_events *cpuc = &this_cpu()->hw_events;
 	int assign[PP_GUEST_MAX_EVENTS];
 	u32 n = cpuc->n_events;
 	u32 i;
@@ -35,7 +34,7 @@ bool x86_pmu_add(struct perf_event *event)
 
 void x86_pmu_del(struct perf_event *event)
 {
-	struct cpu_hw_events *cpuc = &cpu_hw_events;
+	struct cpu_hw_events *cpuc = &this_cpu()->hw_events;
 	u32 i;
 
 	x86_pmu_stop(event, PERF_EF_UPDATE);
@@ -56,7 +55,7 @@ void x86_pmu_del(struct perf_event *event)
 /* Stop whom the new assignment moves, then start them and the added ones where they belong. */
 static void start_added(void)
 {
-	struct cpu_hw_events *cpuc = &cpu_hw_events;
+	struct cpu_hw_events *cpuc = &this_cpu()->hw_events;
 	u32 n_running = cpuc->n_events - cpuc->n_added;
 	struct perf_event *event;
 	bool moved;
@@ -86,7 +85,7 @@ static void start_added(void)
 
 void x86_pmu_enable(void)
 {
-	struct cpu_hw_events *cpuc = &cpu_hw_events;
+	struct cpu_hw_events *cpuc = &this_cpu()->hw_events;
 
 	if (cpuc->enabled)
 		return;
@@ -99,7 +98,7 @@ void x86_pmu_enable(void)
 
 void x86_pmu_disable(void)
 {
-	struct cpu_hw_events *cpuc = &cpu_hw_events;
+	struct cpu_hw_events *cpuc = &this_cpu()->hw_events;
 
 	if (!cpuc->enabled)
 		return;
@@ -111,13 +110,15 @@ void x86_pmu_disable(void)
 
 void perf_nmi(void)
 {
-	report.pmis++;
+	struct percpu *cpu = this_cpu();
+
+	cpu->report->pmis++;
 	/* A late one, all events gone: Linux's perf would not own it. */
-	if (!perf_context.nr_flexible) {
-		report.pmis_empty++;
+	if (!cpu->perf_context.nr_flexible) {
+		cpu->report->pmis_empty++;
 		return;
 	}
-	cpu_hw_events.in_nmi = true;
+	cpu->hw_events.in_nmi = true;
 	x86_pmu.ops->handle_irq();
-	cpu_hw_events.in_nmi = false;
+	cpu->hw_events.in_nmi = false;
 }

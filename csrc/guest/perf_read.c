@@ -11,6 +11,7 @@
  */
 #include "guest/insn.h"
 #include "guest/perf.h"
+#include "guest/percpu.h"
 #include "guest/program.h"
 
 void perf_event_update_userpage(struct perf_event *event)
@@ -42,7 +43,7 @@ u64 perf_user_read(const struct perf_event *event)
 		barrier();
 		if (index) {
 			pmc = rdpmc(index - 1);
-			report.reads++;
+			this_cpu()->report->reads++;
 			count += (u64)((s64)(pmc << shift) >> shift);
 		}
 		barrier();

@@ -10,11 +10,12 @@
 #include "guest/apic.h"
 #include "guest/insn.h"
 #include "guest/perf.h"
+#include "guest/percpu.h"
 #include "guest/program.h"
 
 void x86_pmu_enable_event(struct perf_event *event)
 {
-	if (cpu_hw_events.enabled)
+	if (this_cpu()->hw_events.enabled)
 		wrmsr(event->hw.config_base, event->hw.config | ARCH_PERFMON_EVENTSEL_ENABLE);
 }
 
@@ -25,19 +26,21 @@ void x86_pmu_disable_event(struct perf_event *event)
 
 void x86_pmu_enable_all(void)
 {
+	struct cpu_hw_events *cpuc = &this_cpu()->hw_events;
 	u32 idx;
 
-	for_each_set_bit(idx, cpu_hw_events.active_mask)
-		x86_pmu_enable_event(cpu_hw_events.events[idx]);
+	for_each_set_bit(idx, cpuc->active_mask)
+		x86_pmu_enable_event(cpuc->events[idx]);
 }
 
 void x86_pmu_disable_all(void)
 {
+	struct cpu_hw_events *cpuc = &this_cpu()->hw_events;
 	u32 idx;
 	u64 val;
 
-	for_each_set_bit(idx, cpu_hw_events.active_mask) {
-		u32 msr = cpu_hw_events.events[idx]->hw.config_base;
+	for_each_set_bit(idx, cpuc->active_mask) {
+		u32 msr = cpuc->events[idx]->hw.config_base;
 
 		val = rdmsr(msr);
 		if (val & ARCH_PERFMON_EVENTSEL_ENABLE)
@@ -47,7 +50,7 @@ void x86_pmu_disable_all(void)
 
 void x86_pmu_handle_irq(void)
 {
-	struct cpu_hw_events *cpuc = &cpu_hw_events;
+	struct cpu_hw_events *cpuc = &this_cpu()->hw_events;
 	bool enabled = cpuc->enabled;
 	u32 idx, handled = 0;
 
@@ -63,6 +66,6 @@ void x86_pmu_handle_irq(void)
 		perf_event_overflow(event);
 	}
 	if (!handled)
-		report.pmis_empty++;
+		this_cpu()->report->pmis_empty++;
 	cpuc->enabled = enabled;
 }

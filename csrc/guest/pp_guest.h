@@ -4,8 +4,9 @@
  *
  * One header for both sides: freestanding guests and the host's machine.c include it. Settings reach
  * the guest as key=value words of the multiboot command line; a guest answers by writing the 32-bit
- * physical address of its struct pp_guest_report to PP_PORT_REPORT. The host copies the report when
- * the run ends, so a guest may write the port early and fill the report as it goes.
+ * physical address of its struct pp_guest_report to PP_PORT_REPORT: that of its first CPU, behind which
+ * those of the others follow. The host copies the reports when the run ends, so a guest may write the port
+ * early and fill them as it goes. A report without the magic number is none.
  */
 #ifndef GUEST_PP_GUEST_H_
 #define GUEST_PP_GUEST_H_
@@ -17,6 +18,7 @@
 #define PP_PORT_SERIAL 0x3f8
 #define PP_REPORT_MAGIC 0x32304d50u /* "PM02", little endian */
 #define PP_GUEST_MAX_EVENTS 32
+#define PP_GUEST_MAX_CPUS 8
 
 /* One perf event as the guest's perf driver sees it. Times are TSC cycles. */
 struct pp_guest_event {
@@ -48,6 +50,7 @@ struct pp_guest_report {
  *
  *	work=N		do N instructions of work, then stop (profile below)
  *	time=T		instead: work until T TSC cycles have passed and report how much was done
+ *	cpus=N		CPUs to start, 1 to 8, with APIC IDs from 0 on; each does all that is said here
  *	profile=ID	RAX of the work instruction
  *	chunk=N		instructions per piece of work between the program's own steps
  *	kernel=N	of 1024: the share of each chunk done at CPL 0, by a system call

@@ -3,7 +3,7 @@
  * program.h - what is common to the guest programs: set-up, the work at CPL 3, the report.
  *
  * A program is one constant struct. Its step() runs at CPL 3 after each piece of work (`chunk`
- * instructions, of which kernel/1024 were done at CPL 0 by a system call).
+ * instructions, of which kernel/1024 were done at CPL 0 by a system call). All CPUs do the same.
  *
  * The flow is the same with perf=0 and perf=1: tick, pieces, phases and system calls do not depend
  * on it, so that the times of both can be compared.
@@ -22,7 +22,6 @@ struct program {
 };
 
 extern const struct program program; /* one per image */
-extern struct pp_guest_report report;
 
 void guest_main(const void *multiboot_info) __attribute__((noreturn));
 

@@ -4,6 +4,7 @@
  * events after each piece of work.
  */
 #include "guest/perf.h"
+#include "guest/percpu.h"
 #include "guest/program.h"
 #include "guest/settings.h"
 
@@ -16,7 +17,7 @@ static void read_all(void)
 	if (!settings.perf)
 		return;
 	for (i = 0; i < settings.nr_events; i++)
-		last_read = perf_user_read(&perf_events[i]);
+		last_read = perf_user_read(&this_cpu()->perf_events[i]);
 }
 
 const struct program program = {

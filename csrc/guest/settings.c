@@ -170,6 +170,7 @@ static bool parse_number_key(struct word *w)
 		{"profile", &settings.profile}, {"chunk", &settings.chunk},
 		{"kernel", &settings.kernel},	{"tsc_khz", &settings.tsc_khz},
 		{"hz", &settings.hz},		{"mux_us", &settings.mux_us},
+		{"cpus", &settings.cpus},
 	};
 	u32 i;
 
@@ -219,6 +220,8 @@ static void check(bool perf_given)
 		settings.perf = settings.nr_events != 0;
 	if (!settings.work == !settings.time)
 		die("settings: give one of work= and time=");
+	if (!settings.cpus || settings.cpus > PP_GUEST_MAX_CPUS)
+		die("settings: cpus is 1 to %u", (u64)PP_GUEST_MAX_CPUS);
 	if (!settings.chunk)
 		die("settings: chunk must not be 0");
 	if (settings.kernel > 1024)
@@ -240,6 +243,7 @@ void settings_parse(const char *cmdline)
 	bool perf_given = false, first = true;
 	struct word w;
 
+	settings.cpus = 1;
 	settings.chunk = 1000000;
 	settings.hz = 1000;
 	settings.mux_us = 1000;

@@ -3,7 +3,7 @@
  * settings.h - the key=value words of the command line (list: pp_guest.h), parsed and checked.
  *
  * A setting that makes no sense ends the guest with exit value 1 and a line that names it.
- * Defaults: profile 0, chunk 1000000, kernel 0, hz 1000, linux 6.9, mux_us 1000, perf 1 if an ev=
+ * Defaults: cpus 1, profile 0, chunk 1000000, kernel 0, hz 1000, linux 6.9, mux_us 1000, perf 1 if an ev=
  * is given, tsc_khz from CPUID 0x15.
  */
 #ifndef GUEST_SETTINGS_H_
@@ -25,6 +25,7 @@ struct event_setting {
 struct settings {
 	u64 work; /* instructions; 0: time counts */
 	u64 time; /* TSC cycles */
+	u64 cpus;
 	u64 profile;
 	u64 chunk;  /* instructions */
 	u64 kernel; /* of 1024 */

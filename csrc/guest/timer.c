@@ -9,73 +9,74 @@
 
 #include "guest/apic.h"
 #include "guest/insn.h"
+#include "guest/percpu.h"
 
-static struct timer *timers;
-static u64 programmed = ~0ull;
-static bool in_interrupt;
-
-static struct timer *first_timer(void)
+static struct timer *first_timer(const struct timer_queue *q)
 {
 	struct timer *first = NULL;
 	struct timer *t;
 
-	for (t = timers; t; t = t->next)
+	for (t = q->timers; t; t = t->next)
 		if (t->active && (!first || t->expires < first->expires))
 			first = t;
 	return first;
 }
 
-static void program_first(void)
+static void program_first(struct timer_queue *q)
 {
-	struct timer *first = first_timer();
+	struct timer *first = first_timer(q);
 
-	programmed = first ? first->expires : ~0ull;
+	q->programmed = first ? first->expires : NO_TIMER;
 	if (first)
-		apic_timer_set(programmed);
+		apic_timer_set(q->programmed);
 }
 
-void timer_start(struct timer *t, u64 interval)
+void timer_start(struct timer *t, bool (*function)(void), u64 interval)
 {
+	struct timer_queue *q = &this_cpu()->timers;
 	struct timer *other;
 
 	if (t->active)
 		return;
-	for (other = timers; other && other != t; other = other->next)
+	for (other = q->timers; other && other != t; other = other->next)
 		;
 	if (!other) {
-		t->next = timers;
-		timers = t;
+		t->next = q->timers;
+		q->timers = t;
 	}
+	t->function = function;
 	t->interval = interval;
 	t->expires = rdtsc() + interval;
 	t->active = true;
-	if (!in_interrupt && t->expires < programmed)
-		program_first();
+	if (!q->in_interrupt && t->expires < q->programmed)
+		program_first(q);
 }
 
 void timer_interrupt(void)
 {
+	struct timer_queue *q = &this_cpu()->timers;
 	struct timer *t;
 	u64 now;
 
 	apic_write(APIC_EOI, 0);
-	in_interrupt = true;
+	q->in_interrupt = true;
 	now = rdtsc();
-	while ((t = first_timer()) && t->expires <= now) {
+	while ((t = first_timer(q)) && t->expires <= now) {
 		t->expires += ((now - t->expires) / t->interval + 1) * t->interval;
 		t->active = t->function();
 	}
-	in_interrupt = false;
-	program_first();
+	q->in_interrupt = false;
+	program_first(q);
 }
 
 void timer_stop_all(void)
 {
+	struct timer_queue *q = &this_cpu()->timers;
 	struct timer *t;
 
-	for (t = timers; t; t = t->next)
+	for (t = q->timers; t; t = t->next)
 		t->active = false;
-	if (programmed != ~0ull)
-		apic_timer_set(~0ull);
-	programmed = ~0ull;
+	if (q->programmed != NO_TIMER)
+		apic_timer_set(NO_TIMER);
+	q->programmed = NO_TIMER;
 }

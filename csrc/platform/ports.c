@@ -6,7 +6,7 @@
  * port, PIC and fw_cfg's data byte by byte at consecutive ports. The exit port takes what is written to
  * it in one piece; so does the text port, whose bytes are text in order.
  *
- * fw_cfg: items 0 (signature "QEMU"), 1 (version 1: no DMA), 5 and 0x0f (CPUs now and at most: 1);
+ * fw_cfg: items 0 (signature "QEMU"), 1 (version 1: no DMA), 5 and 0x0f (CPUs now and at most);
  * every other item, and what lies behind the end of these, reads 0.
  *
  * Not modelled: PIT, RTC, PCI configuration, fw_cfg's files and DMA.
@@ -30,23 +30,25 @@ static bool is_serial(u16 port)
 #define FW_CFG_MAX_CPUS 0x0f
 #define PORT_TEXT 0x8900
 
-static u8 fw_cfg_byte(struct fw_cfg *f)
+static u8 fw_cfg_byte(struct ports *p)
 {
+	struct fw_cfg *f = &p->fw_cfg;
 	u32 value = 0; /* little endian */
 
 	switch (f->item) {
 	case FW_CFG_SIGNATURE: value = 'Q' | 'E' << 8 | 'M' << 16 | (u32)'U' << 24; break;
-	case FW_CFG_ID:
+	case FW_CFG_ID: value = 1; break;
 	case FW_CFG_NR_CPUS:
-	case FW_CFG_MAX_CPUS: value = 1; break;
+	case FW_CFG_MAX_CPUS: value = p->nr_cpus; break;
 	default: break;
 	}
 	return f->at < 4 ? (u8)(value >> 8 * f->at++) : 0;
 }
 
-int ports_init(struct ports *p)
+int ports_init(struct ports *p, u32 nr_cpus)
 {
 	memset(p, 0, sizeof(*p));
+	p->nr_cpus = nr_cpus;
 	pic_init(p->pics);
 	return serial_init(&p->serial);
 }
@@ -69,7 +71,7 @@ static u8 byte_in(struct ports *p, u16 port)
 	if (pic_owns_port(port))
 		return pic_in(p->pics, port);
 	if (port == FW_CFG_DATA)
-		return fw_cfg_byte(&p->fw_cfg);
+		return fw_cfg_byte(p);
 	return 0xff;
 }
 

@@ -21,13 +21,15 @@ struct ports {
 	struct serial serial;
 	struct pic pics[2]; /* master, slave */
 	struct fw_cfg fw_cfg;
+	u32 nr_cpus;
 	bool exited; /* the guest wrote the exit port */
 	u32 exit_value;
 	bool has_report;
 	u64 report_pa; /* guest-physical address of its struct pp_guest_report */
 };
 
-int ports_init(struct ports *p);			     /* -1 when memory is short */
+/* -1 when memory is short. @nr_cpus: what fw_cfg says. */
+int ports_init(struct ports *p, u32 nr_cpus);
 int ports_clone(struct ports *to, const struct ports *from); /* likewise */
 void ports_free(struct ports *p);
 u32 ports_in(struct ports *p, u16 port, unsigned int size);

@@ -35,6 +35,14 @@ void histogram_add(struct histogram *h, u64 value)
 	h->max = max_u64(h->max, value);
 }
 
+void histogram_add_all(struct histogram *h, const struct histogram *from)
+{
+	for (u32 b = 0; b < ARRAY_SIZE(h->buckets); b++)
+		h->buckets[b] += from->buckets[b];
+	h->count += from->count;
+	h->max = max_u64(h->max, from->max);
+}
+
 u64 histogram_percentile(const struct histogram *h, unsigned int per_mille)
 {
 	u64 rank = (h->count * per_mille + 999) / 1000, seen = 0;

@@ -19,6 +19,8 @@ struct histogram {
 };
 
 void histogram_add(struct histogram *h, u64 value);
+/* All of @from, too. */
+void histogram_add_all(struct histogram *h, const struct histogram *from);
 /* The value at or below which @per_mille of 1000 values lie; 0 when empty. */
 u64 histogram_percentile(const struct histogram *h, unsigned int per_mille);
 

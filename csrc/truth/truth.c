@@ -355,11 +355,5 @@ void truth_finish(struct truth *t, u64 (*visible)(void *ctx, unsigned int idx), 
 		truth_close_episode(t, idx);
 		truth_close_single_episodes(t, idx);
 	}
-	t->pmi.latency_p50 = histogram_percentile(&t->latency_cycles, 500);
-	t->pmi.latency_p99 = histogram_percentile(&t->latency_cycles, 990);
-	t->pmi.latency_max = t->latency_cycles.max;
-	t->pmi.instructions_p50 = histogram_percentile(&t->latency_instructions, 500);
-	t->pmi.instructions_p99 = histogram_percentile(&t->latency_instructions, 990);
-	t->pmi.instructions_max = t->latency_instructions.max;
 	t->finished = true;
 }

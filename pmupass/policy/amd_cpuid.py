@@ -22,12 +22,14 @@ from pmupass.policy.cpuid_leaves import (
     HYPERVISOR,
     KVM_LEAVES,
     LEAF1_ECX,
-    LEAF1_EDX,
     SMEP,
     TSC_ADJUST,
     TSC_DEADLINE,
+    apic_id_bits,
     brand_leaves,
     leaf_1_ebx,
+    leaf_1_edx,
+    topology_leaves,
     words,
 )
 
@@ -40,7 +42,8 @@ NO_PMU = Pmu(vendor=Vendor.AMD)
 
 _LAST_LEAF = 0x10
 _LAST_EXTENDED_LEAF = 0x80000022
-_LAHF64, _ABM, _PERFCTR_CORE = 1 << 0, 1 << 5, 1 << 23  # CPUID.80000001H ECX
+# CPUID.80000001H ECX; CMP_LEGACY: leaf 1 counts cores, not threads
+_LAHF64, _CMP_LEGACY, _ABM, _PERFCTR_CORE = 1 << 0, 1 << 1, 1 << 5, 1 << 23
 _SYSCALL, _NX, _PAGES_1GB, _RDTSCP, _LM = 1 << 11, 1 << 20, 1 << 26, 1 << 27, 1 << 29
 _SPECULATION = 1 << 12 | 1 << 14 | 1 << 15 | 1 << 24  # IBPB, IBRS, STIBP, SSBD: 80000008H EBX
 _PERFMON_V2 = 1 << 0  # CPUID.80000022H EAX
@@ -84,20 +87,26 @@ def guest_pmu(
     )
 
 
-def cpuid_entries(cpu: CpuModel, shape: Pmu, mode: Mode) -> list[Cpuid]:
-    """Return the CPUID leaves of a guest with one CPU; registers EAX, EBX, ECX, EDX."""
+def cpuid_entries(cpu: CpuModel, shape: Pmu, mode: Mode, cpus: int = 1) -> list[Cpuid]:
+    """Return the CPUID leaves of a guest's CPU with APIC id 0; registers EAX, EBX, ECX, EDX."""
     b, d, c = words(cpu.vendor)
     virtual = mode is not Mode.NATIVE
     kvm_leaf_1 = TSC_DEADLINE | HYPERVISOR if virtual else 0
     kvm_leaf_7 = TSC_ADJUST if virtual else 0
-    extended = _LAHF64 | _ABM | (_PERFCTR_CORE if shape.version and shape.perfctr_core else 0)
+    leaf_1 = (
+        cpu.signature.eax,
+        leaf_1_ebx(cpus),
+        LEAF1_ECX | kvm_leaf_1,
+        leaf_1_edx(cpus),
+    )
+    cores = apic_id_bits(cpus) << 12 | cpus - 1
+    extended = _LAHF64 | _ABM | (_CMP_LEGACY if cpus > 1 else 0)
+    extended |= _PERFCTR_CORE if shape.version and shape.perfctr_core else 0
     return [
         Cpuid(0, None, (_LAST_LEAF, b, c, d)),
-        Cpuid(1, None, (cpu.signature.eax, leaf_1_ebx(), LEAF1_ECX | kvm_leaf_1, LEAF1_EDX)),
+        Cpuid(1, None, leaf_1),
         Cpuid(7, 0, (0, FSGSBASE | SMEP | CLFLUSHOPT | kvm_leaf_7, 0, 0)),
-        Cpuid(0xB, 0, (0, 1, 1 << 8, 0)),  # the SMT level, one thread
-        Cpuid(0xB, 1, (0, 1, 2 << 8 | 1, 0)),  # the core level, one core
-        Cpuid(0xB, 2, (0, 0, 2, 0)),
+        *topology_leaves(cpus),
         *(KVM_LEAVES if virtual else ()),
         Cpuid(0x80000000, None, (_LAST_EXTENDED_LEAF, b, c, d)),
         Cpuid(
@@ -107,7 +116,7 @@ def cpuid_entries(cpu: CpuModel, shape: Pmu, mode: Mode) -> list[Cpuid]:
         ),
         *brand_leaves(cpu),
         Cpuid(0x80000007, None, (0, 0, 0, _INVARIANT_TSC)),
-        Cpuid(0x80000008, None, (cpu.physical_address_bits | 48 << 8, _SPECULATION, 0, 0)),
+        Cpuid(0x80000008, None, (cpu.physical_address_bits | 48 << 8, _SPECULATION, cores, 0)),
         Cpuid(0x80000022, None, _leaf_22(shape)),
     ]
 

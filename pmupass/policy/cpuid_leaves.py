@@ -29,6 +29,7 @@ LEAF1_EDX = (
     | 1 << 15  # CMOV
     | 1 << 19  # CLFLUSH
 )
+_HTT = 1 << 28  # EBX[23:16] means something
 # CPUID.7 EBX
 FSGSBASE, TSC_ADJUST, SMEP, RTM, CLFLUSHOPT = 1 << 0, 1 << 1, 1 << 7, 1 << 11, 1 << 23
 LINE_SIZE = 64
@@ -41,9 +42,28 @@ def words(text: str) -> tuple[int, int, int]:
     return a, b, c
 
 
-def leaf_1_ebx() -> int:
-    """Return CPUID.1 EBX: one logical processor, APIC id 0."""
-    return 1 << 16 | LINE_SIZE // 8 << 8
+def leaf_1_ebx(cpus: int) -> int:
+    """Return CPUID.1 EBX: the logical processors, APIC id 0."""
+    return cpus << 16 | LINE_SIZE // 8 << 8
+
+
+def leaf_1_edx(cpus: int) -> int:
+    """Return CPUID.1 EDX, with HTT if there are several logical processors."""
+    return LEAF1_EDX | (_HTT if cpus > 1 else 0)
+
+
+def apic_id_bits(cpus: int) -> int:
+    """Return how many bits of an APIC id tell CPUs of a package apart."""
+    return (cpus - 1).bit_length()
+
+
+def topology_leaves(cpus: int) -> list[Cpuid]:
+    """Return leaf 0xB of APIC id 0: one package, a core for each CPU, no SMT."""
+    return [
+        Cpuid(0xB, 0, (0, 1, 1 << 8, 0)),  # the SMT level, one thread
+        Cpuid(0xB, 1, (apic_id_bits(cpus), cpus, 2 << 8 | 1, 0)),  # the core level
+        Cpuid(0xB, 2, (0, 0, 2, 0)),
+    ]
 
 
 def brand_leaves(cpu: CpuModel) -> list[Cpuid]:

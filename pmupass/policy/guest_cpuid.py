@@ -22,7 +22,6 @@ from pmupass.policy.cpuid_leaves import (
     HYPERVISOR,
     KVM_LEAVES,
     LEAF1_ECX,
-    LEAF1_EDX,
     PDCM,
     RTM,
     SMEP,
@@ -30,6 +29,8 @@ from pmupass.policy.cpuid_leaves import (
     TSC_DEADLINE,
     brand_leaves,
     leaf_1_ebx,
+    leaf_1_edx,
+    topology_leaves,
     words,
 )
 from pmupass.policy.intel_cpuid import Asked
@@ -112,16 +113,16 @@ LAST_LEAF = 0x16
 LAST_EXTENDED_LEAF = 0x80000008
 
 
-def _leaf_1(cpu: CpuModel, shape: PmuShape, mode: Mode) -> CpuidEntry:
+def _leaf_1(cpu: CpuModel, shape: PmuShape, mode: Mode, cpus: int) -> CpuidEntry:
     ecx = LEAF1_ECX | TSC_DEADLINE
     if shape.pdcm:
         ecx |= PDCM
     if mode is not Mode.NATIVE:
         ecx |= HYPERVISOR
-    edx = LEAF1_EDX
+    edx = leaf_1_edx(cpus)
     if shape.perf_capabilities & branch_records.PEBS:
         ecx, edx = ecx | DTES64, edx | DS
-    return CpuidEntry(1, None, (cpu.signature.eax, leaf_1_ebx(), ecx, edx))
+    return CpuidEntry(1, None, (cpu.signature.eax, leaf_1_ebx(cpus), ecx, edx))
 
 
 def _leaf_7(cpu: CpuModel) -> CpuidEntry:
@@ -146,21 +147,19 @@ def _clock_leaves(cpu: CpuModel) -> list[CpuidEntry]:
     ]
 
 
-def cpuid_entries(cpu: CpuModel, shape: PmuShape, mode: Mode) -> list[CpuidEntry]:
-    """Return the CPUID leaves of a guest with one CPU; registers EAX, EBX, ECX, EDX."""
-    return _ENTRIES[cpu.maker](cpu, shape, mode)
+def cpuid_entries(cpu: CpuModel, shape: PmuShape, mode: Mode, cpus: int = 1) -> list[CpuidEntry]:
+    """Return the CPUID leaves of a guest's CPU with APIC id 0; registers EAX, EBX, ECX, EDX."""
+    return _ENTRIES[cpu.maker](cpu, shape, mode, cpus)
 
 
-def _intel_entries(cpu: CpuModel, shape: PmuShape, mode: Mode) -> list[CpuidEntry]:
+def _intel_entries(cpu: CpuModel, shape: PmuShape, mode: Mode, cpus: int) -> list[CpuidEntry]:
     b, d, c = words(cpu.vendor)
     entries = [
         CpuidEntry(0, None, (LAST_LEAF, b, c, d)),
-        _leaf_1(cpu, shape, mode),
+        _leaf_1(cpu, shape, mode, cpus),
         _leaf_7(cpu),
         intel_cpuid.leaf_a(cpu, shape, mode),
-        CpuidEntry(0xB, 0, (0, 1, 1 << 8, 0)),  # the SMT level, one thread
-        CpuidEntry(0xB, 1, (0, 1, 2 << 8 | 1, 0)),  # the core level, one core
-        CpuidEntry(0xB, 2, (0, 0, 2, 0)),
+        *topology_leaves(cpus),
         *_clock_leaves(cpu),
     ]
     if mode is not Mode.NATIVE:

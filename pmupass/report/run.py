@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from msgspec import UNSET
 from rich.markup import escape
 
 from pmupass import verdict
@@ -41,12 +42,22 @@ def setup(result: Result) -> list[str]:
         else "guest sees no PMU"
     )
     return [
-        f"{result.workload}, {result.mode} on {result.cpu}, seed {result.seed}",
+        f"{result.workload}, {result.mode} on {result.cpu}{_cpus(result)}, seed {result.seed}",
         (
             f"silicon has {hardware.gp} GP + {hardware.fixed} fixed counters "
             f"(version {hardware.version}), {shown}"
         ),
     ]
+
+
+def _cpus(result: Result) -> str:
+    if result.vcpus is UNSET:
+        return ""
+    guest = len(result.vcpus)
+    host = result.settings.get("host.cpus", guest)
+    if result.mode == "native" or host == guest:
+        return f", {guest} CPUs"
+    return f", {guest} vCPUs on {host} pCPU{'' if host == 1 else 's'}"
 
 
 def notes(console: Console, results: dict[str, Result]) -> None:

@@ -12,7 +12,7 @@ static void select_item(u16 item)
 
 TEST(ports_nobody_answers)
 {
-	EXPECT_EQ(0, ports_init(&p));
+	EXPECT_EQ(0, ports_init(&p, 1));
 	EXPECT_EQ(0xff, ports_in(&p, 0x80, 1));
 	EXPECT_EQ(0xffff, ports_in(&p, 0x80, 2));
 	EXPECT_EQ(0xffffffff, ports_in(&p, 0xcf8, 4));
@@ -24,7 +24,7 @@ TEST(ports_nobody_answers)
 /* Wider accesses are bytes at consecutive ports: 0x3fd is LSR, 0x3fe MSR (CTS, DSR, DCD). */
 TEST(ports_wide_accesses_are_bytes)
 {
-	EXPECT_EQ(0, ports_init(&p));
+	EXPECT_EQ(0, ports_init(&p, 1));
 	EXPECT_EQ(0xb060, ports_in(&p, 0x3fd, 2));
 	EXPECT_EQ(0xffff, ports_in(&p, 0x400, 2));
 	ports_out(&p, 0x3f8, 2, 0x0f00 | 'x'); /* DATA and IER */
@@ -43,7 +43,7 @@ TEST(ports_exit_takes_what_is_written)
 	} writes[] = {{1, 0xff}, {2, 0xffff}, {4, 0xdeadbeef}, {4, 0}};
 
 	for (u32 i = 0; i < ARRAY_SIZE(writes); i++) {
-		EXPECT_EQ(0, ports_init(&p));
+		EXPECT_EQ(0, ports_init(&p, 1));
 		ports_out(&p, 0xf4, writes[i].size, writes[i].value);
 		EXPECT_TRUE(p.exited);
 		EXPECT_EQ(writes[i].value, p.exit_value);
@@ -53,7 +53,7 @@ TEST(ports_exit_takes_what_is_written)
 
 TEST(ports_text_goes_to_the_serial_text)
 {
-	EXPECT_EQ(0, ports_init(&p));
+	EXPECT_EQ(0, ports_init(&p, 1));
 	ports_out(&p, 0x8900, 1, 'a');
 	ports_out(&p, 0x8900, 2, 'b' | 'c' << 8);
 	ports_out(&p, 0x8900, 4, 0x67666564);
@@ -65,10 +65,10 @@ TEST(ports_text_goes_to_the_serial_text)
 /* Item 5: two bytes, the number of CPUs, little endian; then zeros. A selection starts anew. */
 TEST(ports_fw_cfg)
 {
-	EXPECT_EQ(0, ports_init(&p));
+	EXPECT_EQ(0, ports_init(&p, 6));
 	for (u32 twice = 0; twice < 2; twice++) {
 		select_item(5);
-		EXPECT_EQ(1, ports_in(&p, 0x511, 1));
+		EXPECT_EQ(6, ports_in(&p, 0x511, 1));
 		for (u32 i = 0; i < 20; i++)
 			EXPECT_EQ(0, ports_in(&p, 0x511, 1));
 	}

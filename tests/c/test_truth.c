@@ -367,8 +367,8 @@ TEST(a_pmi_is_due_once_and_timed)
 	finish(w, 0xc0 | OS);
 	EXPECT_EQ(1, w->t.pmi.due);
 	EXPECT_EQ(1, w->t.pmi.delivered);
-	EXPECT_EQ(103, w->t.pmi.latency_max);
-	EXPECT_EQ(3, w->t.pmi.instructions_max);
+	EXPECT_EQ(103, w->t.latency_cycles.max);
+	EXPECT_EQ(3, w->t.latency_instructions.max);
 	world_free(w);
 }
 

@@ -107,7 +107,7 @@ static void read_out(struct pp_machine *m, struct readout *r)
 	pp_read_guest(m, 0, &r->guest);
 	r->nr_counters = pp_read_counters(m, 0, r->counters, ARRAY_SIZE(r->counters));
 	r->nr_errors = pp_read_silent_errors(m, 0, r->errors, ARRAY_SIZE(r->errors));
-	pp_read_pmi(m, 0, &r->pmi);
+	pp_read_pmi(m, 0, 1, &r->pmi);
 	r->nr_exits = pp_read_exits(m, 0, r->exits, ARRAY_SIZE(r->exits));
 	r->nr_accesses = pp_read_accesses(m, 0, r->accesses, ARRAY_SIZE(r->accesses));
 	pp_read_switch(m, 0, &r->sw);

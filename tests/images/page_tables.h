@@ -33,22 +33,6 @@ void map(u64 *pml4, u64 virtual, u64 physical, enum page_level level, u64 flags)
 /* The entry that maps @virtual, of whatever level, or of level @at. */
 u64 *entry_of(u64 *pml4, u64 virtual, enum page_level at);
 
-static inline u64 read_cr3(void)
-{
-	u64 value;
-
-	__asm__ volatile("movq %%cr3, %0" : "=r"(value));
-	return value;
-}
-
-static inline u64 read_cr0(void)
-{
-	u64 value;
-
-	__asm__ volatile("movq %%cr0, %0" : "=r"(value));
-	return value;
-}
-
 static inline void write_cr0(u64 value)
 {
 	__asm__ volatile("movq %0, %%cr0" : : "r"(value) : "memory");

@@ -262,3 +262,24 @@ def test_no_leaf_twice() -> None:
         assert len(found) == len(set(found))
         assert all(0 <= r < 1 << 32 for e in cpuid_entries(SPR, guest, mode) for r in e.regs)
     assert guest_pmu(cpus.load("skylake-sp"), mode=Mode.EMULATED, vpmu=False).version == 0
+
+
+@pytest.mark.parametrize("name", ["sapphire-rapids", "zen4"])
+@pytest.mark.parametrize("cpus_", [1, 2, 3, 8])
+def test_topology(name: str, cpus_: int) -> None:
+    """Cores of one package without SMT: as the manuals have leaves 1, 0xB and 0x80000008."""
+    cpu = cpus.load(name)
+    shape = guest_pmu(cpu, mode=Mode.MEDIATED)
+    entries = cpuid_entries(cpu, shape, Mode.MEDIATED, cpus_)
+    found = {(e.leaf, e.subleaf or 0): e.regs for e in entries}
+    several = cpus_ > 1
+    assert found[1, 0][1] >> 16 & 0xFF == cpus_, "logical processors"
+    assert found[1, 0][3] >> 28 & 1 == several, "HTT: that number means something"
+    shift = found[0xB, 1][0]
+    assert 1 << shift >= cpus_ > (1 << shift) // 2, "the least shift that leaves the package's ID"
+    assert found[0xB, 0][:3] == (0, 1, 1 << 8), "level 0 is SMT: no bit, one processor"
+    assert found[0xB, 1][1:3] == (cpus_, 2 << 8 | 1), "level 1 is the core's"
+    amd = name.startswith("zen")
+    ecx = found[0x80000008, 0][2]
+    assert ecx == ((shift << 12 | cpus_ - 1) if amd else 0), "ApicIdSize, NC"
+    assert found[0x80000001, 0][2] >> 1 & 1 == (amd and several), "CMP_LEGACY: they are no threads"
