@@ -25,7 +25,6 @@ static void *copy_of(const void *from, u64 nr, size_t size)
 /* What a copied struct still holds of the original's: it must not be freed with the copy. */
 static void disown(struct pp_machine *m)
 {
-	m->host_event_configs = NULL;
 	m->events.entries = NULL;
 	for (u32 i = 0; i < m->nr_vms; i++) {
 		struct machine_vm *vm = &m->vms[i];
@@ -91,10 +90,7 @@ static int copy_vm(struct pp_machine *m, struct pp_machine *from, u32 i)
 
 static int copy_parts(struct pp_machine *m, struct pp_machine *from)
 {
-	m->host_event_configs = copy_of(from->host_event_configs,
-					machine_config(from)->nr_host_events,
-					sizeof(*m->host_event_configs));
-	if (!m->host_event_configs || event_map_clone(&m->events, &from->events))
+	if (event_map_clone(&m->events, &from->events))
 		return -1;
 	for (u32 i = 0; i < m->nr_vms; i++) {
 		if (copy_vm(m, from, i))
@@ -126,8 +122,7 @@ static void move_pointers(struct pp_machine *m, const struct move *move)
 	}
 	for (u32 n = 0; n < m->nr_vcpus; n++)
 		kvm_vcpu_moved(&m->vcpus[n].vcpu, move);
-	for (unsigned int i = 0; i < MAX_HOST_EVENTS; i++)
-		m->host_events[i] = moved(move, m->host_events[i]);
+	host_events_moved(m, move);
 }
 
 /* Whose code runs on pCPU @i of the original, whose copy is @m. */

@@ -2,17 +2,15 @@
 /*
  * host.c - the host: what is there before the VMs, and what others on it do between two runs.
  *
- * Interface: pp_set_msr_filter(), pp_open_host_event(), pp_close_host_event() of pmupass.h.
+ * Interface: machine_make_host(); pp_set_msr_filter() of pmupass.h. Its perf events are in host_events.c.
  *
  * An ioctl of the VM makes a request of the vCPU, and a vCPU in guest mode is kicked: an external
- * interrupt ends its stay there, and the request is served before it enters again. A perf event is
- * opened and closed on the CPU itself, so that a guest that is there leaves it first.
+ * interrupt ends its stay there, and the request is served before it enters again.
  *
  * Not modelled: the time that the other thread takes, which runs elsewhere.
  */
 #include "machine.h"
 
-#include <stdlib.h>
 #include <string.h>
 
 static u64 physical_now(void *ctx)
@@ -34,38 +32,6 @@ static void start_host_lapic(struct pcpu *p, u32 id)
 	p->lapic.masks_lvtpc = p->pmu.vendor->masks_lvtpc;
 	lapic_mmio_write(&p->lapic, APIC_SPIV, 0x1ff);
 	lapic_mmio_write(&p->lapic, APIC_LVTPC, APIC_DM_NMI);
-}
-
-static int open_host_event(struct pp_machine *m, const struct pp_host_event *e)
-{
-	struct perf_event_attr attr = {
-		.config = e->config & EVENTSEL_WHAT,
-		.sample_period = e->sample_period,
-		.pinned = e->pinned,
-		.exclude_user = !(e->config & ARCH_PERFMON_EVENTSEL_USR),
-		.exclude_kernel = !(e->config & ARCH_PERFMON_EVENTSEL_OS),
-		.exclude_host = e->exclude_host,
-		.exclude_guest = e->exclude_guest,
-		.precise_ip = e->precise_ip,
-		.branch_stack = e->branch_stack,
-	};
-	int error;
-
-	m->host_events[m->nr_host_events] = perf_event_create_kernel_counter(
-		&m->cpus[0].perf, &attr, false, NULL, NULL, &error);
-	m->host_results[m->nr_host_events].config = e->config;
-	if (!error)
-		m->nr_host_events++;
-	return error;
-}
-
-/* One that the host refuses keeps its place. */
-static void open_host_events(struct pp_machine *m)
-{
-	for (u32 i = 0; i < machine_config(m)->nr_host_events; i++) {
-		if (open_host_event(m, &m->host_event_configs[i]))
-			m->nr_host_events++;
-	}
 }
 
 static int make_vcpus(struct pp_machine *m, struct machine_vm *vm, struct pp_error *error)
@@ -102,14 +68,6 @@ static void make_host_tasks(struct pp_machine *m, const struct pp_config *config
 
 int machine_make_host(struct pp_machine *m, const struct pp_config *config, struct pp_error *error)
 {
-	if (config->nr_host_events) {
-		m->host_event_configs =
-			malloc(config->nr_host_events * sizeof(*config->host_events));
-		if (!m->host_event_configs)
-			return machine_fail(error, PP_ENOMEM, "out of memory for host events");
-		memcpy(m->host_event_configs, config->host_events,
-		       config->nr_host_events * sizeof(*config->host_events));
-	}
 	for (u32 i = 0; i < m->nr_cpus; i++) {
 		start_host_lapic(&m->cpus[i].pcpu, i);
 		perf_init(&m->cpus[i].perf, &m->cpus[i].pcpu);
@@ -118,7 +76,7 @@ int machine_make_host(struct pp_machine *m, const struct pp_config *config, stru
 			config->slice);
 	}
 	make_host_tasks(m, config);
-	open_host_events(m);
+	machine_open_host_events(m, config);
 	for (u32 i = 0; i < m->nr_vms; i++) {
 		if (make_vcpus(m, &m->vms[i], error))
 			return -1;
@@ -138,36 +96,4 @@ int32_t pp_set_msr_filter(struct pp_machine *m, const struct pp_msr_filter *filt
 		kvm_vcpu_kick(vcpu);
 	}
 	return m->is_native ? PP_EINVAL : 0;
-}
-
-/* Whoever is in guest mode on the event's pCPU comes out. */
-static void leave_guest(struct pp_machine *m)
-{
-	for (u32 n = 0; n < m->nr_vcpus; n++) {
-		if (m->vcpus[n].vcpu.task.rq == &m->cpus[0].rq)
-			kvm_vcpu_leave_guest(&m->vcpus[n].vcpu);
-	}
-}
-
-int32_t pp_open_host_event(struct pp_machine *m, const struct pp_host_event *event)
-{
-	int error;
-
-	if (m->is_native || m->nr_host_events == MAX_HOST_EVENTS)
-		return PP_EINVAL;
-	leave_guest(m);
-	error = open_host_event(m, event);
-	return error ? error : (int32_t)m->nr_host_events - 1;
-}
-
-int32_t pp_close_host_event(struct pp_machine *m, uint32_t place)
-{
-	if (m->is_native || place >= m->nr_host_events || !m->host_events[place])
-		return PP_EINVAL;
-	leave_guest(m);
-	machine_read_host_event(m, place);
-	m->host_results[place].state = PERF_EVENT_STATE_OFF;
-	perf_event_release_kernel(&m->cpus[0].perf, m->host_events[place]);
-	m->host_events[place] = NULL;
-	return 0;
 }

@@ -252,6 +252,5 @@ void pp_machine_free(struct pp_machine *m)
 	for (u32 i = 0; i < m->nr_vms; i++)
 		machine_vm_free(&m->vms[i]);
 	event_map_free(&m->events);
-	free(m->host_event_configs);
 	free(m);
 }

@@ -7,7 +7,7 @@
  *
  *	machine.c	builds it	machine_vm.c	the parts of a VM
  *	turns.c		runs it		readout.c	what it says
- *	host.c, vmm.c	what is done to it between runs
+ *	host.c, host_events.c, vmm.c	the host, what is done between runs
  *	clone.c, migrate.c	copies
  */
 #ifndef MACHINE_H_
@@ -58,6 +58,18 @@ struct machine_vm {
 	struct cpu_profile *profiles;
 };
 
+/* perf_event_open() of the host, on every pCPU */
+struct machine_host_event {
+	struct pp_host_event config;
+	bool is_open; /* not refused, not closed */
+	struct perf_event *event[PP_MAX_CPUS];
+	struct pp_host_event_result result; /* as last read */
+
+	/* What it counts, and how far the pCPUs' guests and host had come with that */
+	struct event_formula formula;
+	u64 guest_from[PP_MAX_CPUS], host_from[PP_MAX_CPUS];
+};
+
 struct pp_machine {
 	struct pp_check check;
 	struct event_map events;
@@ -68,10 +80,8 @@ struct pp_machine {
 	struct machine_vm *vms;
 	size_t size; /* of all that */
 
-	/* Host events in the order of their opening; NULL if the host refused one, or it is closed */
-	struct pp_host_event *host_event_configs;
-	struct perf_event *host_events[MAX_HOST_EVENTS];
-	struct pp_host_event_result host_results[MAX_HOST_EVENTS]; /* as last read */
+	/* In the order of their opening */
+	struct machine_host_event host_events[MAX_HOST_EVENTS];
 	u32 nr_host_events;
 
 	/* turns.c */
@@ -126,7 +136,9 @@ int machine_vm_make_cpu(struct pp_machine *m, struct machine_vm *vm, u32 n, stru
 
 /* host.c: the host on every pCPU, and the vCPUs of all VMs. */
 int machine_make_host(struct pp_machine *m, const struct pp_config *config, struct pp_error *error);
-/* readout.c: bring its result up to now. */
-void machine_read_host_event(struct pp_machine *m, u32 place);
+/* host_events.c: 0, and it has the next place; or a negative errno. */
+int machine_open_host_event(struct pp_machine *m, const struct pp_host_event *config);
+void machine_open_host_events(struct pp_machine *m, const struct pp_config *config);
+void host_events_moved(struct pp_machine *m, const struct move *move);
 
 #endif /* MACHINE_H_ */

@@ -86,6 +86,7 @@ static int take_cpu(struct pcpu *p, const struct pcpu *saved, const struct pp_co
 {
 	account_free(&p->account);
 	p->idle_tsc = saved->idle_tsc;
+	pcpu_guest_totals(saved, &p->past);
 	p->guest_sub = saved->guest_sub + events_sub(saved->retired, PRIV_MASK_OS | PRIV_MASK_USR);
 	if (account_clone(&p->account, &saved->account))
 		return -1;

@@ -174,7 +174,7 @@ struct pp_filter {
 	const struct pp_filter_entry *entries;
 };
 
-/* A host perf event, CPU-wide on the vCPU's pCPU, open before the VM is made. */
+/* A host perf event, CPU-wide on every pCPU, open before the VM is made. */
 struct pp_host_event {
 	uint64_t config;	/* PERFEVTSEL bits with USR and OS */
 	uint64_t sample_period; /* 0: counting */
@@ -326,7 +326,7 @@ int32_t pp_kvm_set_pmu_event_filter(struct pp_machine *m, const struct pp_pmu_ev
  */
 /* KVM_X86_SET_MSR_FILTER: 0, or PP_EINVAL for a filter that KVM does not take. */
 int32_t pp_set_msr_filter(struct pp_machine *m, const struct pp_msr_filter *filter);
-/* perf_event_open() on the vCPU's CPU: its place in pp_read_host_events(), or a negative errno. */
+/* perf_event_open() on every pCPU: its place in pp_read_host_events(), or a negative errno. */
 int32_t pp_open_host_event(struct pp_machine *m, const struct pp_host_event *event);
 /* close() of the event at this place; its result stays. 0, or PP_EINVAL if it is not open. */
 int32_t pp_close_host_event(struct pp_machine *m, uint32_t place);
@@ -422,8 +422,10 @@ struct pp_host_event_result {
 	uint64_t config;
 	uint64_t count;
 	uint64_t time_enabled, time_running; /* TSC cycles */
-	uint32_t state;			     /* 0 off, 1 error, 2 inactive, 3 active */
-	uint32_t pad;
+	/* What it would have counted on a counter of its own, by who did it */
+	uint64_t true_guest, true_host;
+	uint32_t state;	    /* 0 off, 1 error, 2 inactive, 3 active: the worst of the pCPUs */
+	uint32_t has_truth; /* 0: one with a threshold */
 };
 uint32_t pp_read_host_events(struct pp_machine *m, struct pp_host_event_result *out, uint32_t cap);
 

@@ -209,29 +209,6 @@ uint32_t pp_read_costs(struct pp_machine *m, uint32_t cpu, struct pp_cost_result
 	return n;
 }
 
-void machine_read_host_event(struct pp_machine *m, u32 place)
-{
-	struct pp_host_event_result *out = &m->host_results[place];
-	struct perf_event *event = m->host_events[place];
-
-	if (!event)
-		return;
-	perf_update_times(&m->cpus[0].perf, event);
-	out->count = perf_event_peek(&m->cpus[0].perf, event);
-	out->time_enabled = event->time_enabled;
-	out->time_running = event->time_running;
-	out->state = event->state;
-}
-
-uint32_t pp_read_host_events(struct pp_machine *m, struct pp_host_event_result *out, uint32_t cap)
-{
-	for (u32 i = 0; i < m->nr_host_events && i < cap; i++) {
-		machine_read_host_event(m, i);
-		out[i] = m->host_results[i];
-	}
-	return m->nr_host_events;
-}
-
 uint32_t pp_read_trace(struct pp_machine *m, uint32_t cpu, struct pp_trace_record *out,
 		       uint32_t cap)
 {

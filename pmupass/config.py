@@ -189,7 +189,10 @@ class MsrFilter:
 
 @dataclass(frozen=True, slots=True)
 class HostEvent:
-    """A host perf event on the vCPU's pCPU; period 0 counts, ``precise_ip`` is PEBS."""
+    """A host perf event on every pCPU; period 0 counts, ``precise_ip`` is PEBS.
+
+    ``text`` is how documents call it.
+    """
 
     config: int
     sample_period: int = 0
@@ -198,6 +201,7 @@ class HostEvent:
     exclude_guest: bool = False
     precise_ip: int = 0
     branch_stack: bool = False
+    text: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -43,7 +43,7 @@ if TYPE_CHECKING:
 
 NO_FEED = 0xFF
 MAX_EVENTS = 32
-_HOST_EVENT_STATES = ("off", "error", "inactive", "active")
+_HOST_EVENT_STATES = ("off", "error", "inactive", "active")  # enum perf_event_state
 _REPORT_HEAD = struct.Struct("<II9Q")
 _REPORT_EVENT = struct.Struct("<6Q")
 _EXIT_LISTS = {Vendor.INTEL: "exit_reasons", Vendor.AMD: "svm_exit_reasons"}
@@ -251,7 +251,7 @@ class _Config:
 
 
 def _host_event(event: HostEvent) -> dict[str, int]:
-    return {name: int(getattr(event, name)) for name in HostEvent.__slots__}
+    return {name: int(getattr(event, name)) for name in HostEvent.__slots__ if name != "text"}
 
 
 def _fill_msr_filter(out: Any, msr_filter: MsrFilter) -> list[Any]:
@@ -303,6 +303,8 @@ class Machine:
             handle = _owned(lib.pp_machine_new(built.struct, error), error)
         self._handle = handle
         self._config = config
+        self._host_events = list(config.host_events)
+        self._refused: list[HostEvent] = []
         self._exit_list = _EXIT_LISTS[config.hw.vendor]
 
     def clone(self) -> Machine:
@@ -314,7 +316,10 @@ class Machine:
         """
         error = ffi.new("struct pp_error *")
         handle = _owned(lib.pp_machine_clone(self._handle, error), error)
-        return Machine(self._config, handle)
+        clone = Machine(self._config, handle)
+        clone._host_events = list(self._host_events)
+        clone._refused = list(self._refused)
+        return clone
 
     def save(self) -> SavedGuest:
         """Return the guest as a VMM saves it; this machine does not notice and can go on.
@@ -472,7 +477,19 @@ class Machine:
         """
         self._require_vcpu("perf_event_open()")
         made = ffi.new("struct pp_host_event *", _host_event(event))
-        return int(lib.pp_open_host_event(self._handle, made))
+        place = int(lib.pp_open_host_event(self._handle, made))
+        if place >= 0:
+            self._host_events.append(event)
+        return place
+
+    def note_refused(self, event: HostEvent) -> None:
+        """Keep in mind an event that the host has refused: :attr:`refused_events`."""
+        self._refused.append(event)
+
+    @property
+    def refused_events(self) -> tuple[HostEvent, ...]:
+        """The host's events that could not be opened during the run."""
+        return tuple(self._refused)
 
     def close_host_event(self, place: int) -> None:
         """Close a host event; its result stays. InputError if it is not open."""
@@ -614,9 +631,20 @@ class Machine:
         """Return the host's perf events, in the order they were given."""
         return [
             records.HostEventResult(
-                e.config, e.count, e.time_enabled, e.time_running, _HOST_EVENT_STATES[e.state]
+                given.text,
+                e.config,
+                e.count,
+                e.time_enabled,
+                e.time_running,
+                _HOST_EVENT_STATES[e.state],
+                e.true_guest if e.has_truth else None,
+                e.true_host if e.has_truth else None,
             )
-            for e in self._all(lib.pp_read_host_events, "struct pp_host_event_result")
+            for given, e in zip(
+                self._host_events,
+                self._all(lib.pp_read_host_events, "struct pp_host_event_result"),
+                strict=True,
+            )
         ]
 
     def stats(self) -> dict[str, int]:

@@ -16,6 +16,8 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING
 
+from msgspec import UNSET
+
 from pmupass import cpus, verdict
 from pmupass.results import Counter, Diff, Difference, DifferenceClass, PmuShape, Refused, Result
 
@@ -200,11 +202,25 @@ def _host_count(i: int, result: Result) -> Cell:
     return result.host_events[i].count if i < len(result.host_events) else None
 
 
+def _host_lost(i: int, result: Result) -> Cell:
+    if i >= len(result.host_events):
+        return None
+    lost = result.host_events[i].lost
+    return None if lost is UNSET else lost
+
+
+def _visible_cycles(result: Result) -> Cell:
+    """Return the guest's cycles that an event of the host can count: a mediated guest has none."""
+    return 0 if result.switch.loads else result.guest.core_cycles
+
+
 def _host_visibility(results: Mapping[str, Result]) -> list[Difference]:
     under_kvm = {mode: r for mode, r in results.items() if mode != "native"}
     quantities: dict[str, Callable[[Result], Cell]] = {
-        "cycles that host perf could not see": lambda r: r.switch.host_blind_cycles
+        "guest cycles that host perf can count": _visible_cycles,
+        "cycles that host perf could not see": lambda r: r.switch.host_blind_cycles,
     }
     for i, event in enumerate(next(iter(under_kvm.values())).host_events if under_kvm else []):
         quantities[f"host event {event.event}"] = partial(_host_count, i)
+        quantities[f"host event {event.event}: lost"] = partial(_host_lost, i)
     return _listed(under_kvm, "host-visibility", quantities)

@@ -193,7 +193,7 @@ class Session:
             overhead=overhead,
             standing_cost=standing_cost,
             not_modelled=readout.read_not_modelled(machine, name_of),
-            host_events=readout.read_host_events(machine, [spec.text for spec in plan.host_specs]),
+            host_events=readout.read_host_events(machine),
             stats=readout.read_stats(machine, plan.guest_pmu(chosen)),
             vcpus=readout.read_vcpus(machine, name_of),
             host=readout.host_facts(time.perf_counter() - started) if plan.options.host else UNSET,

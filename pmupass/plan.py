@@ -7,10 +7,21 @@ import functools
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from pmupass import core, costs, cpus, environment, profiles, results, settings, workloads
+from pmupass import (
+    core,
+    costs,
+    cpus,
+    environment,
+    host_perf,
+    profiles,
+    results,
+    settings,
+    workloads,
+)
 from pmupass.config import (
     EventMap,
     HostEvent,
+    HostTask,
     Kvm,
     MachineConfig,
     Mode,
@@ -70,11 +81,10 @@ class Plan:
         self.settings = self.settings.with_defaults({"kvm.apicv": self.cpu.silicon.apicv})
         self.events = EventTable(self.cpu)
         self.specs: tuple[EventSpec, ...] = self._guest_events()
-        self.host_specs = [spec for text in options.host_perf for spec in self.events.host(text)]
-        if len(self.host_specs) > MAX_HOST_EVENTS:
-            raise UsageError(
-                f"--host-perf: {len(self.host_specs)} events; {MAX_HOST_EVENTS} at most"
-            )
+        self.sessions = host_perf.parse_all(options.host_perf, self.events)
+        number = sum(len(session.specs) for session in self.sessions)
+        if number > MAX_HOST_EVENTS:
+            raise UsageError(f"--host-perf: {number} events; {MAX_HOST_EVENTS} at most")
         self.filter = self._filter()
         self.filter_changes = tuple(
             (change, event_filter.load(change.path, self.events))
@@ -231,7 +241,12 @@ class Plan:
             self.cpu,
             mode=mode,
             shape=self.guest_pmu(mode) if self.vm_has_pmu(mode) else Pmu(),
-            host_include_guest_events=[spec.text for spec in self.host_specs if spec.guest],
+            host_include_guest_events=[
+                spec.text
+                for session in self.sessions
+                for spec in session.specs
+                if spec.guest and not session.start_ns
+            ],
         )
         return None if found is None else str(found)
 
@@ -270,23 +285,50 @@ class Plan:
             kvm=self._kvm(mode, guest),
             profiles=self._profiles,
             host_events=() if mode is Mode.NATIVE else self._host_events(),
+            host_tasks=() if mode is Mode.NATIVE else self._host_tasks(),
+            tick_period=self._tsc(10**9 // self.settings.integer("host.hz")),
+            slice=self._tsc(self.settings.integer("host.slice_us") * 1000),
+            quantum=self._tsc(self.settings.integer("host.quantum_us") * 1000),
             seed=self.options.seed,
             memory=self.settings.integer("guest.memory_mb") << 20,
             time_limit=self._time_limit(),
             skid_cycles=self.cpu.skid_cycles,
             module=self._module,
             vcpus=self.guest_cpus,
-            cpus=self.settings.optional("host.cpus") or self.guest_cpus,
+            cpus=self.host_cpus,
         )
 
     def timed(self, mode: Mode) -> tuple[Timed, ...]:
         """Return what the host does while a guest runs, in the order of the times."""
         if mode is Mode.NATIVE:
             return ()
-        return tuple(
+        found = [
             Timed(self._tsc(change.at_ns), functools.partial(_replace_filter, new=loaded))
             for change, loaded in self.filter_changes
-        )
+        ]
+        for session in self.sessions:
+            found += self._timed_session(session)
+        return tuple(sorted(found, key=lambda timed: timed.tsc))
+
+    def _timed_session(self, session: host_perf.HostSession) -> list[Timed]:
+        if not session.start_ns and session.stop_ns is None:
+            return []
+        running = host_perf.Running(session, self._first_place(session))
+        found = []
+        if session.start_ns:
+            found.append(Timed(self._tsc(session.start_ns), running.open))
+        if session.stop_ns is not None:
+            found.append(Timed(self._tsc(session.stop_ns), running.close))
+        return found
+
+    def _first_place(self, session: host_perf.HostSession) -> int:
+        """Return the place of its first event among those that are there before the VM."""
+        place = 0
+        for other in self.sessions:
+            if other is session:
+                break
+            place += 0 if other.start_ns else len(other.specs)
+        return place
 
     def rows(self, mode: Mode, guest: Pmu) -> Sequence[interception.InterceptRow]:
         """Return the interception table of the PMU in a mode."""
@@ -329,7 +371,30 @@ class Plan:
         )
 
     def _host_events(self) -> tuple[HostEvent, ...]:
-        return tuple(spec.host_event() for spec in self.host_specs)
+        return tuple(
+            event for session in self.sessions if not session.start_ns for event in session.events()
+        )
+
+    @property
+    def host_cpus(self) -> int:
+        """The host's pCPUs; natively there is no host."""
+        return self.settings.optional("host.cpus") or self.guest_cpus
+
+    def _host_tasks(self) -> tuple[HostTask, ...]:
+        number = self.settings.integer("host.tasks")
+        burst = self.settings.integer("host.task_run_us") * 1000
+        pause = self.settings.integer("host.task_sleep_us") * 1000
+        if not number:
+            return ()
+        return tuple(
+            HostTask(
+                cpu=cpu,
+                number=number,
+                burst=self._tsc(burst) if burst else 0,
+                pause=self._tsc(pause) if burst else 0,
+            )
+            for cpu in range(self.host_cpus)
+        )
 
     def _time_limit(self) -> int:
         if self.workload.builtin or self.options.time_ns is None:

@@ -336,19 +336,33 @@ def read_costs(machine: Machine) -> list[results.Cost]:
     return sorted(costs, key=lambda c: (-c.cycles, c.stack))
 
 
-def read_host_events(machine: Machine, specs: Sequence[str]) -> list[results.HostEvent]:
-    """Return the host's perf events beside how they were given."""
-    return [
-        results.HostEvent(
-            event=spec,
-            config=raw(e.config),
-            count=e.count,
-            time_enabled=e.time_enabled,
-            time_running=e.time_running,
-            state=e.state,
-        )
-        for spec, e in zip(specs, machine.host_events(), strict=False)
+def read_host_events(machine: Machine) -> list[results.HostEvent]:
+    """Return the host's perf events, each with its own truth."""
+    refused = [
+        results.HostEvent(e.text, raw(e.config), 0, 0, 0, "refused") for e in machine.refused_events
     ]
+    return [_host_event(e) for e in machine.host_events()] + refused
+
+
+def _host_event(e: records.HostEventResult) -> results.HostEvent:
+    if e.true_guest is None or e.true_host is None:
+        true_guest: int | UnsetType = UNSET
+        true_host: int | UnsetType = UNSET
+        lost: int | UnsetType = UNSET
+    else:
+        true_guest, true_host = e.true_guest, e.true_host
+        lost = e.true_guest + e.true_host - e.count
+    return results.HostEvent(
+        event=e.text,
+        config=raw(e.config),
+        count=e.count,
+        time_enabled=e.time_enabled,
+        time_running=e.time_running,
+        state=e.state,
+        true_guest=true_guest,
+        true_host=true_host,
+        lost=lost,
+    )
 
 
 def host_facts(seconds: float) -> results.Host:

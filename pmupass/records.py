@@ -160,10 +160,16 @@ class Cost:
 
 @dataclass(frozen=True, slots=True)
 class HostEventResult:
-    """A host perf event after the run."""
+    """A host perf event after the run, and what it would have counted on counters of its own.
 
+    ``true_guest`` and ``true_host`` are None for an event with a threshold.
+    """
+
+    text: str
     config: int
     count: int
     time_enabled: int
     time_running: int
     state: str
+    true_guest: int | None
+    true_host: int | None

@@ -207,6 +207,9 @@ class HostEvent(Struct, frozen=True):
     time_enabled: int
     time_running: int
     state: str
+    true_guest: int | UnsetType = UNSET
+    true_host: int | UnsetType = UNSET
+    lost: int | UnsetType = UNSET
 
 
 class Host(Struct, frozen=True):

@@ -174,6 +174,42 @@ SETTINGS: tuple[Setting, ...] = (
         most=8,
     ),
     Setting(
+        "host.hz", int, 1000, "ticks a second of the host, while it has one", least=100, most=1000
+    ),
+    Setting(
+        "host.slice_us",
+        int,
+        2800,
+        "time slice of a thread on a pCPU that others want too, us; it ends at the tick behind it",
+        least=100,
+        most=1_000_000,
+    ),
+    Setting(
+        "host.tasks",
+        int,
+        0,
+        "threads of the host on each pCPU that compute in user mode and take turns with vCPUs",
+        most=4,
+    ),
+    Setting(
+        "host.task_run_us",
+        int,
+        0,
+        "they compute so long and sleep, us; 0: they never sleep",
+        most=1_000_000,
+    ),
+    Setting(
+        "host.task_sleep_us", int, 1000, "how long they sleep then, us", least=1, most=1_000_000
+    ),
+    Setting(
+        "host.quantum_us",
+        int,
+        10,
+        "how far one pCPU may be ahead of another in the model, us of the TSC",
+        least=1,
+        most=1000,
+    ),
+    Setting(
         "guest.hz", int, 1000, "timer interrupts a second in the guest, 0 for none", most=10000
     ),
     Setting(

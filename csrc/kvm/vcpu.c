@@ -545,6 +545,8 @@ static void kvm_sched_in(struct task *t)
 	vcpu->pcpu = t->rq->pcpu;
 	vcpu->perf = t->rq->perf;
 	pcpu_guest_enter(&vcpu->guest, vcpu->pcpu);
+	/* An exit goes on whose time so far kvm_sched_out() has kept. */
+	vcpu->exit_start = vcpu_books(vcpu)->host_cycles - vcpu->exit_start;
 	/* The time to release events that nobody touches. */
 	if (vcpu->pmu.event_count && vcpu->has_run) {
 		vcpu->pmu.need_cleanup = true;
@@ -557,6 +559,8 @@ static void kvm_sched_out(struct task *t)
 	struct kvm_vcpu *vcpu = t->ctx;
 
 	PP_CHECK(vcpu->pcpu->check, !vcpu->in_guest);
+	/* What others do meanwhile is no time of an exit. */
+	vcpu->exit_start = vcpu_books(vcpu)->host_cycles - vcpu->exit_start;
 	pcpu_guest_leave(&vcpu->guest);
 }
 

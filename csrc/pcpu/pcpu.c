@@ -58,6 +58,23 @@ void pcpu_moved(struct pcpu *p, const struct move *move)
 	p->events = moved(move, p->events);
 }
 
+/* @to += @a - @b, or with NULL for @b, @a. */
+static void add_totals(struct event_totals *to, const struct event_totals *a,
+		       const struct event_totals *b)
+{
+	for (unsigned int priv = 0; priv < NR_PRIV; priv++) {
+		for (unsigned int e = 0; e < NR_EVENTS; e++)
+			to->count[priv][e] += a->count[priv][e] - (b ? b->count[priv][e] : 0);
+		to->sub[priv] += a->sub[priv] - (b ? b->sub[priv] : 0);
+	}
+}
+
+void pcpu_guest_totals(const struct pcpu *p, struct event_totals *totals)
+{
+	*totals = p->past;
+	add_totals(totals, p->retired, NULL);
+}
+
 void pcpu_switch(struct pcpu *p, struct cpu *cpu, struct truth *truth,
 		 struct thresholds *thresholds)
 {
@@ -67,6 +84,7 @@ void pcpu_switch(struct pcpu *p, struct cpu *cpu, struct truth *truth,
 	hwpmu_switch_guest(&p->pmu, retired, &p->account.host,
 			   cpu ? thresholds : &p->no_thresholds);
 	/* The core's clock goes on, whoever moves it. */
+	add_totals(&p->past, p->retired, retired);
 	p->guest_sub += sub - events_sub(retired, PRIV_MASK_OS | PRIV_MASK_USR);
 	p->retired = retired;
 	p->cpu = cpu;

@@ -37,6 +37,7 @@ struct pcpu {
 	struct truth *truth;		    /* NULL: nobody's */
 	const struct event_totals *retired; /* of nobody: no_totals */
 	struct event_totals no_totals;
+	struct event_totals past; /* of the guests before, less what *retired had when it came */
 	struct thresholds no_thresholds;
 
 	/* Clock */
@@ -62,6 +63,9 @@ void pcpu_switch(struct pcpu *p, struct cpu *cpu, struct truth *truth,
 		 struct thresholds *thresholds);
 
 void pcpu_moved(struct pcpu *p, const struct move *move);
+
+/* What all guests have done on this pCPU. */
+void pcpu_guest_totals(const struct pcpu *p, struct event_totals *totals);
 
 u64 pcpu_tsc(const struct pcpu *p);
 /* Core clock since the start, subcycles: guest and host. */

@@ -90,7 +90,8 @@ experiment = stacked(
         "--host-perf",
         metavar="SPEC",
         multiple=True,
-        help="A perf event that the host has open, as cycles:D; may be repeated.",
+        help="A perf session of the host: cycles:D counts on all CPUs, from before the VM. Takes "
+        "perf's -c and -e, and times: '-c 100000 cycles:H@10ms-30ms'. May be repeated.",
     ),
     click.option(
         "--switch",

@@ -47,6 +47,7 @@ class EventSpec(Struct, frozen=True, forbid_unknown_fields=True):
     feed: str | None
     precise_ip: int = 0
     branch_stack: bool = False
+    says_who: bool = False  # G or H was given
 
     def host_event(self, sample_period: int = 0) -> HostEvent:
         """Return it as a perf event of the host, CPU-wide; a period of 0 counts."""
@@ -58,6 +59,7 @@ class EventSpec(Struct, frozen=True, forbid_unknown_fields=True):
             exclude_guest=not self.guest,
             precise_ip=self.precise_ip,
             branch_stack=self.branch_stack,
+            text=self.text,
         )
 
 

@@ -101,6 +101,7 @@ class EventTable:
             feed=self.feed_of(config),
             precise_ip=term.precise_ip,
             branch_stack=term.branch_stack,
+            says_who=either,
         )
 
     def _resolve(self, text: str, term: Term) -> tuple[str, int]:

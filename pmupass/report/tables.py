@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
-from msgspec import UnsetType
+from msgspec import UNSET, UnsetType
 from rich.markup import escape
 
 from pmupass.report.console import each, number, percent, ratio, table
@@ -257,10 +257,17 @@ def host_events(results: Results) -> Table | None:
     rows = [(mode, e) for mode, r in results.items() for e in r.host_events]
     if not rows:
         return None
-    out = table("Host perf events", "event", "mode", "count", "running")
+    out = table(
+        "Host perf events", "event", "mode", "true, guest", "true, host", "count", "lost", "running"
+    )
     out.columns[1].justify = "left"
     out.add_column("state")
     for mode, e in rows:
         running = ratio(e.time_running, e.time_enabled)
-        out.add_row(escape(e.event), mode, number(e.count), running, e.state)
+        parts = [_known(e.true_guest), _known(e.true_host), number(e.count), _known(e.lost)]
+        out.add_row(escape(e.event), mode, *parts, running, e.state)
     return out
+
+
+def _known(value: int | UnsetType) -> str:
+    return "-" if value is UNSET else number(value)

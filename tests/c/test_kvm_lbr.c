@@ -154,14 +154,14 @@ TEST(a_flexible_host_event_waits)
 	vm_rdmsr(vm, MSR_LBR_TOS);
 	EXPECT_EQ(0, pp_open_host_event(vm->m, &flexible));
 	EXPECT_EQ(PERF_EVENT_STATE_ACTIVE, vm->pmu->lbr.event->state);
-	EXPECT_EQ(PERF_EVENT_STATE_INACTIVE, vm->m->host_events[0]->state);
+	EXPECT_EQ(PERF_EVENT_STATE_INACTIVE, vm->m->host_events[0].event[0]->state);
 	/* Of two host events one waits for nobody. */
 	vm_free(vm);
 	vm = lbr_vm(2);
 	EXPECT_EQ(0, pp_open_host_event(vm->m, &flexible));
 	EXPECT_EQ(1, pp_open_host_event(vm->m, &flexible));
-	EXPECT_EQ(PERF_EVENT_STATE_ACTIVE, vm->m->host_events[0]->state);
-	EXPECT_EQ(PERF_EVENT_STATE_ACTIVE, vm->m->host_events[1]->state);
+	EXPECT_EQ(PERF_EVENT_STATE_ACTIVE, vm->m->host_events[0].event[0]->state);
+	EXPECT_EQ(PERF_EVENT_STATE_ACTIVE, vm->m->host_events[1].event[0]->state);
 	vm_free(vm);
 }
 

@@ -1,0 +1,81 @@
+# SPDX-License-Identifier: Apache-2.0
+"""``--host-perf SPEC``: perf sessions of the host, parsed and run."""
+
+from __future__ import annotations
+
+import pytest
+
+from pmupass import cpus, host_perf
+from pmupass.errors import UsageError
+from pmupass.events import EventTable
+from pmupass.machine import Session
+from pmupass.options import Options
+
+TABLE = EventTable(cpus.load("sapphire-rapids"))
+
+
+def test_a_list_of_events_counts_from_before_the_vm() -> None:
+    """As perf's ``-a`` without a command."""
+    session = host_perf.parse("cycles:D,instructions:H", TABLE)
+    assert [spec.text for spec in session.specs] == ["cycles:D", "instructions:H"]
+    assert (session.period, session.start_ns, session.stop_ns) == (0, 0, None)
+    assert [event.pinned for event in session.events()] == [True, False]
+
+
+def test_options_as_perf_has_them() -> None:
+    """In any order, and times behind the events."""
+    session = host_perf.parse("-a -c 100000 -e cycles:H@10ms-30ms", TABLE)
+    assert (session.period, session.start_ns, session.stop_ns) == (100_000, 10**7, 3 * 10**7)
+    assert session.events()[0].sample_period == 100_000
+    assert host_perf.parse("branches@20ms -a", TABLE).start_ns == 2 * 10**7
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("", "an event is missing"),
+        ("-a", "an event is missing"),
+        ("-c", "wants a number"),
+        ("-c 0 cycles", "a number from 1"),
+        ("-c ten cycles", "a number from 1"),
+        ("-e", "wants events"),
+        ("-p 12 cycles", "-p is not supported"),
+        ("cycles instructions", "one list of events"),
+        ("cycles@10ms-5ms", "ends before it begins"),
+        ("cycles@10", "write a number and ns"),
+        ("'cycles", "No closing quotation"),
+    ],
+)
+def test_what_says_nothing_is_refused(text: str, says: str) -> None:
+    """With the text that was given."""
+    with pytest.raises(UsageError, match=says):
+        host_perf.parse(text, TABLE)
+
+
+def options(*host: str) -> Options:
+    """Return a short run with these sessions."""
+    return Options("perf-stat", time_ns=2_000_000, host_perf=host, host=False)
+
+
+def test_a_session_for_a_time() -> None:
+    """It counts from its start to its end, and is closed after that."""
+    result = Session(options("instructions:H", "instructions:H@500us-1ms")).run("emulated")
+    whole, part = result.host_events
+    assert (whole.state, part.state) == ("active", "off")
+    assert 0 < part.count < whole.count
+    # Half a millisecond of a TSC of 2 GHz; what the host is busy with is finished first.
+    assert abs(part.time_enabled - 1_000_000) < 50_000
+
+
+def test_a_mediated_guest_has_perf_fall_back_to_host_only() -> None:
+    """An event that would count guests is refused while a mediated VM is there (EOPNOTSUPP).
+
+    perf opens it again without the guest, unless it was told whom to count.
+    """
+    result = Session(options("cycles@1ms", "cycles:G@1ms")).run("mediated")
+    fallen, refused = result.host_events
+    assert (fallen.event, fallen.state, fallen.true_guest) == ("cycles:H", "active", 0)
+    assert (refused.event, refused.state, refused.count) == ("cycles:G", "refused", 0)
+    emulated = Session(options("cycles@1ms", "cycles:G@1ms")).run("emulated")
+    assert [e.event for e in emulated.host_events] == ["cycles", "cycles:G"]
+    assert all(isinstance(e.true_guest, int) and e.true_guest > 0 for e in emulated.host_events)
