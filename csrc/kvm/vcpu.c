@@ -547,6 +547,7 @@ static void kvm_sched_in(struct task *t)
 	pcpu_guest_enter(&vcpu->guest, vcpu->pcpu);
 	/* An exit goes on whose time so far kvm_sched_out() has kept. */
 	vcpu->exit_start = vcpu_books(vcpu)->host_cycles - vcpu->exit_start;
+	truth_on_cpu(&vcpu->guest.truth, true);
 	/* The time to release events that nobody touches. */
 	if (vcpu->pmu.event_count && vcpu->has_run) {
 		vcpu->pmu.need_cleanup = true;
@@ -561,6 +562,7 @@ static void kvm_sched_out(struct task *t)
 	PP_CHECK(vcpu->pcpu->check, !vcpu->in_guest);
 	/* What others do meanwhile is no time of an exit. */
 	vcpu->exit_start = vcpu_books(vcpu)->host_cycles - vcpu->exit_start;
+	truth_on_cpu(&vcpu->guest.truth, false);
 	pcpu_guest_leave(&vcpu->guest);
 }
 

@@ -128,9 +128,18 @@ void truth_account_time(struct truth *t, unsigned int idx)
 	u64 now = t->tsc(t->tsc_ctx), time = now - pmc->enabled_since;
 
 	r->enabled_cycles += time;
-	if (pmc->cause == CAUSE_NONE)
+	if (pmc->cause == CAUSE_NONE && !t->off_cpu)
 		r->true_running_cycles += time;
 	pmc->enabled_since = now;
+}
+
+void truth_on_cpu(struct truth *t, bool on_cpu)
+{
+	unsigned int idx;
+
+	for_each_set_bit(idx, t->enabled)
+		truth_account_time(t, idx);
+	t->off_cpu = !on_cpu;
 }
 
 void truth_close_episode(struct truth *t, unsigned int idx)

@@ -107,6 +107,7 @@ struct truth {
 	u64 fixed_ctr_ctrl;
 	u64 global_ctrl;
 	struct truth_pmc pmc[NR_PMC_IDX];
+	bool off_cpu; /* nobody executes the guest: no counter stands behind an event */
 	u64 enabled;  /* by index: pmc[].enabled */
 	u64 pebs;     /* counters whose overflow is a PEBS record, as the guest wrote PEBS_ENABLE */
 	u64 pebs_off; /* counters whose records the arrangement does not write now */
@@ -151,6 +152,8 @@ void truth_overcounted(struct truth *t, unsigned int idx, u32 n);
 /* The guest has written PEBS_ENABLE; the arrangement has PEBS off for @off of its counters. */
 void truth_pebs_written(struct truth *t, u64 enable);
 void truth_pebs_off(struct truth *t, u64 off);
+/* Somebody executes the guest from now on, or nobody does. */
+void truth_on_cpu(struct truth *t, bool on_cpu);
 void truth_pmi_delivered(struct truth *t);
 void truth_pmi_dropped(struct truth *t);
 

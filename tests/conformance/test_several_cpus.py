@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
 UNLIMITED = 1 << 50
 WORK = 300_000
+LONG = 40_000_000  # some 15 million TSC cycles, three time slices of the host
 EVENTS = "instructions:u,instructions:k,branches:u,branches:k"
 ALONE = ("guest.hz=0", "guest.phase_us=0", "guest.chunk=10000", "guest.kernel=256")
 ALL = (
@@ -47,19 +48,18 @@ def config(
     cpu: str,
     cpus: int,
     *settings: str,
-    workload: str = "perf-stat",
-    events: str | None = EVENTS,
+    work: int = WORK,
 ) -> MachineConfig:
     """Return a guest of so many CPUs with so much work for each."""
     amd = (OVERCOUNT,) if cpu.startswith("zen") else ()
     options = Options(
-        workload,
+        "perf-stat",
         cpu=cpu,
         host=False,
-        events=events,
+        events=EVENTS,
         settings=(*ALONE, *amd, f"guest.cpus={cpus}", *settings),
     )
-    return Plan(options).config(Mode[mode.upper()], work=WORK, perf=True)
+    return Plan(options).config(Mode[mode.upper()], work=work, perf=True)
 
 
 def ran(made: MachineConfig) -> Machine:
@@ -76,12 +76,12 @@ def counts(machine: Machine, n: int) -> dict[int, tuple[int, int]]:
 
 
 @functools.cache
-def alone(cpu: str) -> dict[int, tuple[int, int]]:
+def alone(cpu: str, work: int = WORK) -> dict[int, tuple[int, int]]:
     """Return what a guest with one CPU counts on the bare machine."""
-    found = counts(ran(config("native", cpu, 1)), 0)
+    found = counts(ran(config("native", cpu, 1, work=work)), 0)
     # guest.kernel=256 of 1024: user code does three quarters of the work, and a little of its own.
     user, _ = found[0xC0 | 1 << 16]
-    assert WORK * 3 // 4 < user < WORK
+    assert work * 3 // 4 < user < work
     assert all(true == counted for true, counted in found.values())
     return found
 
@@ -107,23 +107,29 @@ def test_each_counts_what_one_alone_does(mode: str, cpu: str) -> None:
 @pytest.mark.parametrize("cpu", ["sapphire-rapids", "zen4"])
 def test_four_vcpus_on_one_pcpu(cpu: str) -> None:
     """Mediated vCPUs that take turns on one PMU: what each counts is its own, to the last one."""
-    machine = ran(config("mediated", cpu, 4, "host.cpus=1"))
+    machine = ran(config("mediated", cpu, 4, "host.cpus=1", work=LONG))
     assert (machine.guests, machine.cpus) == (4, 1)
     for n in range(4):
-        assert counts(machine, n) == alone(cpu), f"CPU {n}"
+        assert counts(machine, n) == alone(cpu, LONG), f"CPU {n}"
     # One pCPU has run all of it: the TSC has gone on for the cycles of all, one after the other.
     timing = Plan(Options("perf-stat", cpu=cpu)).cpu.timing
     cycles = sum(machine.guest(n).core_cycles for n in range(4))
     assert machine.guest().tsc_cycles >= cycles * timing["ref_num"] // timing["ref_den"]
+    # An event is enabled while its vCPU waits for its turn, and no counter stands behind it then:
+    # those of the four stand there one after the other. Three slices have two waits between them,
+    # each for three others, of which some may be done.
+    counters = [machine.counters(n)[0] for n in range(4)]
+    assert sum(c.true_running_cycles for c in counters) <= machine.guest().tsc_cycles
+    assert all(2 * c.true_running_cycles < c.enabled_cycles for c in counters)
 
 
 @pytest.mark.parametrize("mode", ["emulated", "mediated"])
 def test_vcpus_on_two_pcpus(mode: str) -> None:
     """Emulated ones lose what the host had no counter for, and say so; mediated ones nothing."""
-    machine = ran(config(mode, "sapphire-rapids", 3, "host.cpus=2"))
+    machine = ran(config(mode, "sapphire-rapids", 3, "host.cpus=2", work=LONG))
     for n in range(3):
         for counter in machine.counters(n):
-            assert counter.true_count == alone("sapphire-rapids")[counter.config][0]
+            assert counter.true_count == alone("sapphire-rapids", LONG)[counter.config][0]
             assert counter.true_count - counter.counted == sum(counter.causes.values())
             assert mode == "emulated" or not counter.causes
 
