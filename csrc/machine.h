@@ -85,9 +85,10 @@ struct pp_machine {
 	u32 nr_host_events;
 
 	/* turns.c */
-	u32 turn;	   /* the pCPU whose turn it is */
-	bool turn_is_open; /* it has not come to its end */
-	enum pp_stop stop; /* why the last run ended */
+	u32 turn;		    /* the pCPU whose turn it is */
+	bool turn_is_open;	    /* it has not come to its end */
+	u64 next_time[PP_MAX_CPUS]; /* from which each pCPU can go on, during a run */
+	enum pp_stop stop;	    /* why the last run ended */
 
 	char invariant_text[256];
 };

@@ -42,16 +42,43 @@ static enum pp_stop end_asleep(struct pp_machine *m, u64 limit)
 	return PP_STOP_TIME;
 }
 
+static u64 nr_ipis(const struct pp_machine *m)
+{
+	u64 sum = 0;
+
+	for (u32 i = 0; i < m->nr_vms; i++)
+		sum += m->vms[i].apics.nr_ipis;
+	return sum;
+}
+
+static void look_at_all(struct pp_machine *m)
+{
+	for (u32 i = 0; i < m->nr_cpus; i++)
+		m->next_time[i] = next_time(m, i);
+}
+
+/* Nothing but an IPI changes when another pCPU can go on. */
+static enum pp_stop run_turn(struct pp_machine *m, u64 *budget)
+{
+	u64 ipis = nr_ipis(m);
+	enum pp_stop stop = run_cpu(m, m->turn, budget);
+
+	if (nr_ipis(m) == ipis)
+		m->next_time[m->turn] = next_time(m, m->turn);
+	else
+		look_at_all(m);
+	return stop;
+}
+
 /* The next turn: PP_STOP_BUDGET; else why there is none. */
 static enum pp_stop begin_turn(struct pp_machine *m, u64 limit, u64 until)
 {
-	u64 least = NO_DEADLINE, time;
+	u64 least = NO_DEADLINE;
 
 	for (u32 i = 0; i < m->nr_cpus; i++) {
-		time = next_time(m, i);
-		if (time >= least)
+		if (m->next_time[i] >= least)
 			continue;
-		least = time;
+		least = m->next_time[i];
 		m->turn = i;
 	}
 	if (least == NO_DEADLINE)
@@ -69,11 +96,12 @@ static enum pp_stop run_turns(struct pp_machine *m, u64 limit, u64 until, u64 *b
 {
 	enum pp_stop stop;
 
+	look_at_all(m);
 	for (;;) {
 		stop = m->turn_is_open ? PP_STOP_BUDGET : begin_turn(m, limit, until);
 		if (stop != PP_STOP_BUDGET)
 			return stop;
-		stop = run_cpu(m, m->turn, budget);
+		stop = run_turn(m, budget);
 		if (stop != PP_STOP_TIME && stop != PP_STOP_HALTED)
 			return stop;
 		m->turn_is_open = false;

@@ -273,7 +273,7 @@ class MachineConfig:
     one_by_one: bool = False
     vcpus: int = 1
     cpus: int = 1
-    quantum: int = 20_000
+    quantum: int = 40_000
     host_tasks: tuple[HostTask, ...] = ()
     tick_period: int = 2_000_000
     slice: int = 5_600_000

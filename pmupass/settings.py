@@ -204,7 +204,7 @@ SETTINGS: tuple[Setting, ...] = (
     Setting(
         "host.quantum_us",
         int,
-        10,
+        20,
         "how far one pCPU may be ahead of another in the model, us of the TSC",
         least=1,
         most=1000,

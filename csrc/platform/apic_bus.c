@@ -229,6 +229,8 @@ void lapic_send_ipi(struct lapic *l, u64 icr)
 	}
 	if (mode == ICR_DM_INIT && (icr & ICR_LEVEL) && !(icr & ICR_ASSERT))
 		return;
+	if (l->bus)
+		l->bus->nr_ipis++;
 	message.at = l->ops->now(l->ctx);
 	if (mode == ICR_DM_LOWEST) {
 		message.mode = APIC_DM_FIXED;

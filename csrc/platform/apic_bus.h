@@ -17,6 +17,7 @@
 struct apic_bus {
 	struct lapic *lapic[PP_MAX_CPUS];
 	u32 nr;
+	u64 nr_ipis; /* sent so far */
 };
 
 void apic_bus_moved(struct apic_bus *bus, const struct move *move);
