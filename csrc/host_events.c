@@ -116,7 +116,7 @@ int machine_open_host_event(struct pp_machine *m, const struct pp_host_event *co
 		.result = {.config = config->config},
 	};
 	for (u32 i = 0; i < m->nr_cpus; i++) {
-		h->event[i] = perf_event_create_kernel_counter(&m->cpus[i].perf, &attr, false, NULL,
+		h->event[i] = perf_event_create_kernel_counter(&m->cpus[i].perf, &attr, NULL, NULL,
 							       NULL, &error);
 		if (error) {
 			close_event(m, h);

@@ -80,6 +80,7 @@ struct pp_machine {
 	struct machine_vm *vms;
 	size_t size; /* of all that */
 
+	struct perf_system perf; /* the host's */
 	/* In the order of their opening */
 	struct machine_host_event host_events[MAX_HOST_EVENTS];
 	u32 nr_host_events;

@@ -262,6 +262,7 @@ struct pp_config {
 	uint32_t quantum;    /* TSC cycles that one pCPU may be ahead of the others */
 	uint32_t nr_host_tasks;
 	uint64_t tick_period, slice; /* of the host's scheduler, TSC cycles */
+	uint64_t mux_interval;	     /* of host perf, TSC cycles; 0: no turns */
 	const struct pp_cpuid *cpuid;
 	const struct pp_event_map *event_maps;
 	const struct pp_profile *profiles;

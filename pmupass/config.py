@@ -246,7 +246,7 @@ class MachineConfig:
 
     ``module`` is the multiboot module, None for none. ``vcpus``: natively, CPUs; ``cpus``: the
     host's; ``quantum``: TSC cycles that one of them may be ahead of the others; ``tick_period`` and
-    ``slice`` of the host's scheduler likewise.
+    ``slice`` of the host's scheduler and ``mux_interval`` of its perf likewise.
     """
 
     mode: Mode
@@ -277,5 +277,6 @@ class MachineConfig:
     host_tasks: tuple[HostTask, ...] = ()
     tick_period: int = 2_000_000
     slice: int = 5_600_000
+    mux_interval: int = 2_000_000
     host_ipc_q20: int = 1 << 20
     module: bytes | None = None

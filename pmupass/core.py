@@ -129,6 +129,7 @@ class _Config:
         c.quantum = config.quantum
         c.tick_period = config.tick_period
         c.slice = config.slice
+        c.mux_interval = config.mux_interval
         c.nr_host_tasks = len(config.host_tasks)
         c.host_tasks = self._array(
             "struct pp_host_task",

@@ -287,6 +287,7 @@ class Plan:
             host_events=() if mode is Mode.NATIVE else self._host_events(),
             host_tasks=() if mode is Mode.NATIVE else self._host_tasks(),
             tick_period=self._tsc(10**9 // self.settings.integer("host.hz")),
+            mux_interval=self._tsc(self.settings.integer("host.mux_interval_ms") * 10**6),
             slice=self._tsc(self.settings.integer("host.slice_us") * 1000),
             quantum=self._tsc(self.settings.integer("host.quantum_us") * 1000),
             seed=self.options.seed,

@@ -202,6 +202,14 @@ SETTINGS: tuple[Setting, ...] = (
         "host.task_sleep_us", int, 1000, "how long they sleep then, us", least=1, most=1_000_000
     ),
     Setting(
+        "host.mux_interval_ms",
+        int,
+        1,
+        "host perf's perf_event_mux_interval_ms: flexible events without a counter take turns, ms",
+        least=1,
+        most=10000,
+    ),
+    Setting(
         "host.quantum_us",
         int,
         20,

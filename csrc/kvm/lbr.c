@@ -108,7 +108,8 @@ static void create_event(struct kvm_vcpu *vcpu)
 	struct kvm_lbr *lbr = &vcpu->pmu.lbr;
 	int error;
 
-	lbr->event = perf_event_create_kernel_counter(vcpu->perf, &attr, true, NULL, NULL, &error);
+	lbr->event = perf_event_create_kernel_counter(vcpu->perf, &attr, &vcpu->perf_ctx, NULL,
+						      NULL, &error);
 	if (!lbr->event)
 		return;
 	vcpu->pmu.event_count++;

@@ -199,8 +199,8 @@ static void pmc_reprogram_counter(struct kvm_pmc *pmc, u64 eventsel)
 		attr.sample_period = 0;
 	if (has_pebs(pmc) && !FAULTY(PEBS_NOT_PRECISE))
 		attr.precise_ip = pmc_get_pebs_precise_level(pmc);
-	pmc->perf_event = perf_event_create_kernel_counter(perf_of(pmc), &attr, true,
-							   kvm_perf_overflow, pmc, &error);
+	pmc->perf_event = perf_event_create_kernel_counter(
+		perf_of(pmc), &attr, &pmc->vcpu->perf_ctx, kvm_perf_overflow, pmc, &error);
 	pmc->refused = !pmc->perf_event;
 	if (pmc->refused)
 		return;

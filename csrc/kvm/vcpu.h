@@ -101,7 +101,8 @@ extern const struct kvm_x86_ops vmx_x86_ops;
 extern const struct kvm_x86_ops svm_x86_ops;
 
 struct kvm_vcpu {
-	struct task task; /* its thread, on the run queue of the pCPU */
+	struct task task;		    /* its thread, on the run queue of the pCPU */
+	struct perf_event_context perf_ctx; /* the thread's */
 
 	/* Belongs to the machine; the first two change with the pCPU */
 	struct pcpu *pcpu;

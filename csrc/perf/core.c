@@ -6,8 +6,7 @@
  *  - perf_event_create_kernel_counter() ... perf_event_read_value() as in the kernel.
  *  - ctx_resched(): CPU-pinned, task-pinned, CPU-flexible, task-flexible.
  *
- * Not modelled: several tasks, groups, rotation of flexible events (one that does not fit stays
- * inactive), throttling, frequency mode, inherited events.
+ * Not modelled: groups, throttling, frequency mode, inherited events.
  */
 #include "perf/perf_event.h"
 
@@ -17,9 +16,6 @@
 #include <errno.h>
 #include <string.h>
 
-#define EVENT_PINNED 1u
-#define EVENT_FLEXIBLE 2u
-
 static const struct x86_pmu *driver_of(const struct pp_pmu *caps)
 {
 	if (caps->vendor == PP_VENDOR_AMD)
@@ -27,10 +23,12 @@ static const struct x86_pmu *driver_of(const struct pp_pmu *caps)
 	return &intel_pmu;
 }
 
-void perf_init(struct perf_cpu *perf, struct pcpu *pcpu)
+void perf_init(struct perf_cpu *perf, struct pcpu *pcpu, struct perf_system *system)
 {
 	memset(perf, 0, sizeof(*perf));
 	perf->pcpu = pcpu;
+	perf->system = system;
+	perf->mux_at = NO_DEADLINE;
 	perf->driver = driver_of(&pcpu->pmu.caps);
 	perf->intel_ctrl = pcpu->pmu.counter_mask;
 }
@@ -38,9 +36,12 @@ void perf_init(struct perf_cpu *perf, struct pcpu *pcpu)
 void perf_moved(struct perf_cpu *perf, const struct move *move)
 {
 	perf->pcpu = moved(move, perf->pcpu);
+	perf->system = moved(move, perf->system);
+	perf->task_ctx = moved(move, perf->task_ctx);
 	for (u32 i = 0; i < PERF_MAX_EVENTS; i++) {
 		struct perf_event *event = &perf->slots[i];
 
+		event->ctx = moved(move, event->ctx);
 		event->overflow_context = moved(move, event->overflow_context);
 		perf->events[i] = moved(move, perf->events[i]);
 	}
@@ -57,9 +58,14 @@ static struct account *books(struct perf_cpu *perf)
 
 /* The contexts' clock stands still while events are scheduled, so that what goes out and what comes in
  * at one occasion does so at one time. */
-static void update_clock(struct perf_cpu *perf)
+void perf_update_clock(struct perf_cpu *perf)
 {
 	perf->clock = pcpu_tsc(perf->pcpu);
+}
+
+static bool is_of_cpu(const struct perf_cpu *perf, const struct perf_event *event)
+{
+	return event->ctx == &perf->cpu_ctx;
 }
 
 static void account_times(struct perf_cpu *perf, struct perf_event *event)
@@ -67,6 +73,9 @@ static void account_times(struct perf_cpu *perf, struct perf_event *event)
 	u64 time = perf->clock - event->tstamp;
 
 	event->tstamp = perf->clock;
+	/* A thread's events have the thread's time. */
+	if (!is_of_cpu(perf, event) && event->ctx != perf->task_ctx)
+		return;
 	/* Guest time is no time of an event that does not count guests. */
 	if (perf->guest_ctx_loaded && event->attr.exclude_guest && !FAULTY(PERF_GUEST_TIME_COUNTS))
 		return;
@@ -78,7 +87,7 @@ static void account_times(struct perf_cpu *perf, struct perf_event *event)
 
 void perf_update_times(struct perf_cpu *perf, struct perf_event *event)
 {
-	update_clock(perf);
+	perf_update_clock(perf);
 	account_times(perf, event);
 }
 
@@ -114,49 +123,69 @@ static int event_sched_in(struct perf_cpu *perf, struct perf_event *event)
 	return ret;
 }
 
-static bool in_class(const struct perf_event *event, bool task, unsigned int type)
+static bool in_class(const struct perf_event *event, const struct perf_event_context *ctx,
+		     unsigned int type)
 {
-	return event->task == task &&
+	return event->ctx == ctx &&
 	       (event->attr.pinned ? type & EVENT_PINNED : type & EVENT_FLEXIBLE);
 }
 
-static void ctx_sched_out(struct perf_cpu *perf, bool task, unsigned int type)
+void ctx_sched_out(struct perf_cpu *perf, struct perf_event_context *ctx, unsigned int type)
 {
+	if (!ctx)
+		return;
 	for (u32 i = 0; i < perf->nr_events; i++) {
-		if (in_class(perf->events[i], task, type))
+		if (in_class(perf->events[i], ctx, type))
 			event_sched_out(perf, perf->events[i]);
 	}
+	if (type & EVENT_FLEXIBLE)
+		ctx->rotate_necessary = false;
 }
 
-static void ctx_sched_in(struct perf_cpu *perf, bool task, unsigned int type)
+/* There is no counter for it. */
+static void stay_out(struct perf_cpu *perf, struct perf_event *event)
+{
+	if (!event->attr.pinned) {
+		event->ctx->rotate_necessary = true;
+		perf_mux_hrtimer_restart(perf);
+		return;
+	}
+	set_state(perf, event,
+		  FAULTY(PERF_NO_ERROR_STATE) ? PERF_EVENT_STATE_INACTIVE : PERF_EVENT_STATE_ERROR);
+	account_stat(books(perf), STAT_PERF_ERRORS);
+}
+
+void ctx_sched_in(struct perf_cpu *perf, struct perf_event_context *ctx, unsigned int type)
 {
 	bool can_add_hw = true;
 
 	/* Host events stay out while a guest owns the counters. */
-	if (perf->guest_ctx_loaded && !FAULTY(PERF_HOST_EVENTS_COME_IN))
+	if (!ctx || (perf->guest_ctx_loaded && !FAULTY(PERF_HOST_EVENTS_COME_IN)))
 		return;
 	for (u32 i = 0; i < perf->nr_events; i++) {
 		struct perf_event *event = perf->events[i];
 
-		if (!in_class(event, task, type) || event->state != PERF_EVENT_STATE_INACTIVE)
+		if (!in_class(event, ctx, type) || event->state != PERF_EVENT_STATE_INACTIVE)
 			continue;
 		/* Once one has failed, nobody behind it is tried in this pass. */
 		can_add_hw = can_add_hw && !event_sched_in(perf, event);
-		if (!can_add_hw && event->attr.pinned) {
-			set_state(perf, event,
-				  FAULTY(PERF_NO_ERROR_STATE) ? PERF_EVENT_STATE_INACTIVE
-							      : PERF_EVENT_STATE_ERROR);
-			account_stat(books(perf), STAT_PERF_ERRORS);
-		}
+		if (!can_add_hw)
+			stay_out(perf, event);
 	}
 }
 
 static void sched_in_all(struct perf_cpu *perf)
 {
-	ctx_sched_in(perf, FAULTY(PERF_TASK_BEFORE_CPU), EVENT_PINNED);
-	ctx_sched_in(perf, !FAULTY(PERF_TASK_BEFORE_CPU), EVENT_PINNED);
-	ctx_sched_in(perf, false, EVENT_FLEXIBLE);
-	ctx_sched_in(perf, true, EVENT_FLEXIBLE);
+	struct perf_event_context *first = &perf->cpu_ctx, *second = perf->task_ctx;
+
+	if (FAULTY(PERF_TASK_BEFORE_CPU)) {
+		first = perf->task_ctx;
+		second = &perf->cpu_ctx;
+	}
+	ctx_sched_in(perf, first, EVENT_PINNED);
+	ctx_sched_in(perf, second, EVENT_PINNED);
+	ctx_sched_in(perf, &perf->cpu_ctx, EVENT_FLEXIBLE);
+	ctx_sched_in(perf, perf->task_ctx, EVENT_FLEXIBLE);
 }
 
 /* Make room for an event of one class: what ranks with it or below goes out and comes in again. */
@@ -164,13 +193,16 @@ static void ctx_resched(struct perf_cpu *perf, const struct perf_event *event)
 {
 	unsigned int type = event->attr.pinned ? EVENT_PINNED | EVENT_FLEXIBLE : EVENT_FLEXIBLE;
 
+	/* Of a thread that does not run: it comes in with it. */
+	if (!is_of_cpu(perf, event) && event->ctx != perf->task_ctx)
+		return;
 	account_enter(books(perf), COST_CTX_RESCHED);
 	perf_pmu_disable(perf);
-	ctx_sched_out(perf, true, type);
-	if (!event->task)
-		ctx_sched_out(perf, false, type);
+	ctx_sched_out(perf, perf->task_ctx, type);
+	if (is_of_cpu(perf, event))
+		ctx_sched_out(perf, &perf->cpu_ctx, type);
 	else if (event->attr.pinned)
-		ctx_sched_out(perf, false, EVENT_FLEXIBLE);
+		ctx_sched_out(perf, &perf->cpu_ctx, EVENT_FLEXIBLE);
 	sched_in_all(perf);
 	perf_pmu_enable(perf);
 	account_leave(books(perf));
@@ -204,7 +236,8 @@ static bool period_is_taken(const struct perf_cpu *perf, u64 period)
 }
 
 struct perf_event *perf_event_create_kernel_counter(struct perf_cpu *perf,
-						    const struct perf_event_attr *attr, bool task,
+						    const struct perf_event_attr *attr,
+						    struct perf_event_context *ctx,
 						    perf_overflow_handler_t handler, void *context,
 						    int *error)
 {
@@ -212,12 +245,13 @@ struct perf_event *perf_event_create_kernel_counter(struct perf_cpu *perf,
 	struct perf_event *event;
 
 	account_enter(books(perf), COST_PERF_CREATE);
-	update_clock(perf);
+	perf_update_clock(perf);
 	event = new_slot(perf);
 	*error = !event							    ? -ENOSPC
 		 : !counters || !period_is_taken(perf, attr->sample_period) ? -EINVAL
 									    : 0;
-	if (!attr->exclude_guest && perf->nr_mediated_vms && !FAULTY(PERF_TAKES_GUEST_EVENTS))
+	if (!attr->exclude_guest && perf->system->nr_mediated_vms &&
+	    !FAULTY(PERF_TAKES_GUEST_EVENTS))
 		*error = -EOPNOTSUPP;
 	if (*error) {
 		account_stat(books(perf), STAT_PERF_REFUSED);
@@ -228,12 +262,14 @@ struct perf_event *perf_event_create_kernel_counter(struct perf_cpu *perf,
 		.attr = *attr,
 		.state = PERF_EVENT_STATE_INACTIVE,
 		.in_use = true,
-		.task = task,
+		.ctx = ctx ? ctx : &perf->cpu_ctx,
 		.overflow_handler = handler,
 		.overflow_context = context,
 		.tstamp = perf->clock,
 	};
 	perf->events[perf->nr_events++] = event;
+	event->ctx->nr_events++;
+	event->ctx->nr_pinned += attr->pinned;
 	event->hw.idx = -1;
 	event->hw.counters = counters;
 	event->hw.sample_period = attr->sample_period ? attr->sample_period
@@ -241,7 +277,7 @@ struct perf_event *perf_event_create_kernel_counter(struct perf_cpu *perf,
 	event->hw.last_period = event->hw.sample_period;
 	event->hw.period_left = (s64)event->hw.sample_period;
 	if (!attr->exclude_guest)
-		perf->nr_include_guest_events++;
+		perf->system->nr_include_guest_events++;
 	account_stat(books(perf), STAT_PERF_CREATED);
 	ctx_resched(perf, event);
 	account_leave(books(perf));
@@ -251,11 +287,13 @@ struct perf_event *perf_event_create_kernel_counter(struct perf_cpu *perf,
 void perf_event_release_kernel(struct perf_cpu *perf, struct perf_event *event)
 {
 	account_enter(books(perf), COST_PERF_RELEASE);
-	update_clock(perf);
+	perf_update_clock(perf);
 	event_sched_out(perf, event);
 	set_state(perf, event, PERF_EVENT_STATE_OFF);
 	if (!event->attr.exclude_guest)
-		perf->nr_include_guest_events--;
+		perf->system->nr_include_guest_events--;
+	event->ctx->nr_events--;
+	event->ctx->nr_pinned -= event->attr.pinned;
 	forget_event(perf, event);
 	account_stat(books(perf), STAT_PERF_RELEASED);
 	account_leave(books(perf));
@@ -264,7 +302,7 @@ void perf_event_release_kernel(struct perf_cpu *perf, struct perf_event *event)
 void perf_event_enable(struct perf_cpu *perf, struct perf_event *event)
 {
 	account_enter(books(perf), COST_PERF_ENABLE);
-	update_clock(perf);
+	perf_update_clock(perf);
 	/* Enabling again is what takes a pinned event out of its error state. */
 	if (event->state < PERF_EVENT_STATE_INACTIVE) {
 		set_state(perf, event, PERF_EVENT_STATE_INACTIVE);
@@ -284,7 +322,7 @@ static void disable_event(struct perf_cpu *perf, struct perf_event *event)
 void perf_event_disable(struct perf_cpu *perf, struct perf_event *event)
 {
 	account_enter(books(perf), COST_PERF_DISABLE);
-	update_clock(perf);
+	perf_update_clock(perf);
 	disable_event(perf, event);
 	account_leave(books(perf));
 }
@@ -294,7 +332,7 @@ u64 perf_event_pause(struct perf_cpu *perf, struct perf_event *event, bool reset
 	u64 count;
 
 	account_enter(books(perf), COST_PERF_PAUSE);
-	update_clock(perf);
+	perf_update_clock(perf);
 	disable_event(perf, event);
 	count = event->count;
 	if (reset)
@@ -334,19 +372,65 @@ u64 perf_event_read_value(struct perf_cpu *perf, struct perf_event *event)
 	return event->count;
 }
 
+static void account_context(struct perf_cpu *perf, const struct perf_event_context *ctx)
+{
+	for (u32 i = 0; i < perf->nr_events; i++) {
+		if (perf->events[i]->ctx == ctx)
+			account_times(perf, perf->events[i]);
+	}
+}
+
+void perf_event_task_sched_out(struct perf_cpu *perf)
+{
+	struct perf_event_context *ctx = perf->task_ctx;
+
+	if (!ctx)
+		return;
+	if (ctx->nr_events) {
+		account_enter(books(perf), COST_PERF_SCHED_OUT);
+		perf_update_clock(perf);
+		perf_pmu_disable(perf);
+		if (!FAULTY(PERF_TASK_STAYS_IN))
+			ctx_sched_out(perf, ctx, EVENT_PINNED | EVENT_FLEXIBLE);
+		perf_pmu_enable(perf);
+		account_context(perf, ctx);
+		account_leave(books(perf));
+	}
+	perf->task_ctx = NULL;
+}
+
+void perf_event_task_sched_in(struct perf_cpu *perf, struct perf_event_context *ctx)
+{
+	if (ctx && ctx->nr_events) {
+		account_enter(books(perf), COST_PERF_SCHED_IN);
+		perf_update_clock(perf);
+		/* The time without the thread is none of its events'. */
+		account_context(perf, ctx);
+		perf->task_ctx = ctx;
+		perf_pmu_disable(perf);
+		/* The thread's pinned events go before the pCPU's flexible ones. */
+		if (ctx->nr_pinned)
+			ctx_sched_out(perf, &perf->cpu_ctx, EVENT_FLEXIBLE);
+		sched_in_all(perf);
+		perf_pmu_enable(perf);
+		account_leave(books(perf));
+	}
+	perf->task_ctx = ctx;
+}
+
 int perf_create_mediated_pmu(struct perf_cpu *perf)
 {
-	if (!perf->nr_mediated_vms && perf->nr_include_guest_events &&
+	if (!perf->system->nr_mediated_vms && perf->system->nr_include_guest_events &&
 	    !FAULTY(PERF_TAKES_MEDIATED_VM))
 		return -EBUSY;
-	perf->nr_mediated_vms++;
+	perf->system->nr_mediated_vms++;
 	return 0;
 }
 
 void perf_release_mediated_pmu(struct perf_cpu *perf)
 {
-	if (PP_CHECK(perf->pcpu->check, perf->nr_mediated_vms > 0))
-		perf->nr_mediated_vms--;
+	if (PP_CHECK(perf->pcpu->check, perf->system->nr_mediated_vms > 0))
+		perf->system->nr_mediated_vms--;
 }
 
 void perf_load_guest_context(struct perf_cpu *perf)
@@ -354,12 +438,12 @@ void perf_load_guest_context(struct perf_cpu *perf)
 	if (!PP_CHECK(perf->pcpu->check, !perf->guest_ctx_loaded))
 		return;
 	account_enter(books(perf), COST_PERF_LOAD_GUEST);
-	update_clock(perf);
+	perf_update_clock(perf);
 	/* A context without events of this PMU touches no register. */
 	if (perf->nr_events) {
 		perf_pmu_disable(perf);
-		ctx_sched_out(perf, false, EVENT_PINNED | EVENT_FLEXIBLE);
-		ctx_sched_out(perf, true, EVENT_PINNED | EVENT_FLEXIBLE);
+		ctx_sched_out(perf, &perf->cpu_ctx, EVENT_PINNED | EVENT_FLEXIBLE);
+		ctx_sched_out(perf, perf->task_ctx, EVENT_PINNED | EVENT_FLEXIBLE);
 		perf_pmu_enable(perf);
 	}
 	for (u32 i = 0; i < perf->nr_events; i++)
@@ -373,7 +457,7 @@ void perf_put_guest_context(struct perf_cpu *perf)
 	if (!PP_CHECK(perf->pcpu->check, perf->guest_ctx_loaded))
 		return;
 	account_enter(books(perf), COST_PERF_PUT_GUEST);
-	update_clock(perf);
+	perf_update_clock(perf);
 	for (u32 i = 0; i < perf->nr_events; i++)
 		account_times(perf, perf->events[i]);
 	perf->guest_ctx_loaded = false;

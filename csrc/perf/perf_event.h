@@ -4,10 +4,15 @@
  *
  * Stands for kernel/events/core.c and arch/x86/events as far as KVM's kernel counters and the
  * host's own CPU-wide events need them: contexts and their order, constraint scheduling, sampling
- * periods, the PMI, and the guest context of the mediated vPMU. There is one CPU context and one task
- * context, that of the vCPU's thread, which always runs.
+ * periods, the PMI, and the guest context of the mediated vPMU. A pCPU has a context of its own, and a
+ * thread has one, which is there while the thread runs on the pCPU:
  *
- * core.c schedules and knows no counters; x86.c places events on counters; intel.c and amd.c program them.
+ *	perf_event_task_sched_in(perf, &thread->perf_ctx);
+ *	...
+ *	perf_event_task_sched_out(perf);
+ *
+ * core.c schedules and knows no counters, rotate.c has flexible events take turns; x86.c places events on
+ * counters; intel.c and amd.c program them.
  */
 #ifndef PERF_PERF_EVENT_H_
 #define PERF_PERF_EVENT_H_
@@ -51,10 +56,17 @@ struct hw_perf_event {
 	s64 period_left;
 };
 
+/* Events that are scheduled together: a pCPU's own, or those of a thread. */
+struct perf_event_context {
+	u32 nr_events, nr_pinned;
+	bool rotate_necessary; /* a flexible event has found no counter */
+};
+
 struct perf_event {
 	struct perf_event_attr attr;
 	enum perf_event_state state;
-	bool in_use, task; /* slot taken; task context or CPU context */
+	bool in_use; /* the slot is taken */
+	struct perf_event_context *ctx;
 	struct hw_perf_event hw;
 	u64 count;
 	perf_overflow_handler_t overflow_handler;
@@ -68,8 +80,16 @@ struct perf_event {
 
 struct x86_pmu;
 
+/* What all pCPUs of a host have in common */
+struct perf_system {
+	u32 nr_mediated_vms;
+	u32 nr_include_guest_events;
+	u64 mux_interval; /* TSC cycles between two turns of flexible events */
+};
+
 struct perf_cpu {
 	struct pcpu *pcpu;
+	struct perf_system *system;
 	const struct x86_pmu *driver;
 
 	/* Every event in a slot of its own; contexts go through them in the order of creation */
@@ -79,6 +99,10 @@ struct perf_cpu {
 
 	struct pp_period_limit period_limit;
 	u64 clock; /* of the contexts: TSC when they were last looked at */
+
+	struct perf_event_context cpu_ctx;
+	struct perf_event_context *task_ctx; /* of the thread that runs; NULL: none has one */
+	u64 mux_at; /* TSC at which flexible events take turns, NO_DEADLINE: they need not */
 
 	/* The core PMU's state on this CPU (cpu_hw_events) */
 	struct perf_event *list[NR_PMC_IDX]; /* events added, in order */
@@ -93,22 +117,21 @@ struct perf_cpu {
 	u64 pebs_enabled;	   /* counters of precise events */
 	u32 disable_depth;
 
-	/* Mediated VMs */
-	u32 nr_mediated_vms;
-	u32 nr_include_guest_events;
-	bool guest_ctx_loaded;
+	bool guest_ctx_loaded; /* a mediated guest owns the counters */
 };
 
-void perf_init(struct perf_cpu *perf, struct pcpu *pcpu);
+void perf_init(struct perf_cpu *perf, struct pcpu *pcpu, struct perf_system *system);
 /* It has been copied to another place. */
 void perf_moved(struct perf_cpu *perf, const struct move *move);
 
 /*
- * perf_event_create_kernel_counter() and the host's own perf_event_open(). NULL with *error set to
+ * perf_event_create_kernel_counter() and the host's own perf_event_open(), in a thread's context or, with
+ * NULL, the pCPU's. NULL with *error set to
  * -EOPNOTSUPP (an include-guest event while a mediated VM exists), -EINVAL or -ENOSPC.
  */
 struct perf_event *perf_event_create_kernel_counter(struct perf_cpu *perf,
-						    const struct perf_event_attr *attr, bool task,
+						    const struct perf_event_attr *attr,
+						    struct perf_event_context *ctx,
 						    perf_overflow_handler_t handler, void *context,
 						    int *error);
 void perf_event_release_kernel(struct perf_cpu *perf, struct perf_event *event);
@@ -120,6 +143,13 @@ int perf_event_period(struct perf_cpu *perf, struct perf_event *event, u64 value
 u64 perf_event_read_value(struct perf_cpu *perf, struct perf_event *event);
 /* The count without doing or charging anything. */
 u64 perf_event_peek(struct perf_cpu *perf, const struct perf_event *event);
+
+/* A thread gets the pCPU, and gives it back: so do its events. */
+void perf_event_task_sched_in(struct perf_cpu *perf, struct perf_event_context *ctx);
+void perf_event_task_sched_out(struct perf_cpu *perf);
+
+/* The timer of flexible events, due at perf->mux_at. */
+void perf_mux_hrtimer_handler(struct perf_cpu *perf);
 
 /* The PMI of the host: update, re-arm and report every overflowed event. */
 void perf_event_nmi_handler(struct perf_cpu *perf);

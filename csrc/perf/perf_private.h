@@ -20,6 +20,16 @@ struct x86_pmu {
 	enum cost irq_cost; /* who is charged for it */
 };
 
+#define EVENT_PINNED 1u
+#define EVENT_FLEXIBLE 2u
+
+/* core.c: the events of one context and of these types go out, or come in as far as there is room. */
+void ctx_sched_out(struct perf_cpu *perf, struct perf_event_context *ctx, unsigned int type);
+void ctx_sched_in(struct perf_cpu *perf, struct perf_event_context *ctx, unsigned int type);
+void perf_update_clock(struct perf_cpu *perf);
+/* rotate.c: the timer runs, if it does not. */
+void perf_mux_hrtimer_restart(struct perf_cpu *perf);
+
 extern const struct x86_pmu intel_pmu;
 extern const struct x86_pmu amd_pmu;	/* no global control */
 extern const struct x86_pmu amd_pmu_v2; /* PerfMonV2 */

@@ -29,6 +29,7 @@ void task_moved(struct task *t, const struct move *move)
 {
 	t->ctx = moved(move, t->ctx);
 	t->rq = moved(move, t->rq);
+	t->perf_ctx = moved(move, t->perf_ctx);
 }
 
 static struct account *books(struct rq *rq)
@@ -121,12 +122,14 @@ void sched_interrupt(struct rq *rq)
 {
 	u64 now = pcpu_tsc(rq->pcpu);
 
-	if (now < rq->deadline)
+	if (now < sched_deadline(rq))
 		return;
 	account_enter(books(rq), COST_INTERRUPT);
 	wake_sleepers(rq, now);
 	if (now >= rq->tick_at)
 		tick(rq, now);
+	if (now >= rq->perf->mux_at)
+		perf_mux_hrtimer_handler(rq->perf);
 	account_leave(books(rq));
 	set_timers(rq, now);
 }
@@ -164,6 +167,7 @@ static void switch_out(struct rq *rq)
 	struct task *t = rq->current;
 
 	t->ran += pcpu_tsc(rq->pcpu) - rq->ran_from;
+	perf_event_task_sched_out(rq->perf);
 	t->ops->sched_out(t);
 	rq->current = NULL;
 	enqueue(rq, t);
@@ -181,6 +185,7 @@ static bool switch_in(struct rq *rq, u64 now)
 		rq->current = t;
 		rq->slice_began = rq->ran_from = now;
 		rq->need_resched = false;
+		perf_event_task_sched_in(rq->perf, t->perf_ctx);
 		t->ops->sched_in(t);
 		return true;
 	}
@@ -218,7 +223,10 @@ static bool idle(struct rq *rq, u64 *budget)
 	if (next == NO_DEADLINE)
 		return false;
 	--*budget;
+	next = min_u64(next, rq->perf->mux_at);
 	pcpu_idle_until(rq->pcpu, min_u64(next, rq->pcpu->stop_at));
+	if (pcpu_tsc(rq->pcpu) >= rq->perf->mux_at)
+		sched_interrupt(rq);
 	return true;
 }
 

@@ -55,6 +55,7 @@ struct task {
 	const struct task_ops *ops;
 	void *ctx;
 	struct rq *rq;
+	struct perf_event_context *perf_ctx; /* NULL: perf knows nothing of it */
 	bool sleeps;
 	u64 ready_at; /* TSC before which it is not here: it comes from another pCPU */
 
@@ -95,7 +96,7 @@ u64 sched_next(const struct rq *rq);
 
 static inline u64 sched_deadline(const struct rq *rq)
 {
-	return rq->deadline;
+	return min_u64(rq->deadline, rq->perf->mux_at);
 }
 /* Something that is due has interrupted the current thread. */
 void sched_interrupt(struct rq *rq);

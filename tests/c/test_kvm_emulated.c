@@ -134,7 +134,8 @@ TEST(the_attributes_of_an_event)
 		EXPECT_EQ(cases[i].period, event->attr.sample_period);
 		EXPECT_EQ(cases[i].exclude_user, event->attr.exclude_user);
 		EXPECT_EQ(cases[i].exclude_kernel, event->attr.exclude_kernel);
-		EXPECT_TRUE(event->attr.pinned && event->attr.exclude_host && event->task);
+		EXPECT_TRUE(event->attr.pinned && event->attr.exclude_host &&
+			    event->ctx == &vm->vcpu->perf_ctx);
 		EXPECT_TRUE(!event->attr.exclude_guest);
 		EXPECT_EQ(!!(cases[i].eventsel & INT), vm->pmu->pmc[1].intr);
 		vm_free(vm);
@@ -513,7 +514,7 @@ TEST(hardware_in_the_guest_has_perfs_global_ctrl)
 
 	vm_wrmsr(vm, MSR_CORE_PERF_GLOBAL_CTRL, 2);
 	vm_program(vm, 1, EN | OS | BRANCHES, 0);
-	perf_event_create_kernel_counter(vm->vcpu->perf, &host_only, false, NULL, NULL, &error);
+	perf_event_create_kernel_counter(vm->vcpu->perf, &host_only, NULL, NULL, NULL, &error);
 	vm_enter(vm);
 	EXPECT_EQ(all & ~FIXED(1), vm->hw->global_ctrl); /* the host's cycles are on fixed 1 */
 	EXPECT_EQ(2, vm_rdmsr(vm, MSR_CORE_PERF_GLOBAL_CTRL));

@@ -63,7 +63,8 @@ TEST(the_first_access_makes_the_event)
 	EXPECT_EQ(0, vm_rdmsr(vm, MSR_LBR_TOS));
 	event = vm->pmu->lbr.event;
 	EXPECT_TRUE(event);
-	EXPECT_TRUE(event->attr.pinned && event->attr.exclude_host && event->task);
+	EXPECT_TRUE(event->attr.pinned && event->attr.exclude_host &&
+		    event->ctx == &vm->vcpu->perf_ctx);
 	EXPECT_EQ(PERF_EVENT_STATE_ACTIVE, event->state);
 	EXPECT_EQ(1, vm->pmu->event_count);
 	/* Nobody has lost a counter to it. */

@@ -319,19 +319,19 @@ TEST(a_vm_counts_once_for_perf_until_it_is_gone)
 	int error;
 
 	host_only.exclude_guest = true;
-	EXPECT_EQ(1, vm->vcpu->perf->nr_mediated_vms);
+	EXPECT_EQ(1, vm->vcpu->perf->system->nr_mediated_vms);
 	vm_enter(vm);
 	vm_exit(vm);
-	EXPECT_EQ(1, vm->vcpu->perf->nr_mediated_vms);
-	EXPECT_TRUE(!perf_event_create_kernel_counter(vm->vcpu->perf, &both, false, NULL, NULL,
-						      &error));
+	EXPECT_EQ(1, vm->vcpu->perf->system->nr_mediated_vms);
+	EXPECT_TRUE(
+		!perf_event_create_kernel_counter(vm->vcpu->perf, &both, NULL, NULL, NULL, &error));
 	EXPECT_EQ(-95, error); /* EOPNOTSUPP */
-	EXPECT_TRUE(perf_event_create_kernel_counter(vm->vcpu->perf, &host_only, false, NULL, NULL,
+	EXPECT_TRUE(perf_event_create_kernel_counter(vm->vcpu->perf, &host_only, NULL, NULL, NULL,
 						     &error));
 	kvm_vcpu_destroy(vm->vcpu);
-	EXPECT_EQ(0, vm->vcpu->perf->nr_mediated_vms);
+	EXPECT_EQ(0, vm->vcpu->perf->system->nr_mediated_vms);
 	EXPECT_TRUE(
-		perf_event_create_kernel_counter(vm->vcpu->perf, &both, false, NULL, NULL, &error));
+		perf_event_create_kernel_counter(vm->vcpu->perf, &both, NULL, NULL, NULL, &error));
 	vm->pmu->backend = NULL; /* destroyed already */
 	vm_free(vm);
 }
@@ -344,7 +344,7 @@ TEST(a_vcpu_without_a_pmu_is_not_mediated)
 	vm_config.kvm.vpmu = 0;
 	vm = vm_new(PP_MODE_MEDIATED);
 	EXPECT_TRUE(vm->pmu->backend == &kvm_pmu_emulated);
-	EXPECT_EQ(0, vm->vcpu->perf->nr_mediated_vms);
+	EXPECT_EQ(0, vm->vcpu->perf->system->nr_mediated_vms);
 	vm_free(vm);
 }
 

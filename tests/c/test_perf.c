@@ -13,6 +13,10 @@
 
 #include <errno.h>
 
+#define MUX 1000 /* TSC cycles */
+
+static struct perf_system perf_system;
+static struct perf_event_context thread, other_thread;
 static struct perf_cpu perf;
 
 static struct bench *host_new(void)
@@ -21,7 +25,10 @@ static struct bench *host_new(void)
 
 	lapic_mmio_write(&b->pcpu.lapic, APIC_SPIV, 0x1ff);
 	lapic_mmio_write(&b->pcpu.lapic, APIC_LVTPC, APIC_DM_NMI);
-	perf_init(&perf, &b->pcpu);
+	perf_system = (struct perf_system){.mux_interval = MUX};
+	thread = other_thread = (struct perf_event_context){0};
+	perf_init(&perf, &b->pcpu, &perf_system);
+	perf_event_task_sched_in(&perf, &thread);
 	return b;
 }
 
@@ -41,7 +48,8 @@ static struct perf_event *open_event(u64 config, bool pinned, bool task)
 				       .sample_period = 1ull << 40};
 	int error;
 
-	return perf_event_create_kernel_counter(&perf, &attr, task, on_overflow, NULL, &error);
+	return perf_event_create_kernel_counter(&perf, &attr, task ? &thread : NULL, on_overflow,
+						NULL, &error);
 }
 
 static struct perf_event *open_period(u64 config, u64 period)
@@ -50,7 +58,7 @@ static struct perf_event *open_period(u64 config, u64 period)
 	int error;
 
 	nr_overflows = 0;
-	return perf_event_create_kernel_counter(&perf, &attr, false, on_overflow, NULL, &error);
+	return perf_event_create_kernel_counter(&perf, &attr, NULL, on_overflow, NULL, &error);
 }
 
 static bool active(const struct perf_event *e)
@@ -238,7 +246,7 @@ TEST(global_ctrl_inside_and_outside_the_guest)
 	struct perf_event *outside;
 	int error;
 
-	outside = perf_event_create_kernel_counter(&perf, &attr, false, NULL, NULL, &error);
+	outside = perf_event_create_kernel_counter(&perf, &attr, NULL, NULL, NULL, &error);
 	perf_guest_get_msrs(&perf, &host, &guest);
 	EXPECT_EQ(all & ~(1ull << inside->hw.idx), host);
 	EXPECT_EQ(all & ~(1ull << outside->hw.idx), guest);
@@ -288,14 +296,14 @@ TEST(a_loaded_guest_context_keeps_host_events_out)
 	struct perf_event *e, *late;
 	int error;
 
-	e = perf_event_create_kernel_counter(&perf, &attr, false, NULL, NULL, &error);
+	e = perf_event_create_kernel_counter(&perf, &attr, NULL, NULL, NULL, &error);
 	bench_cycles(b, 5);
 	b->pcpu.idle_tsc += 100;
 	perf_load_guest_context(&perf);
 	EXPECT_TRUE(!active(e));
 	bench_cycles(b, 1000);
 	b->pcpu.idle_tsc += 1000;
-	late = perf_event_create_kernel_counter(&perf, &attr, false, NULL, NULL, &error);
+	late = perf_event_create_kernel_counter(&perf, &attr, NULL, NULL, NULL, &error);
 	EXPECT_EQ(PERF_EVENT_STATE_INACTIVE, late->state); /* out, and no error */
 	perf_put_guest_context(&perf);
 	EXPECT_TRUE(active(e) && active(late));
@@ -405,6 +413,110 @@ TEST(the_handler_unmasks_the_lvtpc)
 	EXPECT_TRUE(lapic_reg(&b->pcpu.lapic, APIC_LVTPC) & APIC_LVT_MASKED);
 	perf_event_nmi_handler(&perf);
 	EXPECT_EQ(APIC_DM_NMI, lapic_reg(&b->pcpu.lapic, APIC_LVTPC));
+	bench_free(b);
+}
+
+static void pass(struct bench *b, u64 tsc)
+{
+	b->pcpu.idle_tsc += tsc;
+}
+
+TEST(events_of_a_thread_are_there_while_it_runs)
+{
+	struct bench *b = host_new();
+	const struct perf_event_attr attr = {.config = 0x00c4, .pinned = true};
+	struct perf_event *e;
+	int error;
+
+	e = perf_event_create_kernel_counter(&perf, &attr, &thread, NULL, NULL, &error);
+	bench_count(b, EVENT_BRANCHES, 5);
+	pass(b, 100);
+	perf_event_task_sched_out(&perf);
+	EXPECT_EQ(PERF_EVENT_STATE_INACTIVE, e->state);
+	/* Another thread's time and branches are none of its own. */
+	perf_event_task_sched_in(&perf, &other_thread);
+	bench_count(b, EVENT_BRANCHES, 70);
+	pass(b, 1000);
+	perf_event_task_sched_out(&perf);
+	perf_event_task_sched_in(&perf, &thread);
+	EXPECT_TRUE(active(e));
+	bench_count(b, EVENT_BRANCHES, 3);
+	pass(b, 40);
+	EXPECT_EQ(8, perf_event_read_value(&perf, e));
+	EXPECT_EQ(140, e->time_enabled);
+	EXPECT_EQ(140, e->time_running);
+	bench_free(b);
+}
+
+TEST(an_event_of_a_thread_that_sleeps_comes_in_with_it)
+{
+	struct bench *b = host_new();
+	struct perf_event *e;
+
+	perf_event_task_sched_out(&perf);
+	e = open_event(0x00c4, true, true);
+	EXPECT_EQ(PERF_EVENT_STATE_INACTIVE, e->state);
+	perf_event_task_sched_in(&perf, &thread);
+	EXPECT_TRUE(active(e));
+	bench_free(b);
+}
+
+TEST(a_threads_pinned_event_takes_a_counter_from_a_flexible_one_of_the_cpu)
+{
+	struct bench *b = host_new();
+	struct perf_event *mine = open_event(0x04d1, true, true); /* GP 0 alone */
+	struct perf_event *cpu;
+
+	perf_event_task_sched_out(&perf);
+	cpu = open_event(0x04d1, false, false);
+	EXPECT_TRUE(active(cpu));
+	perf_event_task_sched_in(&perf, &thread);
+	EXPECT_TRUE(active(mine));
+	EXPECT_EQ(PERF_EVENT_STATE_INACTIVE, cpu->state);
+	/* It needs a turn, which it does not get while the thread is here. */
+	EXPECT_TRUE(perf.mux_at != NO_DEADLINE);
+	perf_event_task_sched_out(&perf);
+	perf_mux_hrtimer_handler(&perf);
+	EXPECT_TRUE(active(cpu));
+	bench_free(b);
+}
+
+TEST(flexible_events_take_turns)
+{
+	struct bench *b = host_new();
+	struct perf_event *e[3];
+	u64 running[3] = {0};
+
+	/* Three for the two counters that can: GP 0 and 1 (0x02d1). */
+	for (unsigned int i = 0; i < 3; i++)
+		e[i] = open_event(0x02d1, false, false);
+	EXPECT_TRUE(active(e[0]) && active(e[1]) && !active(e[2]));
+	EXPECT_EQ(MUX, perf.mux_at);
+	/* Six intervals: each is off in two of them, in the order of their opening from the last. */
+	for (unsigned int turn = 0; turn < 6; turn++) {
+		unsigned int off = (turn + 2) % 3;
+
+		for (unsigned int i = 0; i < 3; i++) {
+			EXPECT_EQ(i != off, active(e[i]));
+			running[i] += i == off ? 0 : MUX;
+		}
+		pass(b, MUX);
+		EXPECT_EQ(pcpu_tsc(&b->pcpu), perf.mux_at);
+		perf_mux_hrtimer_handler(&perf);
+	}
+	for (unsigned int i = 0; i < 3; i++) {
+		perf_update_times(&perf, e[i]);
+		EXPECT_EQ(6 * MUX, e[i]->time_enabled);
+		EXPECT_EQ(running[i], e[i]->time_running);
+	}
+	/* With one less there is nothing to rotate: the timer stops at its next turn. */
+	perf_event_release_kernel(&perf, e[0]);
+	pass(b, MUX);
+	perf_mux_hrtimer_handler(&perf);
+	EXPECT_TRUE(active(e[1]) && active(e[2]));
+	pass(b, MUX);
+	perf_mux_hrtimer_handler(&perf);
+	EXPECT_EQ(NO_DEADLINE, perf.mux_at);
 	bench_free(b);
 }
 

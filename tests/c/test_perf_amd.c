@@ -15,6 +15,7 @@
 	 ARCH_PERFMON_EVENTSEL_INT | ARCH_PERFMON_EVENTSEL_ENABLE)
 #define WRAP (1ull << 48)
 
+static struct perf_system perf_system;
 static struct perf_cpu perf;
 static u32 nr_overflows;
 
@@ -33,7 +34,7 @@ static struct bench *host_new(const struct pp_pmu *caps)
 	b->pcpu.pmu.svme = true;
 	lapic_mmio_write(&b->pcpu.lapic, APIC_SPIV, 0x1ff);
 	lapic_mmio_write(&b->pcpu.lapic, APIC_LVTPC, APIC_DM_NMI);
-	perf_init(&perf, &b->pcpu);
+	perf_init(&perf, &b->pcpu, &perf_system);
 	nr_overflows = 0;
 	return b;
 }
@@ -48,7 +49,7 @@ static struct perf_event *open_attr(const struct perf_event_attr *attr)
 {
 	int error;
 
-	return perf_event_create_kernel_counter(&perf, attr, false, on_overflow, NULL, &error);
+	return perf_event_create_kernel_counter(&perf, attr, NULL, on_overflow, NULL, &error);
 }
 
 static struct perf_event *open_period(u64 config, u64 period)
@@ -292,7 +293,7 @@ TEST(a_handler_may_pause_its_event)
 		struct perf_event *e;
 		int error;
 
-		e = perf_event_create_kernel_counter(&perf, &attr, false, pause_it, NULL, &error);
+		e = perf_event_create_kernel_counter(&perf, &attr, NULL, pause_it, NULL, &error);
 		bench_count(b, EVENT_INSTRUCTIONS, 50);
 		EXPECT_TRUE(hwpmu_land(&b->pcpu.pmu));
 		perf_event_nmi_handler(&perf);

@@ -136,6 +136,7 @@ static struct vm *vm_new(enum pp_mode mode)
 	vm->vcpu = &vm->m->vcpus[0].vcpu;
 	vm->pmu = &vm->vcpu->pmu;
 	vm->hw = &vm->m->cpus[0].pcpu.pmu;
+	perf_event_task_sched_in(vm->vcpu->perf, &vm->vcpu->perf_ctx);
 	vm->hw->guest = &vm->guest;
 	vm->vcpu->guest.truth.totals.retired = &vm->guest;
 	return vm;
