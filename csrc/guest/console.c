@@ -74,10 +74,22 @@ void print(const char *format, ...)
 	va_end(args);
 }
 
+static void __attribute__((noreturn)) halt(void)
+{
+	for (;;)
+		__asm__ volatile("cli\n\thlt");
+}
+
 void die(const char *format, ...)
 {
+	static u32 somebody_did;
+	u32 before = 1;
 	va_list args;
 
+	/* One CPU has its say. */
+	__asm__ volatile("xchgl %0, %1" : "+r"(before), "+m"(somebody_did) : : "memory");
+	if (before)
+		halt();
 	print("%s: ", program_name);
 	va_start(args, format);
 	print_list(format, args);
@@ -89,8 +101,7 @@ void die(const char *format, ...)
 void exit_guest(u32 value)
 {
 	outl(value, PP_PORT_EXIT);
-	for (;;)
-		__asm__ volatile("cli\n\thlt");
+	halt();
 }
 
 void console_init(const char *program)

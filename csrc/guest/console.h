@@ -11,7 +11,8 @@
 #include "base/types.h"
 
 void print(const char *format, ...);
-/* print() with the program's name before and a newline behind, then exit value 1. */
+/* print() with the program's name before and a newline behind, then exit value 1. The first CPU that dies
+ * speaks, others are silent. */
 void die(const char *format, ...) __attribute__((noreturn));
 void exit_guest(u32 value) __attribute__((noreturn));
 void console_init(const char *program);

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 import pmupass
-from pmupass.config import Mode
+from pmupass.config import Cpuid, Mode
 from pmupass.core import Machine
 from pmupass.machine import Session
 from pmupass.options import Options
@@ -194,6 +194,29 @@ def test_how_many_there_may_be(word: str) -> None:
     assert machine.run(UNLIMITED) is Stop.EXIT
     assert machine.guest().exit_value == 1
     assert "settings: cpus is 1 to 8" in machine.serial()
+
+
+def test_one_of_those_that_die_speaks() -> None:
+    """No PMU behind a CPUID that announces one: #GP on all CPUs at once, and one line of text."""
+    machine = Machine(config("mediated", "zen4", 4, "kvm.irqchip=userspace"))
+    assert machine.run(UNLIMITED) is Stop.EXIT
+    assert machine.guest().exit_value == 1
+    (line,) = machine.serial().splitlines()
+    assert line.startswith("perf-stat: unexpected exception 13, error 0x0, rip ")
+
+
+@pytest.mark.parametrize("mode", ["native", "emulated", "mediated"])
+def test_without_x2apic(mode: str) -> None:
+    """The same by the ICR of the memory-mapped page, where CPUID announces no x2APIC."""
+    made = config(mode, "sapphire-rapids", 3)
+    a, b, c, d = next(entry.regs for entry in made.cpuid if entry.leaf == 1)
+    leaf_1 = Cpuid(1, None, (a, b, c & ~(1 << 21), d))
+    made = dataclasses.replace(
+        made, cpuid=tuple(leaf_1 if entry.leaf == 1 else entry for entry in made.cpuid)
+    )
+    machine = ran(made)
+    for n in range(3):
+        assert counts(machine, n) == alone("sapphire-rapids"), f"CPU {n}"
 
 
 # ---- documents ----
