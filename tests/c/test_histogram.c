@@ -60,4 +60,20 @@ TEST(the_ends_of_every_octave_stay_in_bounds)
 	EXPECT_EQ(0, histogram_percentile(&h, 1));
 }
 
+/* 1 to 1000 in two halves is as 1 to 1000 in one. */
+TEST(all_of_another)
+{
+	static struct histogram other;
+
+	memset(&h, 0, sizeof(h));
+	memset(&other, 0, sizeof(other));
+	for (unsigned int v = 1; v <= 1000; v++)
+		histogram_add(v % 2 ? &h : &other, v);
+	histogram_add_all(&h, &other);
+	EXPECT_EQ(1000, h.count);
+	EXPECT_EQ(1000, h.max);
+	EXPECT_EQ(500, histogram_percentile(&h, 500));
+	EXPECT_EQ(990, histogram_percentile(&h, 990));
+}
+
 TEST_MAIN()

@@ -40,6 +40,7 @@ ALL = (
     ("emulated", "zen2"),
     ("mediated", "zen4"),
 )
+VIRTUAL = [(mode, cpu) for mode, cpu in ALL if mode != "native"]
 OVERCOUNT = "cpu.overcount_entry_branches=0"  # the erratum of AMD's CPUs: a branch a VM-entry
 
 
@@ -104,34 +105,51 @@ def test_each_counts_what_one_alone_does(mode: str, cpu: str) -> None:
         }
 
 
-@pytest.mark.parametrize("cpu", ["sapphire-rapids", "zen4"])
-def test_four_vcpus_on_one_pcpu(cpu: str) -> None:
-    """Mediated vCPUs that take turns on one PMU: what each counts is its own, to the last one."""
-    machine = ran(config("mediated", cpu, 4, "host.cpus=1", work=LONG))
-    assert (machine.guests, machine.cpus) == (4, 1)
-    for n in range(4):
+@pytest.mark.parametrize(("mode", "cpu"), VIRTUAL)
+@pytest.mark.parametrize(("vcpus", "pcpus"), [(4, 1), (3, 2)])
+def test_vcpus_that_take_turns(mode: str, cpu: str, vcpus: int, pcpus: int) -> None:
+    """On one PMU or two, for several slices each: what a vCPU counts is its own, each exact."""
+    machine = ran(config(mode, cpu, vcpus, f"host.cpus={pcpus}", work=LONG))
+    assert (machine.guests, machine.cpus) == (vcpus, pcpus)
+    for n in range(vcpus):
         assert counts(machine, n) == alone(cpu, LONG), f"CPU {n}"
-    # One pCPU has run all of it: the TSC has gone on for the cycles of all, one after the other.
+
+
+@pytest.mark.parametrize(("mode", "cpu"), VIRTUAL)
+def test_the_time_of_turns(mode: str, cpu: str) -> None:
+    """Four vCPUs on one pCPU: they run one after the other, and so do the counters behind events.
+
+    An event is enabled while its vCPU waits, but no counter stands behind it then. Three slices of
+    a vCPU have two waits between them, each for the slices of three others, as long as these are
+    not done; two of the three at least are not for most of the time.
+    """
+    machine = ran(config(mode, cpu, 4, "host.cpus=1", work=LONG))
     timing = Plan(Options("perf-stat", cpu=cpu)).cpu.timing
     cycles = sum(machine.guest(n).core_cycles for n in range(4))
     assert machine.guest().tsc_cycles >= cycles * timing["ref_num"] // timing["ref_den"]
-    # An event is enabled while its vCPU waits for its turn, and no counter stands behind it then:
-    # those of the four stand there one after the other. Three slices have two waits between them,
-    # each for three others, of which some may be done.
     counters = [machine.counters(n)[0] for n in range(4)]
     assert sum(c.true_running_cycles for c in counters) <= machine.guest().tsc_cycles
     assert all(2 * c.true_running_cycles < c.enabled_cycles for c in counters)
 
 
-@pytest.mark.parametrize("mode", ["emulated", "mediated"])
-def test_vcpus_on_two_pcpus(mode: str) -> None:
-    """Emulated ones lose what the host had no counter for, and say so; mediated ones nothing."""
-    machine = ran(config(mode, "sapphire-rapids", 3, "host.cpus=2", work=LONG))
-    for n in range(3):
-        for counter in machine.counters(n):
-            assert counter.true_count == alone("sapphire-rapids", LONG)[counter.config][0]
-            assert counter.true_count - counter.counted == sum(counter.causes.values())
-            assert mode == "emulated" or not counter.causes
+@pytest.mark.parametrize("cpu", ["sapphire-rapids", "zen4"])
+def test_nothing_of_a_vcpu_is_left_for_the_next(cpu: str) -> None:
+    """Before each load every counter, selector and status of the pCPU is zero."""
+    made = config("mediated", cpu, 4, "host.cpus=1", work=LONG)
+    machine = ran(dataclasses.replace(made, trace_records=1 << 16))
+    trace = machine.trace()
+    assert len(trace) < 1 << 16
+    loads, values, left = 0, 0, 0
+    for _, name, _, _, hardware, guest in trace:
+        if name == "pmu_state":
+            left |= hardware
+            values |= guest
+        elif name in ("pmu_load", "pmu_put"):
+            assert name == "pmu_put" or not left
+            loads += name == "pmu_load"
+            left = 0
+    assert values, "the guests have something in their registers"
+    assert loads == sum(machine.switch(n).loads for n in range(4)) > 4 * 3
 
 
 def test_each_samples_for_itself() -> None:
@@ -249,6 +267,35 @@ def test_slices_do_not_show(mode: str, settings: tuple[str, ...]) -> None:
     assert b'"vcpus"' in whole
     for blocks in (3, 101):
         assert encode(document(mode, *settings, blocks=blocks)) == whole
+
+
+@pytest.mark.parametrize(
+    ("mode", "settings"),
+    [
+        ("native", ()),
+        ("emulated", ("host.cpus=2", "host.tasks=1")),
+        ("mediated", ("host.cpus=1",)),
+    ],
+)
+def test_budgets_show_in_no_trace(mode: str, settings: tuple[str, ...]) -> None:
+    """1, 11 and unlimited blocks: the traces of all pCPUs, with their times."""
+    options = Options(
+        "perf-record",
+        host=False,
+        settings=("guest.hz=10000", "guest.chunk=3000", "guest.cpus=3", *settings),
+    )
+    made = Plan(options).config(Mode[mode.upper()], work=100_000, perf=True)
+    made = dataclasses.replace(made, trace_records=1 << 15)
+    traces = []
+    for blocks in (UNLIMITED, 1, 11):
+        machine = Machine(made)
+        while (stop := machine.run(blocks)) is Stop.BUDGET:
+            pass
+        assert stop is Stop.EXIT
+        traces.append([machine.trace(n) for n in range(machine.cpus)])
+    assert all(len(trace) > 50 for trace in traces[0])
+    assert traces[1] == traces[0]
+    assert traces[2] == traces[0]
 
 
 @pytest.mark.parametrize("mode", ["native", "emulated", "mediated"])
