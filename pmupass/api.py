@@ -28,7 +28,8 @@ class Experiment(TypedDict, total=False):
 
     ``time`` is a text with a unit (``"100ms"``), ``settings`` a mapping or ``key=value`` texts,
     ``frequency`` is in Hz, ``host=True`` adds facts of this computer to the result. ``filter`` is
-    one, or several of which all but the first have a time: ``["a.toml", "b.toml@20ms"]``.
+    one, or several of which all but the first have a time: ``["a.toml", "b.toml@20ms"]``;
+    ``scenario`` is the command line's ``--host``.
     """
 
     cpu: str
@@ -38,6 +39,7 @@ class Experiment(TypedDict, total=False):
     time: str
     filter: str | Path | Iterable[str | Path]
     host_perf: Iterable[str]
+    scenario: str
     switch: str
     settings: Mapping[str, object] | Iterable[str]
     seed: int
@@ -80,6 +82,7 @@ def _options(workload: str | Path, experiment: Experiment) -> Options:
         filter=first,
         filter_changes=changes,
         host_perf=tuple(experiment.get("host_perf", ())),
+        scenario=experiment.get("scenario", "idle"),
         switch=experiment.get("switch", "upstream"),
         settings=assignments(experiment.get("settings", ())),
         seed=experiment.get("seed", 1),

@@ -31,7 +31,8 @@ class FilterChange:
 class Options:
     """One experiment: everything but the mode. ``time_ns`` of None is the workload's default.
 
-    ``filter`` is there from the start, each of ``filter_changes`` from its time on.
+    ``filter`` is there from the start, each of ``filter_changes`` from its time on. ``scenario`` is
+    a load of the host beside what ``host_perf`` names.
     """
 
     workload: str
@@ -43,6 +44,7 @@ class Options:
     filter: Path | None = None
     filter_changes: tuple[FilterChange, ...] = ()
     host_perf: tuple[str, ...] = ()
+    scenario: str = "idle"
     switch: str = "upstream"
     settings: tuple[str, ...] = ()
     seed: int = 1

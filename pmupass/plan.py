@@ -13,6 +13,7 @@ from pmupass import (
     cpus,
     environment,
     host_perf,
+    hosts,
     profiles,
     results,
     settings,
@@ -81,7 +82,9 @@ class Plan:
         self.settings = self.settings.with_defaults({"kvm.apicv": self.cpu.silicon.apicv})
         self.events = EventTable(self.cpu)
         self.specs: tuple[EventSpec, ...] = self._guest_events()
-        self.sessions = host_perf.parse_all(options.host_perf, self.events)
+        self.sessions = host_perf.parse_all(
+            (*hosts.sessions(options.scenario, self.cpu), *options.host_perf), self.events
+        )
         number = sum(len(session.specs) for session in self.sessions)
         if number > MAX_HOST_EVENTS:
             raise UsageError(f"--host-perf: {number} events; {MAX_HOST_EVENTS} at most")
@@ -498,6 +501,7 @@ class Plan:
                 f"{workloads.shown(change.path)}@{change.at_ns}ns"
                 for change in options.filter_changes
             ]
+        out["host_scenario"] = options.scenario
         out["host_perf"] = list(options.host_perf)
         out["switch"] = options.switch
         return dict(sorted(out.items()))

@@ -24,7 +24,7 @@ UNBROKEN = ("id", "confidence")
 @click.argument("what", metavar="WHAT")
 @options.cpu
 def command(what: str, cpu: str) -> int:
-    """List what can be named: cpus, events, msrs, costs, workloads, profiles, filters, settings.
+    """List what can be named: cpus, events, msrs, costs, workloads, profiles, filters, hosts ...
 
     \b
     pmupass list events --cpu skylake-sp
@@ -167,6 +167,12 @@ def _filters(_cpu: str) -> tuple[tuple[str, ...], Rows]:
     return ("filter", "what it allows"), rows
 
 
+def _hosts(_cpu: str) -> tuple[tuple[str, ...], Rows]:
+    from pmupass import hosts
+
+    return ("host", "what happens on it"), list(hosts.names().items())
+
+
 LISTS: dict[str, Callable[[str], tuple[tuple[str, ...], Rows]]] = {
     "cpus": _cpus,
     "events": _events,
@@ -175,5 +181,6 @@ LISTS: dict[str, Callable[[str], tuple[tuple[str, ...], Rows]]] = {
     "costs": _costs,
     "profiles": _profiles,
     "filters": _filters,
+    "hosts": _hosts,
     "settings": _settings,
 }
