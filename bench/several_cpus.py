@@ -9,6 +9,8 @@ counts change from round to round.
 from __future__ import annotations
 
 import argparse
+import dataclasses
+import re
 import statistics
 import sys
 import time
@@ -21,12 +23,18 @@ from pmupass.records import Stop
 
 LEAST = 0.6
 WORK = 8_000_000_000
+CODE = 80_000_000
 
 
-def run(mode: Mode, cpus: int, work: int) -> tuple[float, tuple[int, ...]]:
+def run(mode: Mode, cpus: int, work: int, *, code: bool) -> tuple[float, tuple[int, ...]]:
     """Return MIPS by CPU time, and what says that it was the same run."""
     plan = Plan(Options("perf-record", host=False, settings=(f"guest.cpus={cpus}",)))
-    machine = Machine(plan.config(mode, work=work // cpus, perf=True))
+    config = plan.config(mode, work=work // cpus, perf=True)
+    if code:
+        # Without such a profile `work` is a NOP, and the guest runs a loop in its place.
+        cmdline = re.sub(r"profile=\d+", "profile=999", config.cmdline)
+        config = dataclasses.replace(config, cmdline=cmdline, one_by_one=True)
+    machine = Machine(config)
     started = time.process_time()
     stop = machine.run(1 << 50)
     seconds = time.process_time() - started
@@ -44,15 +52,19 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=10)
     parser.add_argument("--cpus", type=int, default=8, choices=range(2, 9), metavar="2..8")
-    parser.add_argument("--work", type=int, default=WORK, help="instructions of all CPUs together")
+    parser.add_argument("--work", type=int, help="instructions of all CPUs together")
+    parser.add_argument(
+        "--code", action="store_true", help="loops, one iteration after the other, for the work"
+    )
     arguments = parser.parse_args()
-    cpus, status = arguments.cpus, 0
+    cpus, code, status = arguments.cpus, arguments.code, 0
+    work = arguments.work or (CODE if code else WORK)
     print(f"{'mode':10}{'1 CPU':>12}{f'{cpus} CPUs':>12}{'ratio':>8}{'lowest':>8}{'highest':>8}")
     for mode in Mode:
         rounds, same = [], set()
         for _ in range(arguments.rounds):
-            one, _ = run(mode, 1, arguments.work)
-            several, found = run(mode, cpus, arguments.work)
+            one, _ = run(mode, 1, work, code=code)
+            several, found = run(mode, cpus, work, code=code)
             rounds.append((one, several, several / one))
             same.add(found)
         one, several, ratio = (statistics.median(column) for column in zip(*rounds, strict=True))
