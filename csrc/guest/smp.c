@@ -100,8 +100,11 @@ void smp_begin(void)
 		atomic_increment(&may_begin);
 		apic_send(0, APIC_DEST_ALLBUT | RESCHEDULE_VECTOR);
 	}
+	/* An interrupt that came behind the look at what it tells of is taken now, not in the work. */
+	__asm__ volatile("sti" : : : "memory");
 	while (rdtsc() < begin_tsc)
 		__asm__ volatile("pause");
+	__asm__ volatile("cli" : : : "memory");
 }
 
 void smp_end(void)
