@@ -68,11 +68,12 @@ static void make_host_tasks(struct pp_machine *m, const struct pp_config *config
 
 int machine_make_host(struct pp_machine *m, const struct pp_config *config, struct pp_error *error)
 {
+	perf_system_init(&m->perf, config->tsc_khz, config->tick_period);
 	m->perf.mux_interval = config->mux_interval;
+	m->perf.period_limit = config->period_limit;
 	for (u32 i = 0; i < m->nr_cpus; i++) {
 		start_host_lapic(&m->cpus[i].pcpu, i);
-		perf_init(&m->cpus[i].perf, &m->cpus[i].pcpu, &m->perf);
-		m->cpus[i].perf.period_limit = config->period_limit;
+		perf_init(&m->cpus[i].perf, &m->cpus[i].pcpu, &m->perf, i);
 		rq_init(&m->cpus[i].rq, &m->cpus[i].pcpu, &m->cpus[i].perf, config->tick_period,
 			config->slice);
 	}

@@ -24,7 +24,6 @@
 #include "ram.h"
 #include "sched/host_task.h"
 
-/* The rest of perf's slots is for the guest's counters. */
 #define MAX_HOST_EVENTS (PERF_MAX_EVENTS / 2)
 
 /* A pCPU, and what runs on it */

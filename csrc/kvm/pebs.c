@@ -163,7 +163,7 @@ static unsigned int registers_to_load(const struct kvm_vcpu *vcpu,
 				      const struct perf_guest_pebs *now)
 {
 	/* The host has a debug store of its own while perf has events. */
-	bool ds_area = vcpu->pmu.pebs.ds && vcpu->perf->nr_events;
+	bool ds_area = vcpu->pmu.pebs.ds && (vcpu->perf->ctx.nr_events || vcpu->perf_ctx.nr_events);
 
 	if (!vcpu->config->hw.pebs_ept)
 		return 0;

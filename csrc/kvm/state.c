@@ -108,6 +108,7 @@ void kvm_vcpu_moved(struct kvm_vcpu *vcpu, const struct move *move)
 	task_moved(&vcpu->task, move);
 	vcpu->pcpu = moved(move, vcpu->pcpu);
 	vcpu->perf = moved(move, vcpu->perf);
+	perf_event_context_moved(&vcpu->perf_ctx, move);
 	vcpu->ports = moved(move, vcpu->ports);
 	vcpu->config = moved(move, vcpu->config);
 	lapic_moved(&vcpu->lapic, move);

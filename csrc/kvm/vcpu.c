@@ -112,6 +112,7 @@ int kvm_vcpu_init(struct kvm_vcpu *vcpu, struct pcpu *pcpu, u32 id, struct perf_
 	static const struct pp_pmu no_pmu;
 	int ret;
 
+	perf_event_context_init(&vcpu->perf_ctx);
 	vcpu->task = (struct task){.ops = &vcpu_task_ops, .ctx = vcpu, .perf_ctx = &vcpu->perf_ctx};
 	vcpu->pcpu = pcpu;
 	vcpu->perf = perf;

@@ -1,23 +1,17 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
- * x86.c - the core PMU as host perf drives it, whoever made it: placement, periods, start and stop.
+ * x86.c - the core PMU as host perf drives it, whoever made it: periods, start and stop, the PMI.
  *
- * Stands for arch/x86/events/core.c; what a vendor's registers want is in intel.c and amd.c.
+ * Which event is on which counter is in x86_assign.c; what a vendor's registers want in intel.c and amd.c.
  *
- * Interface
- *  - x86_pmu_add()/del(): on and off the PMU; the assignment is solved anew each time.
- *  - perf_event_nmi_handler(): the PMI.
+ * Interface: perf_event_nmi_handler(), perf_event_peek(); perf_private.h.
  *
- * Not modelled: extra registers, events that want a sibling thread
- * idle, the NMI watchdog.
+ * Not modelled: extra registers.
  */
 #include "perf/perf_event.h"
 
 #include "base/fault.h"
 #include "perf/perf_private.h"
-
-#include <errno.h>
-#include <string.h>
 
 static struct account *books(struct perf_cpu *perf)
 {
@@ -50,64 +44,11 @@ static u64 read_counter(struct perf_cpu *perf, int idx)
 	return hwpmu_counter(&perf->pcpu->pmu, (unsigned int)idx);
 }
 
-/* ---- assignment: the most constrained first, fixed counters before GP ones ---- */
-
-static int find_counter(u64 counters, u64 used)
-{
-	u64 fixed = counters & ~used & GENMASK_ULL(63, INTEL_PMC_IDX_FIXED);
-	u64 gp = counters & ~used & GENMASK_ULL(INTEL_PMC_IDX_FIXED - 1, 0);
-
-	if (fixed)
-		return __builtin_ctzll(fixed);
-	return gp ? __builtin_ctzll(gp) : -1;
-}
-
-/* The fast way: everybody stays where it was. */
-static bool assign_previous(struct perf_cpu *perf, int *assign)
-{
-	u64 used = 0;
-
-	for (u32 i = 0; i < perf->nr_list; i++) {
-		const struct hw_perf_event *hw = &perf->list[i]->hw;
-
-		if (hw->idx < 0 || !(hw->counters & BIT_ULL(hw->idx)) || used & BIT_ULL(hw->idx))
-			return false;
-		used |= BIT_ULL(hw->idx);
-		assign[i] = hw->idx;
-	}
-	return true;
-}
-
-static bool perf_assign_events(struct perf_cpu *perf, int *assign)
-{
-	u64 used = 0;
-
-	for (int weight = 1; weight <= NR_PMC_IDX; weight++) {
-		for (u32 i = 0; i < perf->nr_list; i++) {
-			u64 counters = perf->list[i]->hw.counters;
-
-			if (__builtin_popcountll(counters) != weight)
-				continue;
-			assign[i] = find_counter(counters, used);
-			if (assign[i] < 0)
-				return false;
-			used |= BIT_ULL(assign[i]);
-		}
-	}
-	return true;
-}
-
-static bool x86_schedule_events(struct perf_cpu *perf, int *assign)
-{
-	account_charge_n(books(perf), COST_SCHEDULE_EVENTS, perf->nr_list);
-	return assign_previous(perf, assign) || perf_assign_events(perf, assign);
-}
-
 /* ---- one event on its counter ---- */
 
 u64 x86_pmu_limit_period(const struct perf_cpu *perf, u64 period)
 {
-	const struct pp_period_limit *limit = &perf->period_limit;
+	const struct pp_period_limit *limit = &perf->system->period_limit;
 
 	if (period < limit->least)
 		period = limit->least;
@@ -205,68 +146,14 @@ void x86_pmu_stop(struct perf_cpu *perf, struct perf_event *event)
 	x86_perf_event_update(perf, event);
 }
 
-/* ---- on and off the PMU ---- */
-
-/* The LBR is a guest's or the host's, whose events share it. */
-static bool lbr_is_taken(const struct perf_cpu *perf, const struct perf_event *event)
-{
-	bool guests = event->attr.config == INTEL_FIXED_VLBR_EVENT;
-
-	if (likely(!event->attr.branch_stack) || FAULTY(LBR_SHARED_WITH_HOST))
-		return false;
-	for (u32 i = 0; i < perf->nr_list; i++) {
-		const struct perf_event_attr *other = &perf->list[i]->attr;
-
-		if (other->branch_stack && (other->config == INTEL_FIXED_VLBR_EVENT) != guests)
-			return true;
-	}
-	return false;
-}
-
-int x86_pmu_add(struct perf_cpu *perf, struct perf_event *event)
-{
-	int assign[NR_PMC_IDX];
-
-	if (!PP_CHECK(perf->pcpu->check, perf->disable_depth > 0) || perf->nr_list == NR_PMC_IDX ||
-	    lbr_is_taken(perf, event))
-		return -EAGAIN;
-	perf->list[perf->nr_list++] = event;
-	if (!x86_schedule_events(perf, assign)) {
-		perf->nr_list--;
-		return -EAGAIN;
-	}
-	/* First off the counters that change hands, then on: nobody may meet a stranger there. */
-	for (u32 i = 0; i < perf->nr_list; i++) {
-		if (perf->list[i]->hw.idx != assign[i])
-			x86_pmu_stop(perf, perf->list[i]);
-	}
-	for (u32 i = 0; i < perf->nr_list; i++) {
-		if (perf->list[i]->hw.running)
-			continue;
-		perf->list[i]->hw.idx = assign[i];
-		x86_pmu_start(perf, perf->list[i], true);
-	}
-	return 0;
-}
-
-void x86_pmu_del(struct perf_cpu *perf, struct perf_event *event)
-{
-	u32 i = 0;
-
-	x86_pmu_stop(perf, event);
-	while (i < perf->nr_list && perf->list[i] != event)
-		i++;
-	if (!PP_CHECK(perf->pcpu->check, i < perf->nr_list))
-		return;
-	perf->nr_list--;
-	memmove(&perf->list[i], &perf->list[i + 1], (perf->nr_list - i) * sizeof(perf->list[0]));
-}
+/* ---- the whole PMU ---- */
 
 void perf_pmu_disable(struct perf_cpu *perf)
 {
 	if (perf->disable_depth++)
 		return;
 	account_enter(books(perf), COST_PMU_DISABLE);
+	perf->nr_added = 0;
 	perf->enabled = false;
 	perf->driver->disable_all(perf);
 	account_leave(books(perf));
@@ -277,6 +164,7 @@ void perf_pmu_enable(struct perf_cpu *perf)
 	if (--perf->disable_depth)
 		return;
 	account_enter(books(perf), COST_PMU_ENABLE);
+	x86_pmu_apply(perf);
 	perf->enabled = true;
 	perf->driver->enable_all(perf);
 	account_leave(books(perf));
@@ -285,12 +173,8 @@ void perf_pmu_enable(struct perf_cpu *perf)
 void x86_pmu_period_over(struct perf_cpu *perf, struct perf_event *event)
 {
 	/* A period longer than the counter comes in pieces; only its end is an event. */
-	if ((!x86_perf_event_set_period(perf, event) && !FAULTY(PERF_SPLIT_PERIOD_OVERFLOWS)) ||
-	    !event->overflow_handler)
-		return;
-	account_enter(books(perf), COST_PERF_OVERFLOW);
-	event->overflow_handler(event);
-	account_leave(books(perf));
+	if (x86_perf_event_set_period(perf, event) || FAULTY(PERF_SPLIT_PERIOD_OVERFLOWS))
+		perf_event_overflow(perf, event);
 }
 
 void perf_event_nmi_handler(struct perf_cpu *perf)

@@ -100,20 +100,29 @@ static u64 next_wake_up(const struct rq *rq, u64 now)
 
 /* ---- timers ---- */
 
-/* The tick runs while there is a choice, at whole periods of the TSC. */
+/* The tick runs while there is a choice, or perf waits for it, at whole periods of the TSC. */
 static void set_timers(struct rq *rq, u64 now)
 {
-	if (!nr_runnable(rq, now) || !rq->current)
+	bool choice = rq->current && nr_runnable(rq, now);
+
+	if (!choice && !(rq->current && perf_needs_tick(rq->perf)))
 		rq->tick_at = NO_DEADLINE;
 	else if (rq->tick_at == NO_DEADLINE)
 		rq->tick_at = (now / rq->tick_period + 1) * rq->tick_period;
 	rq->deadline = min_u64(rq->tick_at, next_wake_up(rq, now));
 }
 
+void sched_start_tick(struct rq *rq)
+{
+	rq->tick_at = (pcpu_tsc(rq->pcpu) / rq->tick_period + 1) * rq->tick_period;
+	rq->deadline = min_u64(rq->deadline, rq->tick_at);
+}
+
 static void tick(struct rq *rq, u64 now)
 {
 	account_charge(books(rq), COST_SCHED_TICK);
 	rq->tick_at = (now / rq->tick_period + 1) * rq->tick_period;
+	perf_event_task_tick(rq->perf);
 	if (now - rq->slice_began >= rq->slice && nr_runnable(rq, now))
 		rq->need_resched = true;
 }
@@ -128,7 +137,7 @@ void sched_interrupt(struct rq *rq)
 	wake_sleepers(rq, now);
 	if (now >= rq->tick_at)
 		tick(rq, now);
-	if (now >= rq->perf->mux_at)
+	if (now >= perf_deadline(rq->perf))
 		perf_mux_hrtimer_handler(rq->perf);
 	account_leave(books(rq));
 	set_timers(rq, now);
@@ -223,9 +232,9 @@ static bool idle(struct rq *rq, u64 *budget)
 	if (next == NO_DEADLINE)
 		return false;
 	--*budget;
-	next = min_u64(next, rq->perf->mux_at);
+	next = min_u64(next, perf_deadline(rq->perf));
 	pcpu_idle_until(rq->pcpu, min_u64(next, rq->pcpu->stop_at));
-	if (pcpu_tsc(rq->pcpu) >= rq->perf->mux_at)
+	if (pcpu_tsc(rq->pcpu) >= perf_deadline(rq->perf))
 		sched_interrupt(rq);
 	return true;
 }

@@ -94,9 +94,14 @@ enum pp_stop sched_run(struct rq *rq, u64 *budget);
 /* The TSC from which this pCPU can go on, NO_DEADLINE: everybody sleeps, and nothing is due. */
 u64 sched_next(const struct rq *rq);
 
-static inline u64 sched_deadline(const struct rq *rq)
+/* The tick starts: perf waits for it. */
+void sched_start_tick(struct rq *rq);
+
+static inline u64 sched_deadline(struct rq *rq)
 {
-	return min_u64(rq->deadline, rq->perf->mux_at);
+	if (unlikely(rq->tick_at == NO_DEADLINE && perf_needs_tick(rq->perf)))
+		sched_start_tick(rq);
+	return min_u64(rq->deadline, perf_deadline(rq->perf));
 }
 /* Something that is due has interrupted the current thread. */
 void sched_interrupt(struct rq *rq);

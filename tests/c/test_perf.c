@@ -14,6 +14,8 @@
 #include <errno.h>
 
 #define MUX 1000 /* TSC cycles */
+#define TSC_KHZ 1000000
+#define TICK 1000000 /* TSC cycles: 1 ms */
 
 static struct perf_system perf_system;
 static struct perf_event_context thread, other_thread;
@@ -25,9 +27,11 @@ static struct bench *host_new(void)
 
 	lapic_mmio_write(&b->pcpu.lapic, APIC_SPIV, 0x1ff);
 	lapic_mmio_write(&b->pcpu.lapic, APIC_LVTPC, APIC_DM_NMI);
-	perf_system = (struct perf_system){.mux_interval = MUX};
-	thread = other_thread = (struct perf_event_context){0};
-	perf_init(&perf, &b->pcpu, &perf_system);
+	perf_system_init(&perf_system, TSC_KHZ, TICK);
+	perf_system.mux_interval = MUX;
+	perf_event_context_init(&thread);
+	perf_event_context_init(&other_thread);
+	perf_init(&perf, &b->pcpu, &perf_system, 0);
 	perf_event_task_sched_in(&perf, &thread);
 	return b;
 }

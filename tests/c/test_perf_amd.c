@@ -34,7 +34,8 @@ static struct bench *host_new(const struct pp_pmu *caps)
 	b->pcpu.pmu.svme = true;
 	lapic_mmio_write(&b->pcpu.lapic, APIC_SPIV, 0x1ff);
 	lapic_mmio_write(&b->pcpu.lapic, APIC_LVTPC, APIC_DM_NMI);
-	perf_init(&perf, &b->pcpu, &perf_system);
+	perf_system_init(&perf_system, 1000000, 1000000);
+	perf_init(&perf, &b->pcpu, &perf_system, 0);
 	nr_overflows = 0;
 	return b;
 }

@@ -62,6 +62,7 @@ static struct pp_config *vm_defaults(void)
 	vm_config = (struct pp_config){
 		.memory = 4 << 20,
 		.tsc_khz = 2000000,
+		.tick_period = 2000000,
 		.truth = 1,
 		.host_ipc_q20 = 1 << 20,
 		.hw = {.version = 5,
