@@ -66,6 +66,37 @@ static void make_host_tasks(struct pp_machine *m, const struct pp_config *config
 	}
 }
 
+/* ---- the lockup watchdog ---- */
+
+/* The check itself is not modelled: nothing locks up. Nor may it ever be throttled. */
+static void watchdog_overflow(struct perf_event *event)
+{
+	struct machine_cpu *on = event->overflow_context;
+
+	account_charge(&on->pcpu.account, COST_WATCHDOG_OVERFLOW);
+	event->hw.interrupts = 0;
+}
+
+static void start_watchdog(struct machine_cpu *on, const struct pp_config *config)
+{
+	const struct perf_event_attr attr = {
+		.config = config->watchdog_event & EVENTSEL_WHAT,
+		.sample_period = config->watchdog_thresh,
+		.pinned = true,
+	};
+	bool hpet = config->watchdog == PP_WATCHDOG_HPET;
+	int error;
+
+	if (config->watchdog == PP_WATCHDOG_NONE)
+		return;
+	sched_start_watchdog(&on->rq, config->watchdog_thresh / 5 * 2,
+			     hpet ? config->watchdog_thresh : 0);
+	/* Linux says so and goes on without it, should it get no event. */
+	if (config->watchdog == PP_WATCHDOG_PERF)
+		perf_event_create_kernel_counter(&on->perf, &attr, NULL, watchdog_overflow, on,
+						 &error);
+}
+
 int machine_make_host(struct pp_machine *m, const struct pp_config *config, struct pp_error *error)
 {
 	perf_system_init(&m->perf, config->tsc_khz, config->tick_period);
@@ -77,6 +108,8 @@ int machine_make_host(struct pp_machine *m, const struct pp_config *config, stru
 		rq_init(&m->cpus[i].rq, &m->cpus[i].pcpu, &m->cpus[i].perf, config->tick_period,
 			config->slice);
 	}
+	for (u32 i = 0; i < m->nr_cpus; i++)
+		start_watchdog(&m->cpus[i], config);
 	make_host_tasks(m, config);
 	machine_open_host_events(m, config);
 	for (u32 i = 0; i < m->nr_vms; i++) {

@@ -240,6 +240,9 @@ struct pp_kvm {
 	struct pp_msr_filter msr_filter;
 };
 
+/* The host's hard lockup detector, by what tells it the time */
+enum pp_watchdog { PP_WATCHDOG_NONE, PP_WATCHDOG_PERF, PP_WATCHDOG_BUDDY, PP_WATCHDOG_HPET };
+
 struct pp_config {
 	uint32_t mode;
 	uint32_t seed;
@@ -263,6 +266,9 @@ struct pp_config {
 	uint32_t nr_host_tasks;
 	uint64_t tick_period, slice; /* of the host's scheduler, TSC cycles */
 	uint64_t mux_interval;	     /* of host perf, TSC cycles; 0: no turns */
+	uint64_t watchdog_thresh;    /* TSC cycles */
+	uint64_t watchdog_event;     /* the encoding of perf's cycles */
+	uint32_t watchdog;	     /* enum pp_watchdog */
 	const struct pp_cpuid *cpuid;
 	const struct pp_event_map *event_maps;
 	const struct pp_profile *profiles;

@@ -20,6 +20,15 @@ class Mode(enum.IntEnum):
     MEDIATED = 2
 
 
+class Watchdog(enum.IntEnum):
+    """The host's hard lockup detector; ``enum pp_watchdog``."""
+
+    NONE = 0
+    PERF = 1
+    BUDDY = 2
+    HPET = 3
+
+
 class Vendor(enum.IntEnum):
     """Who made the PMU; ``enum pp_vendor``."""
 
@@ -246,7 +255,8 @@ class MachineConfig:
 
     ``module`` is the multiboot module, None for none. ``vcpus``: natively, CPUs; ``cpus``: the
     host's; ``quantum``: TSC cycles that one of them may be ahead of the others; ``tick_period`` and
-    ``slice`` of the host's scheduler and ``mux_interval`` of its perf likewise.
+    ``slice`` of the host's scheduler, ``mux_interval`` of its perf and ``watchdog_thresh`` likewise;
+    ``watchdog_event`` is the encoding of perf's cycles.
     """
 
     mode: Mode
@@ -278,5 +288,8 @@ class MachineConfig:
     tick_period: int = 2_000_000
     slice: int = 5_600_000
     mux_interval: int = 2_000_000
+    watchdog: Watchdog = Watchdog.NONE
+    watchdog_thresh: int = 20_000_000_000
+    watchdog_event: int = 0
     host_ipc_q20: int = 1 << 20
     module: bytes | None = None

@@ -130,6 +130,9 @@ class _Config:
         c.tick_period = config.tick_period
         c.slice = config.slice
         c.mux_interval = config.mux_interval
+        c.watchdog = int(config.watchdog)
+        c.watchdog_thresh = config.watchdog_thresh
+        c.watchdog_event = config.watchdog_event
         c.nr_host_tasks = len(config.host_tasks)
         c.host_tasks = self._array(
             "struct pp_host_task",

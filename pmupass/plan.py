@@ -29,6 +29,7 @@ from pmupass.config import (
     MsrFilter,
     Pmu,
     Vendor,
+    Watchdog,
 )
 from pmupass.cpus.model import FIXED_SHIFT
 from pmupass.errors import UsageError
@@ -250,6 +251,7 @@ class Plan:
                 for spec in session.specs
                 if spec.guest and not session.start_ns
             ],
+            nmi_watchdog=self.watchdog is Watchdog.PERF,
         )
         return None if found is None else str(found)
 
@@ -291,6 +293,9 @@ class Plan:
             host_tasks=() if mode is Mode.NATIVE else self._host_tasks(),
             tick_period=self._tsc(10**9 // self.settings.integer("host.hz")),
             mux_interval=self._tsc(self.settings.integer("host.mux_interval_ms") * 10**6),
+            watchdog=Watchdog.NONE if mode is Mode.NATIVE else self.watchdog,
+            watchdog_thresh=self._tsc(self.settings.integer("host.watchdog_thresh") * 10**9),
+            watchdog_event=self.events.host("cycles")[0].config,
             slice=self._tsc(self.settings.integer("host.slice_us") * 1000),
             quantum=self._tsc(self.settings.integer("host.quantum_us") * 1000),
             seed=self.options.seed,
@@ -378,6 +383,11 @@ class Plan:
         return tuple(
             event for session in self.sessions if not session.start_ns for event in session.events()
         )
+
+    @property
+    def watchdog(self) -> Watchdog:
+        """The host's hard lockup detector; natively there is no host."""
+        return Watchdog[self.settings.text("host.nmi_watchdog").upper()]
 
     @property
     def host_cpus(self) -> int:

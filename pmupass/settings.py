@@ -210,6 +210,22 @@ SETTINGS: tuple[Setting, ...] = (
         most=10000,
     ),
     Setting(
+        "host.nmi_watchdog",
+        str,
+        "none",
+        "the host's hard lockup detector: perf, a CPU-pinned cycles event on each pCPU that counts "
+        "guests too; buddy, a timer; hpet, a timer and an NMI that takes no counter",
+        choices=("none", "perf", "buddy", "hpet"),
+    ),
+    Setting(
+        "host.watchdog_thresh",
+        int,
+        10,
+        "kernel.watchdog_thresh, s: the event's period and the NMI's; the timer has 2/5 of it",
+        least=1,
+        most=60,
+    ),
+    Setting(
         "host.quantum_us",
         int,
         20,

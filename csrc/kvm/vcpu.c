@@ -393,7 +393,11 @@ static enum pp_stop serve_event(struct kvm_vcpu *vcpu)
 		return PP_STOP_BUDGET;
 	}
 	if (pcpu_tsc(pcpu) >= sched_deadline(vcpu->task.rq))
-		return leave_guest(vcpu, EXIT_EXTERNAL_INTERRUPT, false);
+		return leave_guest(vcpu,
+				   sched_nmi_is_due(vcpu->task.rq, pcpu_tsc(pcpu))
+					   ? EXIT_EXCEPTION_NMI
+					   : EXIT_EXTERNAL_INTERRUPT,
+				   false);
 	/* The preemption timer is that of an APIC in the kernel; user space sends the thread a signal. */
 	if (pcpu_tsc(pcpu) >= lapic_deadline(&vcpu->lapic))
 		return leave_guest(vcpu,

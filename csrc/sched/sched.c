@@ -13,6 +13,8 @@ void rq_init(struct rq *rq, struct pcpu *pcpu, struct perf_cpu *perf, u64 tick_p
 		.slice = slice,
 		.tick_at = NO_DEADLINE,
 		.deadline = NO_DEADLINE,
+		.watchdog_at = NO_DEADLINE,
+		.watchdog_nmi_at = NO_DEADLINE,
 	};
 }
 
@@ -100,6 +102,44 @@ static u64 next_wake_up(const struct rq *rq, u64 now)
 
 /* ---- timers ---- */
 
+static u64 watchdog_deadline(const struct rq *rq)
+{
+	return min_u64(rq->watchdog_at, rq->watchdog_nmi_at);
+}
+
+void sched_start_watchdog(struct rq *rq, u64 interval, u64 nmi_interval)
+{
+	u64 now = pcpu_tsc(rq->pcpu);
+
+	rq->watchdog_interval = interval;
+	rq->watchdog_nmi_interval = nmi_interval;
+	rq->watchdog_at = interval ? now + interval : NO_DEADLINE;
+	rq->watchdog_nmi_at = nmi_interval ? now + nmi_interval : NO_DEADLINE;
+	rq->deadline = min_u64(rq->deadline, watchdog_deadline(rq));
+}
+
+/* The next of its times behind @now */
+static void forward(u64 *at, u64 interval, u64 now)
+{
+	*at += ((now - *at) / interval + 1) * interval;
+}
+
+static void watchdog(struct rq *rq, u64 now)
+{
+	if (now >= rq->watchdog_nmi_at) {
+		account_enter(books(rq), COST_NMI);
+		account_charge(books(rq), COST_WATCHDOG_NMI);
+		account_leave(books(rq));
+		forward(&rq->watchdog_nmi_at, rq->watchdog_nmi_interval, now);
+	}
+	if (now >= rq->watchdog_at) {
+		account_enter(books(rq), COST_INTERRUPT);
+		account_charge(books(rq), COST_WATCHDOG_TIMER);
+		account_leave(books(rq));
+		forward(&rq->watchdog_at, rq->watchdog_interval, now);
+	}
+}
+
 /* The tick runs while there is a choice, or perf waits for it, at whole periods of the TSC. */
 static void set_timers(struct rq *rq, u64 now)
 {
@@ -110,6 +150,7 @@ static void set_timers(struct rq *rq, u64 now)
 	else if (rq->tick_at == NO_DEADLINE)
 		rq->tick_at = (now / rq->tick_period + 1) * rq->tick_period;
 	rq->deadline = min_u64(rq->tick_at, next_wake_up(rq, now));
+	rq->deadline = min_u64(rq->deadline, watchdog_deadline(rq));
 }
 
 void sched_start_tick(struct rq *rq)
@@ -133,6 +174,12 @@ void sched_interrupt(struct rq *rq)
 
 	if (now < sched_deadline(rq))
 		return;
+	if (now >= watchdog_deadline(rq)) {
+		watchdog(rq, now);
+		set_timers(rq, now);
+		if (now < sched_deadline(rq))
+			return;
+	}
 	account_enter(books(rq), COST_INTERRUPT);
 	wake_sleepers(rq, now);
 	if (now >= rq->tick_at)
@@ -227,14 +274,15 @@ u64 sched_next(const struct rq *rq)
 /* Nobody runs: let time pass until somebody can. False when nobody ever will. */
 static bool idle(struct rq *rq, u64 *budget)
 {
-	u64 next = sched_next(rq);
+	u64 next = sched_next(rq), timer;
 
 	if (next == NO_DEADLINE)
 		return false;
 	--*budget;
-	next = min_u64(next, perf_deadline(rq->perf));
+	timer = min_u64(perf_deadline(rq->perf), watchdog_deadline(rq));
+	next = min_u64(next, timer);
 	pcpu_idle_until(rq->pcpu, min_u64(next, rq->pcpu->stop_at));
-	if (pcpu_tsc(rq->pcpu) >= perf_deadline(rq->perf))
+	if (pcpu_tsc(rq->pcpu) >= timer)
 		sched_interrupt(rq);
 	return true;
 }

@@ -77,6 +77,9 @@ struct rq {
 	u64 slice, tick_period;
 	u64 tick_at; /* NO_DEADLINE: stopped */
 	u64 deadline;
+	/* The lockup watchdog's, if it has them: NO_DEADLINE else */
+	u64 watchdog_at, watchdog_interval; /* timer */
+	u64 watchdog_nmi_at, watchdog_nmi_interval;
 	u64 slice_began, ran_from;
 	bool need_resched;
 };
@@ -103,6 +106,13 @@ static inline u64 sched_deadline(struct rq *rq)
 		sched_start_tick(rq);
 	return min_u64(rq->deadline, perf_deadline(rq->perf));
 }
+/* What is due comes as an NMI. */
+static inline bool sched_nmi_is_due(const struct rq *rq, u64 now)
+{
+	return now >= rq->watchdog_nmi_at;
+}
+/* A timer of the watchdog, and an NMI that is no PMI; TSC cycles, 0: none. */
+void sched_start_watchdog(struct rq *rq, u64 interval, u64 nmi_interval);
 /* Something that is due has interrupted the current thread. */
 void sched_interrupt(struct rq *rq);
 /* The host runs, and a PMI is under way: take it if its time has come. */

@@ -58,6 +58,7 @@ def preconditions(
     *,
     in_kernel_lapic: bool = True,
     host_include_guest_events: Sequence[str] = (),
+    nmi_watchdog: bool = False,
 ) -> tuple[Precondition, ...]:
     """Return what a mediated vPMU needs, in the order in which KVM looks."""
     silicon = cpu.silicon
@@ -80,6 +81,7 @@ def preconditions(
             None,
         ),
         _no_include_guest_events(host_include_guest_events),
+        _no_nmi_watchdog(on=nmi_watchdog),
     )
 
 
@@ -165,6 +167,23 @@ def _no_include_guest_events(events: Sequence[str]) -> Precondition:
     )
 
 
+def _no_nmi_watchdog(*, on: bool) -> Precondition:
+    text = "the host's hard lockup detector has no perf event"
+    if on:
+        text = (
+            "KVM_CREATE_VCPU: -EBUSY: the perf event of the host's hard lockup detector counts "
+            "guests too, and a mediated vPMU needs the PMU for itself"
+        )
+    return Precondition(
+        "no-nmi-watchdog",
+        not on,
+        text,
+        "Turn it off (kernel.nmi_watchdog=0; host.nmi_watchdog=none), use the buddy detector "
+        "(host.nmi_watchdog=buddy), or run with --mode emulated, where it takes a counter",
+        EBUSY,
+    )
+
+
 def vm_has_pmu(mode: Mode, *, disabled: bool, in_kernel_lapic: bool) -> bool:
     """Return whether a VM of this mode has a vPMU, whatever CPUID tells its guest.
 
@@ -187,10 +206,12 @@ def check(
     shape: Pmu,
     in_kernel_lapic: bool = True,
     host_include_guest_events: Sequence[str] = (),
+    nmi_watchdog: bool = False,
 ) -> Refusal | None:
     """Return the first precondition that fails, None if the VM can be made.
 
-    ``host_include_guest_events`` are the texts of the host's perf events without exclude_guest.
+    ``host_include_guest_events`` are the texts of the host's perf events without exclude_guest;
+    ``nmi_watchdog``: the host's hard lockup detector has one, too.
     Only a mediated VM with a PMU has preconditions: native has no KVM, the emulated vPMU takes what
     it gets, and a VM without a vPMU (``shape.version`` 0) never asks perf.
     """
@@ -200,6 +221,7 @@ def check(
         cpu,
         in_kernel_lapic=in_kernel_lapic,
         host_include_guest_events=host_include_guest_events,
+        nmi_watchdog=nmi_watchdog,
     ):
         if not condition.holds:
             return Refusal(condition.name, condition.text, condition.change, condition.errno)

@@ -65,6 +65,12 @@ CASES = [
         "EBUSY",
         "-EBUSY: the host's perf event cycles:D counts guests too",
     ),
+    (
+        "no-nmi-watchdog",
+        {"nmi_watchdog": True},
+        "EBUSY",
+        "-EBUSY: the perf event of the host's hard lockup detector counts guests too",
+    ),
 ]
 
 
