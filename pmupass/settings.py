@@ -24,9 +24,6 @@ OPEN_NAMESPACES = {
     "cost": "the cycles of one kernel function",
     "profile": "a rate of the work profile per 2^20 instructions",
 }
-LATER = {
-    "host.nmi_watchdog": "open the watchdog's event yourself: --host-perf cycles:D",
-}
 SWITCH_POLICIES_LATER = ("entry-exit", "vcpu-loop", "lazy", "enlightened")
 
 
@@ -480,8 +477,6 @@ def resolve(assignments: Iterable[str], defaults: Mapping[str, Scalar] | None = 
 
 
 def _unknown(key: str) -> str:
-    if key in LATER:
-        return f"--set {key}: not in this version; {LATER[key]}"
     hint = near(key, BY_KEY)
     if not hint:
         in_namespace = [k for k in BY_KEY if k.startswith(key.partition(".")[0] + ".")]

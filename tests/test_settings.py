@@ -52,7 +52,7 @@ def test_open_namespaces_are_passed_on() -> None:
         ("guest.hz=10001", "whole numbers"),
         ("kvm.max_fixed_counters=5", "whole numbers from 0 to 4"),
         ("kvm.apicv=maybe", "valid values are 1 and 0"),
-        ("host.nmi_watchdog=1", "not in this version"),
+        ("host.nmi_watchdog=1", "none, perf, buddy, hpet"),
         ("guest.linux=5.15", "6.8, 6.9"),
     ],
 )
