@@ -255,7 +255,7 @@ class MachineConfig:
 
     ``module`` is the multiboot module, None for none. ``vcpus``: natively, CPUs; ``cpus``: the
     host's; ``quantum``: TSC cycles that one of them may be ahead of the others; ``tick_period`` and
-    ``slice`` of the host's scheduler, ``mux_interval`` of its perf and ``watchdog_thresh`` likewise;
+    ``slice`` of the host's scheduler, ``mux_interval`` of its perf, ``watchdog_thresh`` likewise;
     ``watchdog_event`` is the encoding of perf's cycles.
     """
 

@@ -97,7 +97,7 @@ def test_perf_excludes_a_mediated_vm() -> None:
 
 
 def test_perf_takes_a_counter() -> None:
-    """Nine counters count cycles on this CPU (eight GP ones, a fixed one); the guest wants them all."""
+    """Nine counters count cycles here, eight GP ones and a fixed one; the guest wants all."""
     program = "\n".join(
         f"\twr\t{asm.EVTSEL0 + i}, {asm.EN | asm.USR | asm.OS | CYCLES}" for i in range(8)
     )
