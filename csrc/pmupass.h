@@ -268,7 +268,7 @@ struct pp_config {
 	uint64_t mux_interval;	     /* of host perf, TSC cycles; 0: no turns */
 	uint64_t watchdog_thresh;    /* TSC cycles */
 	uint64_t watchdog_event;     /* the encoding of perf's cycles */
-	uint32_t watchdog;	     /* enum pp_watchdog */
+	uint64_t watchdog;	     /* enum pp_watchdog */
 	const struct pp_cpuid *cpuid;
 	const struct pp_event_map *event_maps;
 	const struct pp_profile *profiles;
