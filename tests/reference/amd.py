@@ -119,3 +119,7 @@ class AmdEmulated(Emulated, AmdKvm):
 
 class AmdMediated(Mediated, AmdKvm):
     """The mediated design."""
+
+    def exits_for(self, msr: int) -> bool:
+        """Selectors always exit."""
+        return (self.place(msr) or ("", 0))[0] == "selector"

@@ -26,6 +26,8 @@ class Given:
     settings: tuple[str, ...] = ()
     filter: rules.Filter = field(default_factory=rules.Filter)
     hosts: tuple[host_perf.HostEvent, ...] = ()  # host events that are there before the guest
+    overcount: rules.Overcount = field(default_factory=rules.Overcount)
+    quiet: bool = False  # no counter overflows
 
 
 SECRET = 0x5EC2E7 << 16  # planted in counters; bits 39:16 of a value

@@ -107,6 +107,16 @@ class Emulated(Kvm):
         if event.pinned:
             self.start_all()
 
+    def exits_for(self, msr: int) -> bool:
+        """Everything exits."""
+        return True
+
+    def reach(self, index: int, events: int, *, exits: bool) -> None:
+        """A credit asks for reprogramming."""
+        super().reach(index, events, exits=exits)
+        if exits:
+            self.changed.add(index)
+
     def missing(self, index: int, *, exits: bool) -> str:
         """Silicon counts what has a counter; KVM credits without one."""
         cause = super().missing(index, exits=exits)

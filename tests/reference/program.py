@@ -24,7 +24,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple
 
 import guest_asm as asm
-from rules import Fault, Silicon, Value
+from rules import Fault, Kvm, Silicon, Value
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -213,6 +213,7 @@ class Guest:
     lvtpc_exits: tuple[bool, bool] = (False, True)  # whether RDMSR and WRMSR of it do, under KVM
     stops: list[tuple[int, Callable[[Guest], None]]] = field(default_factory=list)
     moments: list[int] | None = None
+    entering: bool | None = None  # the next instruction is behind an entry, for certain or not
     retired: int = 0
     cpl: int = 0
     user_rdpmc: bool = False  # CR4.PCE
@@ -246,12 +247,29 @@ class Guest:
             while self.stops and self.stops[0][0] <= self.retired:
                 at, act = self.stops.pop(0)
                 assert at == self.retired, "the host stopped inside of what is done at once here"
+                self.exit(certain=False)
                 act(self)
             self.pmu.enter()
+            self.entry()
             if not self.pmu.pmi or self.in_handler:
                 return
             self.pmu.deliver()
             self.handle_pmi()
+
+    def exit(self, *, certain: bool) -> None:
+        """A VM-exit happens, or may."""
+        self.pmu.add(self.pmu.overcount.exit, self.pmu.exposed(self.cpl), certain=certain)
+        if self.entering is not None:  # there may have been one in between
+            self.entering = False
+            self.entry()
+        self.entering = certain
+
+    def entry(self) -> None:
+        """So does the VM-entry behind it."""
+        if self.entering is not None:
+            exposed = self.pmu.exposed(self.cpl)
+            self.pmu.add(self.pmu.overcount.entry, exposed, certain=self.entering)
+            self.entering = None
 
     def many(
         self, count: int, branches: Callable[[int], int], rcx: Callable[[int], int | None]
@@ -334,15 +352,23 @@ class Guest:
 
     # ---- steps ----
 
-    def access(self, act: Callable[[], Value | None], *, exits: bool = True) -> Left:
+    def access(
+        self, act: Callable[[], Value | None], *, exits: bool = True, certain: bool = False
+    ) -> Left:
         """Do an access: it takes effect, then it retires; or it faults and does not."""
         self.host()
+        exposed = self.pmu.exposed(self.cpl)
         try:
             value = act()
         except Fault:
+            self.exit(certain=False)
             self.fault()
             return Left(None, True, 0, 0)
+        self.pmu.add(self.pmu.overcount.exit, exposed, certain=certain)
+        self.entering = certain
+        self.pmu.completes = certain
         self.retire(1, 0, rcx=self.rcx, exits=exits)  # before anything else can happen
+        self.pmu.completes = False
         return Left(value, False, 0, 0)
 
     def wr(self, msr: int, value: int) -> None:
@@ -354,7 +380,8 @@ class Guest:
             else:
                 self.pmu.write_msr(msr, value)
 
-        left = self.access(write, exits=msr != LVTPC or self.lvtpc_exits[1])
+        certain = msr != LVTPC and self.pmu.exits_for(msr)
+        left = self.access(write, exits=msr != LVTPC or self.lvtpc_exits[1], certain=certain)
         self.walk(ZERO + JMP_DONE)
         self.done(faulted=left.faulted)
 
@@ -364,20 +391,25 @@ class Guest:
         def read() -> Value:
             return self.pmu.lvtpc if msr == LVTPC else self.pmu.read_msr(msr)
 
-        left = self.access(read, exits=msr != LVTPC or self.lvtpc_exits[0])
+        certain = msr != LVTPC and self.pmu.exits_for(msr)
+        left = self.access(read, exits=msr != LVTPC or self.lvtpc_exits[0], certain=certain)
         self.walk(JMP_DONE)
         self.done(left.value, faulted=left.faulted)
 
     def pmc(self, ecx: int, _: int) -> None:
         """RDPMC in the kernel."""
-        left = self.access(lambda: self.pmu.rdpmc(ecx, 0, pce=self.user_rdpmc))
+        left = self.access(
+            lambda: self.pmu.rdpmc(ecx, 0, pce=self.user_rdpmc), certain=self.pmu.exits_for(0)
+        )
         self.walk(JMP_DONE)
         self.done(left.value, faulted=left.faulted)
 
     def pmc3(self, ecx: int, _: int) -> None:
         """RDPMC in user mode."""
         self.enter_user()
-        left = self.access(lambda: self.pmu.rdpmc(ecx, 3, pce=self.user_rdpmc))
+        left = self.access(
+            lambda: self.pmu.rdpmc(ecx, 3, pce=self.user_rdpmc), certain=self.pmu.exits_for(0)
+        )
         self.leave_user()
         self.done(left.value, faulted=left.faulted)
 
@@ -435,7 +467,11 @@ class Guest:
         for _ in range(count):
             self.walk(CPUID_BODY)
             self.rcx = None
-            self.one(exits=True)
+            self.host()
+            self.exit(certain=isinstance(self.pmu, Kvm))
+            self.pmu.completes = isinstance(self.pmu, Kvm)
+            self.retire(1, 0, rcx=None, exits=True)
+            self.pmu.completes = False
             self.walk("\tdecl\n\tjnz\n")
         self.walk(ZERO + JMP_DONE)
         self.done()

@@ -27,10 +27,12 @@ FIXED_CTR_CTRL, GLOBAL_STATUS, GLOBAL_CTRL, OVF_CTRL = 0x38D, 0x38E, 0x38F, 0x39
 STATUS_SET, INUSE, PERF_CAPABILITIES = 0x391, 0x392, 0x345
 USR, OS, EDGE, INT, ANY_THREAD, EN, INV = (1 << bit for bit in (16, 17, 18, 20, 21, 22, 23))
 CMASK = 0xFF << 24
+THRESHOLD = EDGE | INV | CMASK
 INSTRUCTIONS, BRANCHES = 0xC0, 0xC4
 FIXED = 32  # index of fixed counter 0: its bit in GLOBAL_CTRL
 LVTPC_MASKED = 1 << 16
 FAR = 1 << 62  # no overflow in sight
+WIDEST = 8  # no CPU retires more in a cycle
 
 
 class Fault(Exception):  # noqa: N818 - it is #GP, not an error
@@ -43,9 +45,13 @@ class Unknown(Exception):  # noqa: N818 - likewise
 
 @dataclass(frozen=True)
 class AtLeast:
-    """A value that only has a lower bound, for the counter counts time."""
+    """A value that only has a lower bound, for the counter counts time.
+
+    ``stretch`` names the counter and the stretch between two writes of it, in which it only grows.
+    """
 
     value: int
+    stretch: tuple[int, int] = (0, 0)
 
 
 @dataclass(frozen=True)
@@ -56,7 +62,45 @@ class Bits:
     unknown: int
 
 
-Value = int | AtLeast | Bits
+@dataclass(frozen=True)
+class Between:
+    """A value that lies between two bounds."""
+
+    low: int
+    high: int
+    stretch: tuple[int, int] = (0, 0)
+
+
+Value = int | AtLeast | Between | Bits
+FOREVER = 1 << 46  # more events than any sequence has
+
+
+@dataclass(frozen=True)
+class Overcount:
+    """What an exit and an entry add to counters of instructions and of branches."""
+
+    exit: tuple[int, int] = (0, 0)
+    entry: tuple[int, int] = (0, 0)
+
+
+@dataclass
+class Slack:
+    """What a counter may show beyond its value since it was written: at least and at most."""
+
+    low: int = 0
+    high: int = 0
+    events: dict[int, int] = field(default_factory=dict)  # of a threshold, by selector
+
+    def bounds(self) -> tuple[int, int]:
+        """Return least and most. E events reach a threshold of c in E / c cycles, or one more."""
+        reached = 0
+        for selector, events in self.events.items():
+            least = max(1, (selector & CMASK) >> 24)
+            if selector & INV:
+                reached += FOREVER
+            elif least <= WIDEST:
+                reached += events // least + 1
+        return self.low, self.high + reached
 
 
 @dataclass(frozen=True)
@@ -131,6 +175,12 @@ class Silicon:
     truth: dict[int, int] = field(default_factory=dict)  # what was to be counted, by encoding
     lost: dict[tuple[int, str], int] = field(default_factory=dict)  # by encoding and cause
     contended: bool = False  # it has counted through host perf
+    overcount: Overcount = field(default_factory=Overcount)
+    slack: dict[int, Slack] = field(default_factory=dict)
+    overcounted: dict[int, list[int]] = field(default_factory=dict)  # by encoding: least and most
+    stretches: dict[int, int] = field(default_factory=dict)
+    completes: bool = False  # KVM completes the instruction that exits, for certain
+    thresholds: bool = False  # there have been some
     active: dict[int, list[tuple[int, int, int]]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -176,8 +226,13 @@ class Silicon:
 
     def value(self, index: int) -> Value:
         """Return what a counter shows."""
-        value = self.counters[index]
-        return AtLeast(value) if index in self.unknown else value
+        value, stretch = self.counters[index], (index, self.stretches.get(index, 0))
+        if index in self.unknown:
+            return AtLeast(value, stretch)
+        if index in self.slack:
+            low, high = self.slack[index].bounds()
+            return Between(value + low, value + high, stretch)
+        return value
 
     def read_msr(self, msr: int) -> Value:
         """RDMSR."""
@@ -269,6 +324,8 @@ class Silicon:
         """Give a counter a value."""
         self.counters[index] = value
         self.unknown.discard(index)
+        self.slack.pop(index, None)
+        self.stretches[index] = self.stretches.get(index, 0) + 1
 
     def too_wide(self, index: int, value: int) -> int:
         """A value beyond the width is #GP."""
@@ -341,9 +398,7 @@ class Silicon:
         """Return the event of a counter: 8 bits of select, 8 of umask."""
         if index >= FIXED:
             return (INSTRUCTIONS, 0x3C, 0x0300, 0x0400)[index - FIXED]
-        selector = self.selectors[index]
-        assert not selector & EN or not selector & (EDGE | INV | CMASK), "not in the reference"
-        return selector & self.event_bits
+        return self.selectors[index] & (self.event_bits | THRESHOLD)
 
     def allowed(self, index: int) -> bool:
         """Nothing filters on the bare machine."""
@@ -384,6 +439,10 @@ class Silicon:
         """
         overflowed = []
         for index, event, encoding in self.counting(cpl):
+            if event & THRESHOLD:
+                events = instructions if event & ~THRESHOLD == INSTRUCTIONS else branches
+                self.reach(index, events, exits=exits)
+                continue
             if event not in (INSTRUCTIONS, self.branches):
                 if event and self.allowed(index):  # event 0 counts nothing
                     self.unknown.add(index)
@@ -396,6 +455,52 @@ class Silicon:
                 overflowed.append(index)
         for index in overflowed:
             self.overflow(index)
+
+    def reach(self, index: int, events: int, *, exits: bool) -> None:
+        """Events of a counter with a threshold, which KVM credits as if it had none."""
+        self.thresholds = True
+        slack = self.slack.setdefault(index, Slack())
+        if self.missing(index, exits=exits):
+            return
+        if exits and self.completes:
+            self.counters[index] += events
+            return
+        slack.high += events if exits else 0
+        selector = self.selectors[index]
+        slack.events[selector] = slack.events.get(selector, 0) + events
+
+    def exposed(self, cpl: int) -> list[tuple[int, int, int, int]]:
+        """Return (counter, event, encoding, stretch) of what an exit or an entry now may add to."""
+        return [
+            (index, event, encoding, self.stretches.get(index, 0))
+            for index, event, encoding in self.counting(cpl)
+            if event & ~THRESHOLD in (INSTRUCTIONS, self.branches)
+            and not self.missing(index, exits=False)
+        ]
+
+    def add(
+        self,
+        amounts: tuple[int, int],
+        exposed: list[tuple[int, int, int, int]],
+        *,
+        certain: bool,
+    ) -> None:
+        """An exit or an entry has happened, or may have: these counters show more than is true."""
+        for index, event, encoding, stretch in exposed if any(amounts) else ():
+            plain = event & ~THRESHOLD
+            most = amounts[plain != INSTRUCTIONS]
+            least = most if certain and event == plain else 0
+            both = self.overcounted.setdefault(encoding, [0, 0])
+            both[0] += least
+            both[1] += most
+            if stretch == self.stretches.get(index, 0):  # it has not been written since
+                slack = self.slack.setdefault(index, Slack())
+                slack.low += least
+                slack.high += most
+
+    def exits_for(self, msr: int) -> bool:
+        """Return whether a WRMSR exits for certain: nothing does on the bare machine."""
+        return False
 
     def missing(self, index: int, *, exits: bool) -> str:
         """Return why a counter that the guest has enabled does not count; "" if it does."""
@@ -470,6 +575,11 @@ class Kvm(Silicon):
             "truth",
             "lost",
             "contended",
+            "overcount",
+            "slack",
+            "overcounted",
+            "stretches",
+            "thresholds",
         ):
             setattr(self, name, copy.copy(getattr(other, name)))
         self.set_filter(self.filter)
@@ -501,3 +611,7 @@ class Kvm(Silicon):
 
 class Mediated(Kvm):
     """The guest's counters are silicon's; what KVM completes it credits, with the same effect."""
+
+    def exits_for(self, msr: int) -> bool:
+        """Selectors always exit."""
+        return msr == FIXED_CTR_CTRL or 0 <= msr - EVTSEL0 < self.shape.gp

@@ -10,6 +10,7 @@ that wrapped, and that nothing of the host's is in it.
 from __future__ import annotations
 
 import pytest
+from drawing_bounds import bounded_examples
 from drawing_sequences import Example, examples
 from hypothesis import HealthCheck, given, settings
 from sequences import check, modes
@@ -23,9 +24,22 @@ def run(example: Example) -> None:
         check(example, mode)
 
 
-@settings(lenient, max_examples=40)
+@settings(lenient, max_examples=80)
 @given(example=examples())
 def test_sequences(example: Example) -> None:
+    run(example)
+
+
+@settings(lenient, max_examples=40)
+@given(example=bounded_examples())
+def test_bounded_sequences(example: Example) -> None:
+    run(example)
+
+
+@pytest.mark.slow
+@settings(lenient, max_examples=2_000)
+@given(example=bounded_examples())
+def test_many_bounded_sequences(example: Example) -> None:
     run(example)
 
 
