@@ -183,7 +183,7 @@ def test_a_clone_of_a_machine_that_has_ended() -> None:
 
 
 def test_a_bare_machine_beside_host_events() -> None:
-    """The configuration of a bare machine may have host events; it has no host, and can be cloned."""
+    """Its configuration may have host events; it has no host, and can be cloned."""
     made = config("native", "skylake-sp", host_perf=("cycles:DH",))
     machine = Machine(made)
     machine.run(100)
