@@ -22,6 +22,13 @@
 #include "base/fault.h"
 #include "base/move.h"
 
+/* A counter of the host's that the guest lacks: its VMM, who knows CPUID, does not ask for it. */
+static bool is_of_no_counter(const struct kvm_vcpu *vcpu, u32 msr)
+{
+	return pmu_find(&vcpu->config->hw, msr).kind != PMU_NO_REGISTER &&
+	       pmu_find(&vcpu->pmu.guest, msr).kind == PMU_NO_REGISTER;
+}
+
 int kvm_vcpu_save(struct kvm_vcpu *vcpu, struct kvm_saved_state *state)
 {
 	const struct pp_kvm *kvm = &vcpu->config->kvm;
@@ -36,9 +43,11 @@ int kvm_vcpu_save(struct kvm_vcpu *vcpu, struct kvm_saved_state *state)
 		pmu->backend->leave(&pmu->pmc[idx]);
 	if (kvm->nr_msrs_to_save > ARRAY_SIZE(state->msrs))
 		return -1;
-	state->nr_msrs = kvm->nr_msrs_to_save;
-	for (u32 i = 0; i < state->nr_msrs; i++)
-		state->msrs[i].index = kvm->msrs_to_save[i];
+	state->nr_msrs = 0;
+	for (u32 i = 0; i < kvm->nr_msrs_to_save; i++) {
+		if (!is_of_no_counter(vcpu, kvm->msrs_to_save[i]))
+			state->msrs[state->nr_msrs++].index = kvm->msrs_to_save[i];
+	}
 	done = kvm_vcpu_ioctl_get_msrs(vcpu, state->msrs, state->nr_msrs);
 	state->valid = done == (int)state->nr_msrs;
 	return state->valid ? 0 : -1;

@@ -54,6 +54,41 @@ def test_exact_counters_survive(mode: str, cpu: str) -> None:
 
 
 @each_way
+@pytest.mark.parametrize(
+    ("cpu", "selector", "branches", "counters"),
+    [
+        ("sapphire-rapids", asm.EVTSEL0, 0xC4, 4),
+        ("zen4", 0xC0010200, 0xC2, 4),
+        ("zen4", 0xC0010200, 0xC2, 2),
+    ],
+)
+def test_a_guest_with_fewer_counters_moves(
+    mode: str, cpu: str, selector: int, branches: int, counters: int
+) -> None:
+    """KVM lists the registers of all counters that the host has; a VMM saves those of the guest."""
+    source = f"""
+{asm.PRELUDE}
+_start:	wr {selector}, {asm.EN | asm.OS | branches}
+	movl	${TURNS}, %ecx
+1:	incq	RESULTS
+	decl	%ecx
+	jnz	1b
+	wr {selector}, 0
+	rd {asm.PERFCTR0 if selector == asm.EVTSEL0 else selector + 1}
+	keep 1
+	finish
+"""
+    settings = (f"guest.gp_counters={counters}", "cpu.overcount_entry_branches=0")
+    made = {m: asm.config(asm.assemble(source), mode=m, cpu=cpu, settings=settings) for m in OTHER}
+    machine = Machine(made[mode])
+    machine.run(3000)
+    assert 0 < word(machine, 0) < TURNS
+    machine = machine.migrate(made[OTHER[mode]])
+    finish(machine)
+    assert word(machine, 1) == TURNS
+
+
+@each_way
 def test_the_registers_are_the_same(mode: str) -> None:
     """[47] All that KVM_GET_MSR_INDEX_LIST names, but for the TSC, which goes on."""
     machine = Machine(loop(mode, "sapphire-rapids"))
