@@ -362,6 +362,7 @@ class Guest:
             value = act()
         except Fault:
             self.exit(certain=False)
+            self.entry()  # counts before it injects the exception
             self.fault()
             return Left(None, True, 0, 0)
         self.pmu.add(self.pmu.overcount.exit, exposed, certain=certain)

@@ -475,7 +475,7 @@ def moments(example: Example, steps: list[Step], mode: str, made: MachineConfig)
 def modes(given: Given) -> tuple[str, ...]:
     """Return the modes that there are: mediated needs PerfMonV2, and nobody who counts guests.
 
-    Errata are not followed through the emulated design, where host perf's own exits have them too.
+    The reference does not follow errata through the emulated design.
     """
     counted = any(not event.exclude_guest for event in given.hosts)
     found = asm.MODES[:2] if given.cpu in ("zen2", "zen3") or counted else asm.MODES
