@@ -65,15 +65,6 @@ static int copy_lists(struct machine_vm *vm, const struct machine_vm *from)
 		       : -1;
 }
 
-static int copy_guest(struct pp_machine *m, struct machine_vm *vm, struct pp_machine *from, u32 n)
-{
-	struct pcpu_guest *g = machine_guest(m, n), *old = machine_guest(from, n);
-	struct cpu_place place = machine_vm_cpu_place(m, vm, n);
-
-	place.intercept = m->is_native ? NULL : &m->vcpus[n].vcpu.intercept;
-	return cpu_clone(&g->cpu, old->cpu, &place) || truth_clone(&g->truth, &old->truth) ? -1 : 0;
-}
-
 static int copy_vm(struct pp_machine *m, struct pp_machine *from, u32 i)
 {
 	struct machine_vm *vm = &m->vms[i], *old = &from->vms[i];
@@ -82,7 +73,7 @@ static int copy_vm(struct pp_machine *m, struct pp_machine *from, u32 i)
 	    ram_clone(&vm->ram, &old->ram, machine_guest(from, vm->first_guest)->cpu))
 		return -1;
 	for (u32 n = vm->first_guest; n < vm->first_guest + vm->nr_guests; n++) {
-		if (copy_guest(m, vm, from, n))
+		if (machine_vm_copy_guest(m, vm, from, n))
 			return -1;
 	}
 	return 0;
@@ -143,8 +134,7 @@ static void connect_parts(struct pp_machine *m, struct pp_machine *from)
 		struct pcpu_guest *g = guest_on(m, from, i);
 
 		if (g)
-			pcpu_connect(&m->cpus[i].pcpu, g->cpu, g->truth_on ? &g->truth : NULL,
-				     &g->thresholds);
+			pcpu_connect(&m->cpus[i].pcpu, g->cpu, pcpu_guest_truth(g), &g->thresholds);
 		else
 			pcpu_connect(&m->cpus[i].pcpu, NULL, NULL, NULL);
 	}

@@ -121,14 +121,14 @@ int machine_make_host(struct pp_machine *m, const struct pp_config *config, stru
 
 int32_t pp_set_msr_filter(struct pp_machine *m, const struct pp_msr_filter *filter)
 {
-	struct machine_vm *vm = &m->vms[0];
-
-	for (u32 n = vm->first_guest; n < vm->first_guest + m->nr_vcpus; n++) {
+	if (m->is_native)
+		return PP_EINVAL;
+	for (u32 n = 0; n < m->vms[0].nr_guests; n++) {
 		struct kvm_vcpu *vcpu = &m->vcpus[n].vcpu;
 
 		if (kvm_vm_ioctl_set_msr_filter(vcpu, filter))
 			return PP_EINVAL;
 		kvm_vcpu_kick(vcpu);
 	}
-	return m->is_native ? PP_EINVAL : 0;
+	return 0;
 }

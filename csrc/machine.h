@@ -110,6 +110,9 @@ static inline struct pcpu_guest *machine_guest(struct pp_machine *m, u32 n)
 	return m->is_native ? &m->cpus[n].native.guest : &m->vcpus[n].vcpu.guest;
 }
 
+/* Its counters have been read out: the books are closed. */
+bool machine_is_read_out(struct pp_machine *m);
+
 /* An empty machine, in one piece, as large as the config says; NULL when memory is short. */
 struct pp_machine *machine_alloc_for(const struct pp_config *config);
 struct pp_machine *machine_alloc(u32 nr_cpus, u32 nr_vcpus, u32 nr_vms);
@@ -133,6 +136,9 @@ int machine_vm_load(struct machine_vm *vm, const struct pp_config *config, struc
 		    struct pp_error *error);
 /* What CPU @n of the machine, which is the VM's, reaches. @peer: another of this VM, or NULL. */
 struct cpu_place machine_vm_cpu_place(struct pp_machine *m, struct machine_vm *vm, u32 n);
+/* CPU @n of the VM and its truth, as they are in @from. -1 when memory is short. */
+int machine_vm_copy_guest(struct pp_machine *m, struct machine_vm *vm, struct pp_machine *from,
+			  u32 n);
 int machine_vm_make_cpu(struct pp_machine *m, struct machine_vm *vm, u32 n, struct pp_error *error);
 
 /* host.c: the host on every pCPU, and the vCPUs of all VMs. */

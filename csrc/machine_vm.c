@@ -176,3 +176,13 @@ int machine_vm_make_cpu(struct pp_machine *m, struct machine_vm *vm, u32 n, stru
 		return 0;
 	return machine_fail(error, PP_ENOMEM, "out of memory for the guest CPU");
 }
+
+int machine_vm_copy_guest(struct pp_machine *m, struct machine_vm *vm, struct pp_machine *from,
+			  u32 n)
+{
+	struct pcpu_guest *g = machine_guest(m, n), *old = machine_guest(from, n);
+	struct cpu_place place = machine_vm_cpu_place(m, vm, n);
+
+	place.intercept = m->is_native ? NULL : &m->vcpus[n].vcpu.intercept;
+	return cpu_clone(&g->cpu, old->cpu, &place) || truth_clone(&g->truth, &old->truth) ? -1 : 0;
+}

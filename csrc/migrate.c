@@ -48,11 +48,6 @@ static const char *difference(const struct pp_config *c, const struct pp_machine
 	return NULL;
 }
 
-static bool is_read_out(const struct pp_machine *m)
-{
-	return m->vcpus[0].vcpu.guest.truth.finished;
-}
-
 static int save_vcpus(struct pp_machine *m)
 {
 	for (u32 n = 0; n < m->nr_vcpus; n++) {
@@ -66,7 +61,7 @@ struct pp_machine *pp_machine_save(struct pp_machine *m, struct pp_error *error)
 {
 	struct pp_machine *saved;
 
-	if (m->is_native || is_read_out(m)) {
+	if (m->is_native || machine_is_read_out(m)) {
 		machine_fail(error, PP_EINVAL,
 			     m->is_native ? "a native machine has no VMM that could save it"
 					  : "the machine's counters have been read out");
@@ -87,7 +82,6 @@ static int take_cpu(struct pcpu *p, const struct pcpu *saved, const struct pp_co
 	account_free(&p->account);
 	p->idle_tsc = saved->idle_tsc;
 	pcpu_guest_totals(saved, &p->past);
-	p->guest_sub = saved->guest_sub + events_sub(saved->retired, PRIV_MASK_OS | PRIV_MASK_USR);
 	if (account_clone(&p->account, &saved->account))
 		return -1;
 	memcpy(p->account.cycles_of, config->costs, sizeof(p->account.cycles_of));
@@ -100,11 +94,10 @@ static int take_cpu(struct pcpu *p, const struct pcpu *saved, const struct pp_co
 static int take_guest(struct pp_machine *m, struct machine_vm *vm, struct pp_machine *saved, u32 n)
 {
 	struct pcpu_guest *g = machine_guest(m, n), *old = machine_guest(saved, n);
-	struct cpu_place place = machine_vm_cpu_place(m, vm, n);
 
 	g->truth_on = old->truth_on;
 	g->thresholds = old->thresholds;
-	return cpu_clone(&g->cpu, old->cpu, &place) || truth_clone(&g->truth, &old->truth) ? -1 : 0;
+	return machine_vm_copy_guest(m, vm, saved, n);
 }
 
 static int take_parts(struct pp_machine *m, const struct pp_config *config,

@@ -10,8 +10,6 @@
 
 #include <string.h>
 
-#define RFLAGS_IF BIT_ULL(9)
-
 static void native_lapic_changed(void *ctx)
 {
 	struct native *n = ctx;
@@ -237,7 +235,7 @@ static u64 wakes_at(const struct native *n)
 	const struct cpu *cpu = n->guest.cpu;
 	u64 at = lapic_inbox_deadline(lapic);
 
-	if (cpu_waits_for_sipi(cpu) || !(cpu_rflags(cpu) & RFLAGS_IF))
+	if (cpu_waits_for_sipi(cpu) || !cpu_irqs_on(cpu))
 		return at;
 	return min_u64(at, lapic_deadline(lapic));
 }

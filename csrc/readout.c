@@ -97,6 +97,15 @@ static struct truth *finish_truth(struct pp_machine *m, u32 n)
 	return truth;
 }
 
+bool machine_is_read_out(struct pp_machine *m)
+{
+	for (u32 n = 0; n < machine_nr_guests(m); n++) {
+		if (machine_guest(m, n)->truth.finished)
+			return true;
+	}
+	return false;
+}
+
 uint32_t pp_read_counters(struct pp_machine *m, uint32_t n, struct pp_counter_result *out,
 			  uint32_t cap)
 {

@@ -14,8 +14,6 @@
  */
 #include "machine.h"
 
-#define RFLAGS_IF BIT_ULL(9)
-
 /* The TSC from which a pCPU can go on, NO_DEADLINE: nothing that it waits for is due. */
 static u64 next_time(struct pp_machine *m, u32 i)
 {
@@ -34,7 +32,7 @@ static enum pp_stop end_asleep(struct pp_machine *m, u64 limit)
 	bool waits = false;
 
 	for (u32 n = 0; n < machine_nr_guests(m); n++)
-		waits |= cpu_rflags(machine_guest(m, n)->cpu) & RFLAGS_IF;
+		waits |= cpu_irqs_on(machine_guest(m, n)->cpu);
 	if (limit == NO_DEADLINE || !waits)
 		return PP_STOP_HALTED;
 	for (u32 i = 0; i < m->nr_cpus; i++)
@@ -121,15 +119,6 @@ static enum pp_stop run_one_cpu(struct pp_machine *m, u64 limit, u64 until, u64 
 	return stop == PP_STOP_TIME && !pcpu_is_over(p) ? PP_STOP_UNTIL : stop;
 }
 
-static bool is_read_out(struct pp_machine *m)
-{
-	for (u32 n = 0; n < machine_nr_guests(m); n++) {
-		if (machine_guest(m, n)->truth.finished)
-			return true;
-	}
-	return false;
-}
-
 int32_t pp_machine_run(struct pp_machine *m, uint64_t blocks)
 {
 	return pp_machine_run_until(m, blocks, NO_DEADLINE);
@@ -144,7 +133,7 @@ int32_t pp_machine_run_until(struct pp_machine *m, uint64_t blocks, uint64_t tsc
 	/* A machine that has ended stays ended; one that was read out has closed its books. */
 	if (m->stop != PP_STOP_BUDGET)
 		return (int32_t)m->stop;
-	if (is_read_out(m))
+	if (machine_is_read_out(m))
 		return PP_EINVAL;
 	for (u32 i = 0; i < m->nr_vms; i++)
 		m->vms[i].ram.changed = true;

@@ -7,9 +7,9 @@
  */
 #include "machine.h"
 
-static bool has_vcpu(const struct pp_machine *m)
+static bool has_vcpu(struct pp_machine *m)
 {
-	return !m->is_native && !m->vcpus[0].vcpu.guest.truth.finished;
+	return !m->is_native && !machine_is_read_out(m);
 }
 
 int32_t pp_kvm_get_msrs(struct pp_machine *m, struct pp_msr_entry *entries, uint32_t n)
@@ -24,8 +24,13 @@ int32_t pp_kvm_set_msrs(struct pp_machine *m, const struct pp_msr_entry *entries
 
 int32_t pp_kvm_set_pmu_event_filter(struct pp_machine *m, const struct pp_pmu_event_filter *filter)
 {
+	struct machine_vm *vm = &m->vms[0];
+	struct kvm_vcpu *vcpus[PP_MAX_CPUS];
+
 	if (!has_vcpu(m))
 		return PP_EPERM;
-	return kvm_vm_ioctl_set_pmu_event_filter(
-		&m->vcpus[0].vcpu, filter, &m->vms[0].config.kvm.filter, m->vms[0].filter_entries);
+	for (u32 n = 0; n < vm->nr_guests; n++)
+		vcpus[n] = &m->vcpus[n].vcpu;
+	return kvm_vm_ioctl_set_pmu_event_filter(vcpus, vm->nr_guests, filter,
+						 &vm->config.kvm.filter, vm->filter_entries);
 }

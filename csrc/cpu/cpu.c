@@ -244,6 +244,11 @@ u64 cpu_linear_rip(const struct cpu *c)
 	return linear_address(c, c->rip);
 }
 
+bool cpu_irqs_on(const struct cpu *c)
+{
+	return c->flags & FLAG_IF;
+}
+
 u64 cpu_rflags(const struct cpu *c)
 {
 	return get_rflags(c);

@@ -300,6 +300,7 @@ u64 cpu_cr4(const struct cpu *c);
 u64 cpu_dr(const struct cpu *c, unsigned int n);
 u64 cpu_rflags(const struct cpu *c);
 bool cpu_single_steps(const struct cpu *c); /* RFLAGS.TF */
+bool cpu_irqs_on(const struct cpu *c);	    /* RFLAGS.IF */
 unsigned int cpu_cpl(const struct cpu *c);
 void cpu_set_intercept(struct cpu *c, const struct cpu_intercept *in);
 

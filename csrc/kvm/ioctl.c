@@ -93,20 +93,22 @@ int kvm_vcpu_ioctl_set_msrs(struct kvm_vcpu *vcpu, const struct pp_msr_entry *en
 	return (int)done;
 }
 
-int kvm_vm_ioctl_set_pmu_event_filter(struct kvm_vcpu *vcpu,
+int kvm_vm_ioctl_set_pmu_event_filter(struct kvm_vcpu *const *vcpus, u32 nr,
 				      const struct pp_pmu_event_filter *filter,
 				      struct pp_filter *now, struct pp_filter_entry *entries)
 {
-	u64 event_bits = vcpu->pmu.ops->eventsel_event;
+	u64 event_bits = vcpus[0]->pmu.ops->eventsel_event;
 	int ret = kvm_check_pmu_event_filter(filter, event_bits);
 
 	if (ret)
 		return ret;
 	/* What was lost since the exit was lost by the old filter's rules. */
-	if (!vcpu->in_guest)
-		kvm_pmu_explain(vcpu);
+	for (u32 i = 0; i < nr; i++) {
+		if (!vcpus[i]->in_guest)
+			kvm_pmu_explain(vcpus[i]);
+	}
 	kvm_prepare_pmu_event_filter(filter, event_bits, now, entries);
-	if (!FAULTY(FILTER_REPLACED_UNSEEN))
-		kvm_pmu_filter_changed(vcpu);
+	for (u32 i = 0; i < nr && !FAULTY(FILTER_REPLACED_UNSEEN); i++)
+		kvm_pmu_filter_changed(vcpus[i]);
 	return 0;
 }

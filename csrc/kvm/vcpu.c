@@ -19,7 +19,6 @@
 #include <string.h>
 
 #define KVM_MIN_TIMER_PERIOD_US 200
-#define RFLAGS_IF BIT_ULL(9)
 
 static const struct task_ops vcpu_task_ops;
 
@@ -249,7 +248,7 @@ void kvm_vcpu_serve_requests(struct kvm_vcpu *vcpu)
 
 bool kvm_vcpu_has_events(const struct kvm_vcpu *vcpu)
 {
-	bool irqs_on = cpu_rflags(vcpu->guest.cpu) & RFLAGS_IF;
+	bool irqs_on = cpu_irqs_on(vcpu->guest.cpu);
 
 	/* Counters to look at wake nobody; a PMI does. */
 	return vcpu->init_pending || vcpu->sipi_pending >= 0 || vcpu->exception.vector >= 0 ||
@@ -538,7 +537,7 @@ static u64 vcpu_wakes_at(const struct task *t)
 
 	if (kvm_vcpu_has_events(vcpu))
 		return 0;
-	if (cpu_waits_for_sipi(vcpu->guest.cpu) || !(cpu_rflags(vcpu->guest.cpu) & RFLAGS_IF))
+	if (cpu_waits_for_sipi(vcpu->guest.cpu) || !cpu_irqs_on(vcpu->guest.cpu))
 		return at;
 	return min_u64(at, lapic_deadline(&vcpu->lapic));
 }

@@ -225,7 +225,7 @@ int kvm_vcpu_ioctl_get_msrs(struct kvm_vcpu *vcpu, struct pp_msr_entry *entries,
 int kvm_vcpu_ioctl_set_msrs(struct kvm_vcpu *vcpu, const struct pp_msr_entry *entries, u32 n);
 /* @filter takes the place of @now, with @entries for PP_PMU_EVENT_FILTER_MAX entries; 0, or a negative
  * errno and nothing is changed. */
-int kvm_vm_ioctl_set_pmu_event_filter(struct kvm_vcpu *vcpu,
+int kvm_vm_ioctl_set_pmu_event_filter(struct kvm_vcpu *const *vcpus, u32 nr,
 				      const struct pp_pmu_event_filter *filter,
 				      struct pp_filter *now, struct pp_filter_entry *entries);
 

@@ -95,7 +95,7 @@ void pcpu_guest_reset(struct pcpu_guest *g)
 void pcpu_guest_enter(struct pcpu_guest *g, struct pcpu *pcpu)
 {
 	g->pcpu = pcpu;
-	pcpu_switch(pcpu, g->cpu, g->truth_on ? &g->truth : NULL, &g->thresholds);
+	pcpu_switch(pcpu, g->cpu, pcpu_guest_truth(g), &g->thresholds);
 }
 
 void pcpu_guest_leave(struct pcpu_guest *g)

@@ -45,6 +45,11 @@ static inline bool pcpu_guest_is_in(const struct pcpu_guest *g)
 {
 	return g->pcpu->cpu == g->cpu;
 }
+/* What a pCPU with its code has to land for: NULL, nobody asks for the truth. */
+static inline struct truth *pcpu_guest_truth(struct pcpu_guest *g)
+{
+	return g->truth_on ? &g->truth : NULL;
+}
 /* The truth looks at what is here; after pcpu_guest_init(), or in a copy. */
 void pcpu_guest_connect(struct pcpu_guest *g);
 /* .cpu and .truth are there already. @misc: which MSRs of start-up code there are; @has_pmu: MISC_ENABLE tells of one. */

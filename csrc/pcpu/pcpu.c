@@ -11,10 +11,12 @@
 
 #include <string.h>
 
+#define BOTH (PRIV_MASK_OS | PRIV_MASK_USR)
+
 u64 pcpu_sub(const struct pcpu *p)
 {
-	return p->guest_sub + events_sub(p->retired, PRIV_MASK_OS | PRIV_MASK_USR) +
-	       events_sub(&p->account.host, PRIV_MASK_OS | PRIV_MASK_USR);
+	return events_sub(&p->past, BOTH) + events_sub(p->retired, BOTH) +
+	       events_sub(&p->account.host, BOTH);
 }
 
 u64 pcpu_tsc(const struct pcpu *p)
@@ -79,13 +81,11 @@ void pcpu_switch(struct pcpu *p, struct cpu *cpu, struct truth *truth,
 		 struct thresholds *thresholds)
 {
 	const struct event_totals *retired = cpu ? cpu_totals(cpu) : &p->no_totals;
-	u64 sub = events_sub(p->retired, PRIV_MASK_OS | PRIV_MASK_USR);
 
 	hwpmu_switch_guest(&p->pmu, retired, &p->account.host,
 			   cpu ? thresholds : &p->no_thresholds);
-	/* The core's clock goes on, whoever moves it. */
+	/* The core's clock and all other totals go on, whoever moves them. */
 	add_totals(&p->past, p->retired, retired);
-	p->guest_sub += sub - events_sub(retired, PRIV_MASK_OS | PRIV_MASK_USR);
 	p->retired = retired;
 	p->cpu = cpu;
 	p->truth = truth;

@@ -41,7 +41,6 @@ struct pcpu {
 	struct thresholds no_thresholds;
 
 	/* Clock */
-	u64 guest_sub;	/* core clock of the guests before, less what *retired had when it came */
 	u64 idle_tsc;	/* TSC cycles spent with nothing running */
 	u64 time_limit; /* TSC at which the run ends, NO_DEADLINE: none */
 	u64 stop_at;	/* that, or the time before it to which the caller runs */

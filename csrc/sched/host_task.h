@@ -3,7 +3,7 @@
  * host_task.h - a thread of the host that computes: a vCPU's rival for its pCPU.
  *
  * It computes in user mode for @burst TSC cycles and sleeps for @pause, over and over; with @pause 0 it
- * never sleeps. Its instructions a cycle are the host's (host.ipc).
+ * never sleeps. Its instructions a cycle are those of all host work.
  */
 #ifndef SCHED_HOST_TASK_H_
 #define SCHED_HOST_TASK_H_

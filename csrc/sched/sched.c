@@ -54,21 +54,13 @@ static void dequeue(struct rq *rq, u32 place)
 		(rq->nr_queued - place) * sizeof(rq->queue[0]));
 }
 
-/* The TSC from which a thread that is queued can run. */
-static u64 runnable_at(const struct task *t)
-{
-	u64 at = t->sleeps ? t->ops->wakes_at(t) : 0;
-
-	return max_u64(at, t->ready_at);
-}
-
 /* Behind those who wait for their turn longer. */
 static void wake_sleepers(struct rq *rq, u64 now)
 {
 	for (u32 i = 0, looked = 0, nr = rq->nr_queued; looked < nr; looked++) {
 		struct task *t = rq->queue[i];
 
-		if (!t->sleeps || runnable_at(t) > now) {
+		if (!t->sleeps || t->ops->wakes_at(t) > now) {
 			i++;
 			continue;
 		}
@@ -78,24 +70,30 @@ static void wake_sleepers(struct rq *rq, u64 now)
 	}
 }
 
-static u32 nr_runnable(const struct rq *rq, u64 now)
+/* The place in the queue of the first that can run; nr_queued: there is none. */
+static u32 first_runnable(const struct rq *rq)
 {
-	u32 nr = 0;
+	u32 i = 0;
 
-	for (u32 i = 0; i < rq->nr_queued; i++)
-		nr += !rq->queue[i]->sleeps && rq->queue[i]->ready_at <= now;
-	return nr;
+	while (i < rq->nr_queued && rq->queue[i]->sleeps)
+		i++;
+	return i;
 }
 
-static u64 next_wake_up(const struct rq *rq, u64 now)
+static bool somebody_waits(const struct rq *rq)
+{
+	return first_runnable(rq) < rq->nr_queued;
+}
+
+static u64 next_wake_up(const struct rq *rq)
 {
 	u64 next = NO_DEADLINE;
 
 	for (u32 i = 0; i < rq->nr_queued; i++) {
 		const struct task *t = rq->queue[i];
 
-		if (t->sleeps || t->ready_at > now)
-			next = min_u64(next, runnable_at(t));
+		if (t->sleeps)
+			next = min_u64(next, t->ops->wakes_at(t));
 	}
 	return next;
 }
@@ -140,31 +138,35 @@ static void watchdog(struct rq *rq, u64 now)
 	}
 }
 
-/* The tick runs while there is a choice, or perf waits for it, at whole periods of the TSC. */
+/* Ticks are at whole periods of the TSC. */
+static u64 next_tick(const struct rq *rq, u64 now)
+{
+	return (now / rq->tick_period + 1) * rq->tick_period;
+}
+
+/* The tick runs while there is a choice, or perf waits for it. */
 static void set_timers(struct rq *rq, u64 now)
 {
-	bool choice = rq->current && nr_runnable(rq, now);
-
-	if (!choice && !(rq->current && perf_needs_tick(rq->perf)))
+	if (!rq->current || !(somebody_waits(rq) || perf_needs_tick(rq->perf)))
 		rq->tick_at = NO_DEADLINE;
 	else if (rq->tick_at == NO_DEADLINE)
-		rq->tick_at = (now / rq->tick_period + 1) * rq->tick_period;
-	rq->deadline = min_u64(rq->tick_at, next_wake_up(rq, now));
+		rq->tick_at = next_tick(rq, now);
+	rq->deadline = min_u64(rq->tick_at, next_wake_up(rq));
 	rq->deadline = min_u64(rq->deadline, watchdog_deadline(rq));
 }
 
 void sched_start_tick(struct rq *rq)
 {
-	rq->tick_at = (pcpu_tsc(rq->pcpu) / rq->tick_period + 1) * rq->tick_period;
+	rq->tick_at = next_tick(rq, pcpu_tsc(rq->pcpu));
 	rq->deadline = min_u64(rq->deadline, rq->tick_at);
 }
 
 static void tick(struct rq *rq, u64 now)
 {
 	account_charge(books(rq), COST_SCHED_TICK);
-	rq->tick_at = (now / rq->tick_period + 1) * rq->tick_period;
+	rq->tick_at = next_tick(rq, now);
 	perf_event_task_tick(rq->perf);
-	if (now - rq->slice_began >= rq->slice && nr_runnable(rq, now))
+	if (now - rq->slice_began >= rq->slice && somebody_waits(rq))
 		rq->need_resched = true;
 }
 
@@ -208,7 +210,7 @@ void sched_wake(struct task *t)
 
 	if (!rq || !t->sleeps || rq->current == t)
 		return;
-	at = runnable_at(t);
+	at = t->ops->wakes_at(t);
 	if (at >= rq->deadline)
 		return;
 	rq->deadline = at;
@@ -222,41 +224,36 @@ static void switch_out(struct rq *rq)
 {
 	struct task *t = rq->current;
 
-	t->ran += pcpu_tsc(rq->pcpu) - rq->ran_from;
 	perf_event_task_sched_out(rq->perf);
 	t->ops->sched_out(t);
 	rq->current = NULL;
 	enqueue(rq, t);
 }
 
-/* The first in the queue that can run; false if there is none. */
+/* False if nobody can run. */
 static bool switch_in(struct rq *rq, u64 now)
 {
-	for (u32 i = 0; i < rq->nr_queued; i++) {
-		struct task *t = rq->queue[i];
+	u32 i = first_runnable(rq);
+	struct task *t;
 
-		if (t->sleeps || t->ready_at > now)
-			continue;
-		dequeue(rq, i);
-		rq->current = t;
-		rq->slice_began = rq->ran_from = now;
-		rq->need_resched = false;
-		perf_event_task_sched_in(rq->perf, t->perf_ctx);
-		t->ops->sched_in(t);
-		return true;
-	}
-	return false;
+	if (i == rq->nr_queued)
+		return false;
+	t = rq->queue[i];
+	dequeue(rq, i);
+	rq->current = t;
+	rq->slice_began = now;
+	rq->need_resched = false;
+	perf_event_task_sched_in(rq->perf, t->perf_ctx);
+	t->ops->sched_in(t);
+	return true;
 }
 
 static void yield(struct rq *rq)
 {
-	u64 now = pcpu_tsc(rq->pcpu);
-
 	rq->need_resched = false;
-	rq->slice_began = now;
-	if (!nr_runnable(rq, now))
+	rq->slice_began = pcpu_tsc(rq->pcpu);
+	if (!somebody_waits(rq))
 		return;
-	rq->current->preempted++;
 	account_charge(books(rq), COST_SCHEDULE);
 	switch_out(rq);
 }
@@ -265,9 +262,9 @@ u64 sched_next(const struct rq *rq)
 {
 	u64 now = pcpu_tsc(rq->pcpu), next;
 
-	if (rq->current || nr_runnable(rq, now))
+	if (rq->current || somebody_waits(rq))
 		return now;
-	next = next_wake_up(rq, now);
+	next = next_wake_up(rq);
 	return next == NO_DEADLINE ? next : max_u64(now, next);
 }
 
@@ -325,24 +322,8 @@ enum pp_stop sched_run(struct rq *rq, u64 *budget)
 	}
 }
 
-/* ---- threads come and go ---- */
-
 void sched_add(struct rq *rq, struct task *t)
 {
 	t->rq = rq;
 	enqueue(rq, t);
-}
-
-void sched_remove(struct task *t)
-{
-	struct rq *rq = t->rq;
-	u32 i = 0;
-
-	if (rq->current == t)
-		switch_out(rq);
-	while (i < rq->nr_queued && rq->queue[i] != t)
-		i++;
-	if (PP_CHECK(rq->pcpu->check, i < rq->nr_queued))
-		dequeue(rq, i);
-	t->rq = NULL;
 }

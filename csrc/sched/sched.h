@@ -11,9 +11,9 @@
  *	while ((stop = sched_run(&rq, &budget)) == PP_STOP_BUDGET)
  *		...
  *
- * The host is a tickless one (nohz_full): the tick runs only while there is a choice of threads. What is
- * due at a time (the tick, a sleeper's wake-up) is rq->deadline: whoever runs stops there and
- * calls sched_interrupt().
+ * The host is a tickless one (nohz_full): the tick runs only while there is a choice of threads, or perf
+ * needs it. What is due at a time (the tick, a sleeper's wake-up, perf's and the watchdog's timers) is
+ * sched_deadline(): whoever runs stops there and calls sched_interrupt().
  *
  * Not modelled: weights, deadlines and lags of EEVDF (every thread has the same weight, and a
  * woken one waits for its turn), load balancing, migration of a running thread by the host itself.
@@ -42,7 +42,7 @@ enum task_stop {
 struct task;
 
 struct task_ops {
-	/* Run until one of the above; stop at rq->deadline for sched_interrupt(). */
+	/* Run until one of the above; stop at sched_deadline() for sched_interrupt(). */
 	enum task_stop (*run)(struct task *t, u64 *budget, enum pp_stop *stop);
 	/* Asleep: the TSC at which it wakes, or earlier; NO_DEADLINE: nothing it waits for is due. */
 	u64 (*wakes_at)(const struct task *t);
@@ -57,11 +57,6 @@ struct task {
 	struct rq *rq;
 	struct perf_event_context *perf_ctx; /* NULL: perf knows nothing of it */
 	bool sleeps;
-	u64 ready_at; /* TSC before which it is not here: it comes from another pCPU */
-
-	/* Books, TSC cycles */
-	u64 ran;
-	u64 preempted; /* times */
 };
 
 struct rq {
@@ -80,7 +75,7 @@ struct rq {
 	/* The lockup watchdog's, if it has them: NO_DEADLINE else */
 	u64 watchdog_at, watchdog_interval; /* timer */
 	u64 watchdog_nmi_at, watchdog_nmi_interval;
-	u64 slice_began, ran_from;
+	u64 slice_began;
 	bool need_resched;
 };
 
@@ -89,9 +84,7 @@ void rq_init(struct rq *rq, struct pcpu *pcpu, struct perf_cpu *perf, u64 tick_p
 void rq_moved(struct rq *rq, const struct move *move);
 void task_moved(struct task *t, const struct move *move);
 
-/* Between runs. A thread that is taken away has come to a place where it can sleep. */
 void sched_add(struct rq *rq, struct task *t);
-void sched_remove(struct task *t);
 
 enum pp_stop sched_run(struct rq *rq, u64 *budget);
 /* The TSC from which this pCPU can go on, NO_DEADLINE: everybody sleeps, and nothing is due. */

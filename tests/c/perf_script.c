@@ -153,7 +153,7 @@ static void work(u64 cycles)
 		if (perf_deadline(&perf) != NO_DEADLINE)
 			step = min_u64(step, perf_deadline(&perf) - now);
 		bench_cycles(bench, step);
-		bench->pcpu.guest_sub += step * SUB_PER_CYCLE;
+		bench->pcpu.past.sub[PRIV_OS] += step * SUB_PER_CYCLE;
 		cycles -= step;
 		take_pmis();
 		if (pcpu_tsc(&bench->pcpu) >= perf_deadline(&perf))

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 import pmupass
-from pmupass.config import Cpuid, Mode
+from pmupass.config import Cpuid, Mode, PmuEventFilter
 from pmupass.core import Machine
 from pmupass.machine import Session
 from pmupass.options import Options
@@ -113,6 +113,26 @@ def test_vcpus_that_take_turns(mode: str, cpu: str, vcpus: int, pcpus: int) -> N
     assert (machine.guests, machine.cpus) == (vcpus, pcpus)
     for n in range(vcpus):
         assert counts(machine, n) == alone(cpu, LONG), f"CPU {n}"
+
+
+@pytest.mark.parametrize(("mode", "cpu"), VIRTUAL)
+def test_a_filter_is_that_of_all_vcpus(mode: str, cpu: str) -> None:
+    """It denies branches from the middle of the work on: each vCPU loses some, and nothing else.
+
+    The guests have no tick, so nothing of theirs looks at a filter that KVM did not tell them of.
+    """
+    branches = 0xC2 if cpu.startswith("zen") else 0xC4
+    machine = Machine(config(mode, cpu, 3, work=LONG))
+    assert machine.run_until(UNLIMITED, 8_000_000) is Stop.UNTIL
+    machine.set_pmu_event_filter(PmuEventFilter(action=1, events=(branches,)))
+    assert machine.run(UNLIMITED) is Stop.EXIT
+    for n in range(3):
+        for counter in machine.counters(n):
+            true, _ = alone(cpu, LONG)[counter.config]
+            assert counter.true_count == true
+            lost = true - counter.counted
+            assert counter.causes == ({"filtered": lost} if lost else {})
+            assert (lost > 0) == (counter.config & 0xFFFF == branches), f"CPU {n}"
 
 
 @pytest.mark.parametrize(("mode", "cpu"), VIRTUAL)
