@@ -131,3 +131,66 @@ def test_a_move_takes_all_cpus_along(mode: str) -> None:
     image = asm.assemble(SOURCE.replace("COUNT", "2"))
     moved = made.migrate(asm.config(image, mode=other, cpu="sapphire-rapids", vcpus=3, cpus=3))
     assert [to_end(moved).guest(n).instructions for n in (1, 2)] == [EACH] * 2
+
+
+# Counts branches at its first start, and leaves what the counter shows at its second.
+TWICE = f"""
+{asm.PRELUDE}
+_start:	kernel_setup
+	movl	$0x8000, %edi
+	movl	$others, %esi
+	movl	$(others_end - others), %ecx
+	rep movsb
+	movl	$1, %ebx
+1:	wr	0x830, 0xc4500
+	wr	0x830, 0xc4608
+2:	pause
+	cmpl	%ebx, 0x9000
+	jne	2b
+	incl	%ebx
+	cmpl	$2, %ebx
+	je	1b
+	finish
+
+	.code16
+others:	cli
+	cmpl	$0, 0x9000
+	jne	3f
+	wr	SELECTOR, {asm.EN | asm.OS} + BRANCHES
+	movw	${LOOPS}, %cx
+1:	decw	%cx
+	jnz	1b
+	wr	SELECTOR, {asm.OS} + BRANCHES
+2:	lock incl 0x9000
+	hlt
+3:	movl	$SELECTOR, %ecx
+	rdmsr
+	movl	%eax, 0x9010
+	movl	$COUNTER, %ecx
+	rdmsr
+	movl	%eax, 0x9014
+	jmp	2b
+others_end:
+	.code64
+"""
+
+
+@pytest.mark.parametrize(
+    ("cpu", "selector", "counter", "branches"),
+    [("sapphire-rapids", asm.EVTSEL0, asm.PERFCTR0, 0xC4), ("zen4", 0xC0010200, 0xC0010201, 0xC2)],
+)
+@pytest.mark.parametrize("mode", asm.MODES)
+def test_init_leaves_the_counters_alone(
+    mode: str, cpu: str, selector: int, counter: int, branches: int
+) -> None:
+    """A CPU that is started a second time finds its selector, and the branches of its first start.
+
+    They are those of the loop; the enables of GLOBAL_CTRL are set from power-up on.
+    """
+    source = TWICE.replace("SELECTOR", str(selector)).replace("COUNTER", str(counter))
+    image = asm.assemble(source.replace("BRANCHES", str(branches)))
+    settings = ("cpu.overcount_entry_branches=0",)
+    made = asm.config(image, mode=mode, cpu=cpu, vcpus=2, cpus=2, settings=settings)
+    left = to_end(Machine(made)).physical(0x9010, 8)
+    assert int.from_bytes(left[:4], "little") == asm.OS | branches
+    assert int.from_bytes(left[4:], "little") == LOOPS
