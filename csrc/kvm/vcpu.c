@@ -345,7 +345,10 @@ static void vm_exit(struct kvm_vcpu *vcpu, enum exit_reason reason)
 	/* An exit takes longer than any skid: a PMI under way arrives now, by the LVTPC of now. */
 	if (vcpu->pcpu->pmi_at != NO_DEADLINE && !FAULTY(KVM_LATE_PMI_NOT_LATCHED))
 		vcpu->host_pmi = pcpu_take_pmi(vcpu->pcpu);
+	/* It is the guest that an NMI has interrupted, if it is what the guest left for. */
+	vcpu->perf->guest_state = reason == EXIT_EXCEPTION_NMI && !vcpu->intercept_exit;
 	serve_host_pmi(vcpu, LAPIC_NMI, COST_NMI);
+	vcpu->perf->guest_state = false;
 }
 
 static enum pp_stop leave_guest(struct kvm_vcpu *vcpu, enum exit_reason reason, bool intercept)

@@ -43,6 +43,13 @@ static bool group_is_valid(const struct perf_event *event, const struct perf_eve
 	       (leader->group_leader == leader && leader->ctx == event->ctx && !event->attr.pinned);
 }
 
+/* With the privileges at which it counts */
+static u64 config_of(const struct perf_event_attr *attr)
+{
+	return attr->config | (attr->exclude_user ? 0 : ARCH_PERFMON_EVENTSEL_USR) |
+	       (attr->exclude_kernel ? 0 : ARCH_PERFMON_EVENTSEL_OS);
+}
+
 static void init_hw(struct perf_cpu *perf, struct perf_event *event)
 {
 	const struct perf_event_attr *attr = &event->attr;
@@ -54,6 +61,7 @@ static void init_hw(struct perf_cpu *perf, struct perf_event *event)
 	hw->sample_period = attr->freq && attr->sample_period ? 1 : attr->sample_period;
 	if (!hw->sample_period)
 		hw->sample_period = perf->driver->max_period(perf);
+	hw->formula = event_formula_of(perf->pcpu->events, config_of(attr));
 	hw->last_period = hw->sample_period;
 	hw->period_left = (s64)hw->sample_period;
 }
@@ -194,7 +202,7 @@ u64 perf_event_pause(struct perf_cpu *perf, struct perf_event *event, bool reset
 	disable_event(perf, event);
 	count = event->count;
 	if (reset)
-		event->count = 0;
+		event->count = event->guest_count = 0;
 	account_leave(books(perf));
 	return count;
 }

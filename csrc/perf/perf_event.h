@@ -67,6 +67,10 @@ struct hw_perf_event {
 	/* Samples since the tick of this number; MAX_INTERRUPTS: throttled */
 	u64 interrupts, interrupts_seq;
 	u64 freq_time_stamp, freq_count_stamp;
+
+	/* An event of guest and host: what it counts, and the guests' total of it at the last update */
+	struct event_formula formula;
+	u64 guest_prev;
 };
 
 struct perf_event_context;
@@ -86,6 +90,8 @@ struct perf_event {
 	u64 tstamp; /* the context's time at which the times below were brought up to date */
 	u64 time_enabled, time_running;
 	u64 samples, throttles;
+	/* Of count and samples what happened in guest mode; perf_event_guest_count() */
+	u64 guest_count, guest_samples;
 };
 
 #define PERF_MAX_EVENTS 128
@@ -144,6 +150,7 @@ struct perf_cpu {
 	u64 throttled_seq;   /* number of the tick */
 	u32 throttled_count; /* events throttled since */
 	bool guest_ctx_loaded;
+	bool guest_state; /* the NMI that is being served has interrupted a guest (KVM says so) */
 
 	/* The core PMU's state on this CPU (cpu_hw_events) */
 	struct perf_event *list[NR_PMC_IDX]; /* events added, in order */
@@ -199,6 +206,10 @@ int perf_event_period(struct perf_cpu *perf, struct perf_event *event, u64 value
 u64 perf_event_read_value(struct perf_cpu *perf, struct perf_event *event);
 /* The count without doing or charging anything. */
 u64 perf_event_peek(struct perf_cpu *perf, const struct perf_event *event);
+
+/* The part of the count that guests made, likewise; that of events with cmask, inv or edge of both sides is
+ * not known (~0). */
+u64 perf_event_guest_count(struct perf_cpu *perf, const struct perf_event *event);
 
 /* The task of @ctx gets this CPU, or loses it; before KVM hears of it. */
 void perf_event_task_sched_in(struct perf_cpu *perf, struct perf_event_context *ctx);

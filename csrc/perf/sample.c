@@ -142,6 +142,7 @@ void perf_event_overflow(struct perf_cpu *perf, struct perf_event *event)
 	account_enter(books(perf), COST_PERF_OVERFLOW);
 	account_interrupt(perf, event);
 	event->samples++;
+	event->guest_samples += perf->guest_state;
 	if (event->overflow_handler)
 		event->overflow_handler(event);
 	account_leave(books(perf));

@@ -90,6 +90,36 @@ bool x86_perf_event_set_period(struct perf_cpu *perf, struct perf_event *event)
 	return ended;
 }
 
+/* ---- whose counts they are ---- */
+
+/* A precise event stands still while a guest runs. */
+static bool has_both_sides(const struct perf_event *event)
+{
+	return !event->attr.exclude_host && !event->attr.exclude_guest && !event->attr.precise_ip;
+}
+
+/* Guests run with such an event on its counter or off it, never half. */
+static u64 guest_part(const struct perf_cpu *perf, const struct perf_event *event)
+{
+	const struct hw_perf_event *hw = &event->hw;
+	struct event_totals totals;
+
+	if (!has_both_sides(event) || !event_formula_is_plain(&hw->formula))
+		return 0;
+	pcpu_guest_totals(perf->pcpu, &totals);
+	return event_formula_total(&hw->formula, &perf->pcpu->clk, &totals);
+}
+
+u64 perf_event_guest_count(struct perf_cpu *perf, const struct perf_event *event)
+{
+	if (!has_both_sides(event))
+		return event->attr.exclude_host ? perf_event_peek(perf, event) : 0;
+	if (!event_formula_is_plain(&event->hw.formula))
+		return ~0ull;
+	return event->guest_count +
+	       (event->hw.running ? guest_part(perf, event) - event->hw.guest_prev : 0);
+}
+
 void x86_perf_event_update(struct perf_cpu *perf, struct perf_event *event)
 {
 	struct hw_perf_event *hw = &event->hw;
@@ -102,6 +132,12 @@ void x86_perf_event_update(struct perf_cpu *perf, struct perf_event *event)
 	hw->prev_count = now;
 	event->count += delta;
 	hw->period_left -= (s64)delta;
+	if (hw->running && has_both_sides(event)) {
+		u64 guest = guest_part(perf, event);
+
+		event->guest_count += guest - hw->guest_prev;
+		hw->guest_prev = guest;
+	}
 }
 
 u64 perf_event_peek(struct perf_cpu *perf, const struct perf_event *event)
@@ -133,6 +169,7 @@ void x86_pmu_start(struct perf_cpu *perf, struct perf_event *event, bool reload)
 		x86_perf_event_set_period(perf, event);
 	perf->on_counter[event->hw.idx] = event;
 	event->hw.running = true;
+	event->hw.guest_prev = guest_part(perf, event);
 	perf->driver->enable(perf, event);
 }
 
@@ -142,8 +179,8 @@ void x86_pmu_stop(struct perf_cpu *perf, struct perf_event *event)
 		return;
 	perf->driver->disable(perf, event);
 	perf->on_counter[event->hw.idx] = NULL;
-	event->hw.running = false;
 	x86_perf_event_update(perf, event);
+	event->hw.running = false;
 }
 
 /* ---- the whole PMU ---- */

@@ -310,6 +310,64 @@ TEST(no_more_samples_a_second_than_the_host_allows)
 	bench_free(b);
 }
 
+/* ---- guest and host ---- */
+
+static struct perf_event *open_sides(bool no_host, bool no_guest)
+{
+	const struct perf_event_attr attr = {.config = 0x3c,
+					     .sample_period = 100,
+					     .exclude_host = no_host,
+					     .exclude_guest = no_guest};
+	int error;
+
+	return perf_event_open(&perf, &attr, NULL, NULL, NULL, NULL, &error);
+}
+
+static void host_works(struct bench *b, u64 cycles)
+{
+	b->pcpu.account.host.sub[PRIV_OS] += cycles * SUB_PER_CYCLE;
+}
+
+/* 30 cycles of the guest and 50 of the host, then 30 and 0 while it is off, then 25 and 5. */
+TEST(a_count_is_the_guests_and_the_hosts)
+{
+	struct bench *b = host_new();
+	struct perf_event *both;
+
+	/* The guest's CPU produces the totals here, as pcpu.c sees them. */
+	b->pcpu.retired = &b->guest;
+	bench_cycles(b, 1000); /* before it was there */
+	both = open_sides(false, false);
+	bench_cycles(b, 30);
+	host_works(b, 50);
+	EXPECT_EQ(30, perf_event_guest_count(&perf, both));
+	perf_event_disable(&perf, both);
+	bench_cycles(b, 30);
+	perf_event_enable(&perf, both);
+	bench_cycles(b, 25);
+	host_works(b, 5);
+	EXPECT_EQ(30 + 50 + 25 + 5, perf_event_read_value(&perf, both));
+	EXPECT_EQ(30 + 25, perf_event_guest_count(&perf, both));
+	EXPECT_EQ(0, perf_event_guest_count(&perf, open_sides(false, true)));
+	bench_free(b);
+}
+
+TEST(a_sample_is_whose_code_the_nmi_interrupted)
+{
+	struct bench *b = host_new();
+	struct perf_event *e = open_sides(false, false);
+
+	for (unsigned int i = 0; i < 3; i++) {
+		bench_cycles(b, 100);
+		EXPECT_TRUE(hwpmu_land(&b->pcpu.pmu));
+		perf.guest_state = i == 1;
+		perf_event_nmi_handler(&perf);
+	}
+	EXPECT_EQ(3, e->samples);
+	EXPECT_EQ(1, e->guest_samples);
+	bench_free(b);
+}
+
 /* ---- another CPU ---- */
 
 TEST(a_threads_events_go_with_it_to_another_cpu)
