@@ -66,15 +66,16 @@ static void init_hw(struct perf_cpu *perf, struct perf_event *event)
 	hw->period_left = (s64)hw->sample_period;
 }
 
+/* In the order in which Linux looks. */
 static int check_event(const struct perf_cpu *perf, const struct perf_event *event,
 		       const struct perf_event *leader)
 {
+	if (!sampling_is_valid(perf, &event->attr) || x86_pmu_validate(perf, event, leader))
+		return -EINVAL;
 	if (!event->attr.exclude_guest && perf->system->nr_mediated_vms &&
 	    !FAULTY(PERF_TAKES_GUEST_EVENTS))
 		return -EOPNOTSUPP;
-	if (!sampling_is_valid(perf, &event->attr) || !group_is_valid(event, leader))
-		return -EINVAL;
-	return x86_pmu_validate(perf, event, leader);
+	return group_is_valid(event, leader) ? 0 : -EINVAL;
 }
 
 static void count_event(struct perf_cpu *perf, const struct perf_event *event, u32 n)
@@ -92,6 +93,9 @@ static void install(struct perf_cpu *perf, struct perf_event *event, struct perf
 	perf_context_add(event, leader);
 	count_event(perf, event, 1);
 	account_stat(books(perf), STAT_PERF_CREATED);
+	/* In a group that is off it is off too, and nobody needs to move. */
+	if (leader && leader->state == PERF_EVENT_STATE_OFF)
+		return;
 	if (perf_context_is_here(perf, event->ctx))
 		perf_ctx_resched(perf, event);
 }

@@ -274,7 +274,8 @@ TEST(global_ctrl_inside_and_outside_the_guest)
 TEST(mediated_vms_and_include_guest_events_exclude_each_other)
 {
 	struct perf_event_attr include = {.config = 0x3c},
-			       exclude = {.config = 0x3c, .exclude_guest = true};
+			       exclude = {.config = 0x3c, .exclude_guest = true},
+			       never = {.config = 0x3c, .sample_period = 1ull << 63};
 	struct bench *b = host_new();
 	struct perf_event *e = open_event(0x3c, false, false);
 	int error = 0;
@@ -285,6 +286,9 @@ TEST(mediated_vms_and_include_guest_events_exclude_each_other)
 	EXPECT_EQ(0, perf_create_mediated_pmu(&perf));
 	EXPECT_TRUE(!perf_event_create_kernel_counter(&perf, &include, false, NULL, NULL, &error));
 	EXPECT_EQ(-EOPNOTSUPP, error);
+	/* What no PMU can count is refused as that, VM or not. */
+	EXPECT_TRUE(!perf_event_create_kernel_counter(&perf, &never, NULL, NULL, NULL, &error));
+	EXPECT_EQ(-EINVAL, error);
 	EXPECT_TRUE(perf_event_create_kernel_counter(&perf, &exclude, false, NULL, NULL, &error));
 	perf_release_mediated_pmu(&perf);
 	EXPECT_TRUE(!perf_event_create_kernel_counter(&perf, &include, false, NULL, NULL, &error));

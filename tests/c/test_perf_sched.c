@@ -131,6 +131,26 @@ TEST(a_disabled_leader_takes_its_siblings_out)
 	bench_free(b);
 }
 
+/* Two for GP 0: the second waits, and would go on if anybody scheduled the context anew. */
+TEST(a_sibling_of_a_group_that_is_off_moves_nobody)
+{
+	struct bench *b = host_new();
+	struct perf_event *leader = open_in(NULL, GP0, true, NULL), *waits = flexible(GP0),
+			  *sibling;
+
+	EXPECT_TRUE(active(leader) && !active(waits));
+	perf_event_disable(&perf, leader);
+	sibling = open_in(NULL, 0xc4, false, leader);
+	EXPECT_EQ(PERF_EVENT_STATE_INACTIVE, sibling->state);
+	EXPECT_EQ(PERF_EVENT_STATE_INACTIVE, waits->state);
+	pass(b, 10);
+	perf_update_times(&perf, sibling);
+	EXPECT_EQ(0, sibling->time_enabled);
+	/* Any other event does schedule it. */
+	EXPECT_TRUE(active(flexible(0xc4)) && active(waits));
+	bench_free(b);
+}
+
 TEST(siblings_outlive_their_leader)
 {
 	struct bench *b = host_new();
