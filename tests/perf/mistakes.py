@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from reference import BOTH, FIRST_FIXED, FLEXIBLE, PINNED, Context, Event, Perf, State
+from scheduling import BOTH, FIRST_FIXED, FLEXIBLE, PINNED, Context, Event, Perf, State
 
 
 class TaskBeforeCpu(Perf):

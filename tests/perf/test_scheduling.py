@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING
 
 import hypothesis
 import pytest
-from drawing import Plan, Writer, plans
 from mistakes import MISTAKES
-from reference import Perf, Script
+from plans import Plan, Writer, plans
+from scheduling import Perf, Script
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -6,7 +6,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from hypothesis import strategies as st
-from reference import FIRST_FIXED, counters_of
+from scheduling import FIRST_FIXED, counters_of
 
 TASKS = 2
 # Kinds of steps, some of them often.
