@@ -99,8 +99,10 @@ static void move_pointers(struct pp_machine *m, const struct move *move)
 	m->cpus = moved(move, m->cpus);
 	m->vcpus = moved(move, m->vcpus);
 	m->vms = moved(move, m->vms);
-	for (u32 i = 0; i < m->nr_vms; i++)
+	for (u32 i = 0; i < m->nr_vms; i++) {
 		apic_bus_moved(&m->vms[i].apics, move);
+		kvm_vm_moved(&m->vms[i].kvm, move);
+	}
 	for (u32 i = 0; i < m->nr_cpus; i++) {
 		struct machine_cpu *cpu = &m->cpus[i];
 

@@ -36,12 +36,14 @@ static void start_host_lapic(struct pcpu *p, u32 id)
 
 static int make_vcpus(struct pp_machine *m, struct machine_vm *vm, struct pp_error *error)
 {
+	if (kvm_create_vm(&vm->kvm, &m->cpus[0].perf, &vm->config, vm == m->vms, error))
+		return -1;
 	for (u32 n = vm->first_guest; n < vm->first_guest + vm->nr_guests; n++) {
 		struct machine_vcpu *v = &m->vcpus[n];
 		struct machine_cpu *on = &m->cpus[n % m->nr_cpus];
 
-		if (kvm_vcpu_init(&v->vcpu, &on->pcpu, n - vm->first_guest, &on->perf, &vm->ports,
-				  &vm->config, error))
+		if (kvm_vcpu_init(&v->vcpu, &vm->kvm, &on->pcpu, &on->perf, &vm->ports, &vm->config,
+				  error))
 			return -1;
 		sched_add(&on->rq, &v->vcpu.task);
 	}

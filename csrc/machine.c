@@ -27,7 +27,8 @@ static bool pmu_is_sane(const struct pp_pmu *pmu)
 	       (!pmu->nr_gp || pmu->gp_width >= 32);
 }
 
-int machine_check_config(const struct pp_config *c, struct pp_error *error)
+/* One VM, as if it were alone. */
+static int check_vm(const struct pp_config *c, struct pp_error *error)
 {
 	if (c->mode > PP_MODE_MEDIATED)
 		return machine_fail(error, PP_EINVAL, "no such mode");
@@ -72,6 +73,29 @@ int machine_check_config(const struct pp_config *c, struct pp_error *error)
 						    "a profile with no such exit reason");
 		}
 	}
+	return 0;
+}
+
+static u32 nr_guests_of(const struct pp_config *c)
+{
+	return c->nr_vcpus ? c->nr_vcpus : 1;
+}
+
+int machine_check_config(const struct pp_config *c, struct pp_error *error)
+{
+	u32 nr_vcpus = 0;
+
+	if (c->nr_vms >= PP_MAX_CPUS || (c->nr_vms && c->mode == PP_MODE_NATIVE))
+		return machine_fail(error, PP_EINVAL, "too many VMs, or VMs on a bare machine");
+	for (u32 i = 0; i <= c->nr_vms; i++) {
+		const struct pp_config vm = machine_vm_config(c, i);
+
+		if (check_vm(&vm, error))
+			return -1;
+		nr_vcpus += nr_guests_of(&vm);
+	}
+	if (nr_vcpus > PP_MAX_CPUS)
+		return machine_fail(error, PP_EINVAL, "too many vCPUs in all VMs together");
 	return 0;
 }
 
@@ -182,36 +206,74 @@ static void start_native(struct pp_machine *m)
 	machine_connect_apics(m, &m->vms[0]);
 }
 
-static int build(struct pp_machine *m, const struct pp_config *config, struct pp_error *error)
+/* A VM without its CPUs; @config is its own. */
+static int make_vm(struct machine_vm *vm, const struct pp_config *config, struct pp_error *error)
 {
-	struct machine_vm *vm = &m->vms[0];
-
-	vm->nr_guests = machine_nr_guests(m);
 	if (machine_vm_copy_config(vm, config, error))
 		return -1;
 	if (ram_new(&vm->ram, config->memory))
 		return machine_fail(error, PP_ENOMEM,
 				    "out of memory for guest RAM: try a smaller guest.memory_mb");
-	if (ports_init(&vm->ports, vm->nr_guests) || machine_copy_events(m, config))
+	if (ports_init(&vm->ports, vm->nr_guests))
 		return machine_fail(error, PP_ENOMEM, "out of memory for the machine");
-	if (machine_make_cpus(m, config, error) || make_guests(m, vm, error))
+	return 0;
+}
+
+static int make_vms(struct pp_machine *m, const struct pp_config *config, struct pp_error *error)
+{
+	u32 first_guest = 0;
+
+	for (u32 i = 0; i < m->nr_vms; i++) {
+		const struct pp_config own = machine_vm_config(config, i);
+		struct machine_vm *vm = &m->vms[i];
+
+		vm->first_guest = first_guest;
+		vm->nr_guests = nr_guests_of(&own);
+		first_guest += vm->nr_guests;
+		if (make_vm(vm, &own, error) || make_guests(m, vm, error))
+			return -1;
+	}
+	return 0;
+}
+
+static int load_vm(struct pp_machine *m, const struct pp_config *config, u32 i,
+		   struct pp_error *error)
+{
+	const struct pp_config own = machine_vm_config(config, i);
+	struct machine_vm *vm = &m->vms[i];
+
+	for (u32 n = 1; n < vm->nr_guests; n++)
+		pcpu_guest_reset(machine_guest(m, vm->first_guest + n));
+	return machine_vm_load(vm, &own, machine_guest(m, vm->first_guest)->cpu, error);
+}
+
+static int build(struct pp_machine *m, const struct pp_config *config, struct pp_error *error)
+{
+	if (machine_copy_events(m, config))
+		return machine_fail(error, PP_ENOMEM, "out of memory for the machine");
+	if (machine_make_cpus(m, config, error) || make_vms(m, config, error))
 		return -1;
 	if (m->is_native)
 		start_native(m);
 	else if (machine_make_host(m, config, error))
 		return -1;
-	for (u32 n = 1; n < vm->nr_guests; n++)
-		pcpu_guest_reset(machine_guest(m, vm->first_guest + n));
-	return machine_vm_load(vm, config, machine_guest(m, vm->first_guest)->cpu, error);
+	for (u32 i = 0; i < m->nr_vms; i++) {
+		if (load_vm(m, config, i, error))
+			return -1;
+	}
+	return 0;
 }
 
 struct pp_machine *machine_alloc_for(const struct pp_config *config)
 {
 	bool is_native = config->mode == PP_MODE_NATIVE;
-	u32 nr_guests = config->nr_vcpus ? config->nr_vcpus : 1;
-	u32 nr_cpus = is_native ? nr_guests : config->nr_cpus ? config->nr_cpus : 1;
-	struct pp_machine *m = machine_alloc(nr_cpus, is_native ? 0 : nr_guests, 1);
+	u32 nr_guests = nr_guests_of(config), nr_cpus;
+	struct pp_machine *m;
 
+	for (u32 i = 0; i < config->nr_vms; i++)
+		nr_guests += config->vms[i].nr_vcpus ? config->vms[i].nr_vcpus : 1;
+	nr_cpus = is_native ? nr_guests : config->nr_cpus ? config->nr_cpus : 1;
+	m = machine_alloc(nr_cpus, is_native ? 0 : nr_guests, 1 + config->nr_vms);
 	if (m)
 		m->is_native = is_native;
 	return m;
@@ -239,10 +301,8 @@ void pp_machine_free(struct pp_machine *m)
 {
 	if (!m)
 		return;
-	for (u32 n = 0; n < m->nr_vcpus; n++) {
-		if (m->vcpus[n].vcpu.pmu.backend)
-			kvm_vcpu_destroy(&m->vcpus[n].vcpu);
-	}
+	for (u32 i = 0; i < m->nr_vms; i++)
+		kvm_destroy_vm(&m->vms[i].kvm);
 	for (u32 n = 0; n < machine_nr_guests(m); n++) {
 		cpu_free(machine_guest(m, n)->cpu);
 		truth_free(&machine_guest(m, n)->truth);

@@ -5,6 +5,8 @@
  * All of it is one allocation, so that a clone is a copy whose pointers are moved (base/move.h). Natively
  * there are no vCPUs, and the one VM is the computer itself: its memory, its ports.
  *
+ * The first VM is the one that results are about, and with it the run ends.
+ *
  *	machine.c	builds it	machine_vm.c	the parts of a VM
  *	turns.c		runs it		readout.c	what it says
  *	host.c, host_events.c, vmm.c	the host, what is done between runs
@@ -43,7 +45,8 @@ struct machine_vcpu {
 };
 
 struct machine_vm {
-	struct pp_config config; /* pointers in it are the copies below */
+	struct pp_config config; /* as if it were alone; pointers in it are the copies below */
+	struct kvm kvm;
 	struct ram ram;
 	struct ports ports;
 	struct apic_bus apics;
@@ -89,6 +92,7 @@ struct pp_machine {
 	bool turn_is_open;	    /* it has not come to its end */
 	u64 next_time[PP_MAX_CPUS]; /* from which each pCPU can go on, during a run */
 	enum pp_stop stop;	    /* why the last run ended */
+	bool is_read_out;	    /* the books are closed */
 
 	char invariant_text[256];
 };
@@ -110,9 +114,6 @@ static inline struct pcpu_guest *machine_guest(struct pp_machine *m, u32 n)
 	return m->is_native ? &m->cpus[n].native.guest : &m->vcpus[n].vcpu.guest;
 }
 
-/* Its counters have been read out: the books are closed. */
-bool machine_is_read_out(struct pp_machine *m);
-
 /* An empty machine, in one piece, as large as the config says; NULL when memory is short. */
 struct pp_machine *machine_alloc_for(const struct pp_config *config);
 struct pp_machine *machine_alloc(u32 nr_cpus, u32 nr_vcpus, u32 nr_vms);
@@ -127,6 +128,8 @@ void machine_connect_apics(struct pp_machine *m, struct machine_vm *vm);
 int machine_copy_events(struct pp_machine *m, const struct pp_config *config);
 
 /* machine_vm.c */
+/* VM @i of a config, as a config of its own. */
+struct pp_config machine_vm_config(const struct pp_config *config, u32 i);
 int machine_vm_copy_config(struct machine_vm *vm, const struct pp_config *config,
 			   struct pp_error *error);
 /* Lists in the config are those that the VM holds. */

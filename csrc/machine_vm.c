@@ -62,6 +62,30 @@ void machine_vm_point_config(struct machine_vm *vm)
 	vm->config.kvm.msrs_to_save = vm->msrs_to_save;
 }
 
+struct pp_config machine_vm_config(const struct pp_config *config, u32 i)
+{
+	struct pp_config c = *config;
+
+	c.nr_vms = 0;
+	c.vms = NULL;
+	if (i) {
+		const struct pp_vm *vm = &config->vms[i - 1];
+
+		c.memory = vm->memory;
+		c.guest = vm->guest;
+		c.kvm = vm->kvm;
+		c.nr_vcpus = vm->nr_vcpus;
+		c.nr_cpuid = vm->nr_cpuid;
+		c.cpuid = vm->cpuid;
+		c.image = vm->image;
+		c.image_size = vm->image_size;
+		c.cmdline = vm->cmdline;
+		c.module = vm->module;
+		c.module_size = vm->module_size;
+	}
+	return c;
+}
+
 int machine_vm_copy_config(struct machine_vm *vm, const struct pp_config *config,
 			   struct pp_error *error)
 {

@@ -14,7 +14,7 @@
  * The guest's time goes on where it stopped, and so do the books, the truth among them. Host events and
  * what they have counted are those of the new host.
  *
- * Not modelled: the time that a migration takes, a TSC of another frequency, a bare machine (nobody is
+ * Not modelled: one VM of several (a machine with several VMs is not saved); the time that a migration takes, a TSC of another frequency, a bare machine (nobody is
  * there who could save it).
  */
 #include "machine.h"
@@ -43,8 +43,6 @@ static const char *difference(const struct pp_config *c, const struct pp_machine
 		return "the guest was saved with another amount of memory";
 	if (c->truth != s->truth || c->nr_profiles != s->nr_profiles)
 		return "the guest was saved with other books or work profiles";
-	if (saved->nr_vms > 1)
-		return "a machine of several VMs is saved";
 	return NULL;
 }
 
@@ -61,10 +59,14 @@ struct pp_machine *pp_machine_save(struct pp_machine *m, struct pp_error *error)
 {
 	struct pp_machine *saved;
 
-	if (m->is_native || machine_is_read_out(m)) {
+	if (m->is_native || m->is_read_out) {
 		machine_fail(error, PP_EINVAL,
 			     m->is_native ? "a native machine has no VMM that could save it"
 					  : "the machine's counters have been read out");
+		return NULL;
+	}
+	if (m->nr_vms > 1) {
+		machine_fail(error, PP_EINVAL, "several VMs are on the machine");
 		return NULL;
 	}
 	saved = pp_machine_clone(m, error);
@@ -155,6 +157,10 @@ struct pp_machine *pp_machine_restore(const struct pp_config *config, struct pp_
 	struct pp_machine *m;
 
 	*error = (struct pp_error){.code = PP_OK};
+	if (config->nr_vms) {
+		machine_fail(error, PP_EINVAL, "several VMs are to be on the machine");
+		return NULL;
+	}
 	if (config->mode == PP_MODE_NATIVE || saved->is_native || !saved->vcpus[0].state.valid) {
 		machine_fail(error, PP_EINVAL,
 			     config->mode == PP_MODE_NATIVE

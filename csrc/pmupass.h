@@ -243,6 +243,24 @@ struct pp_kvm {
 /* The host's hard lockup detector, by what tells it the time */
 enum pp_watchdog { PP_WATCHDOG_NONE, PP_WATCHDOG_PERF, PP_WATCHDOG_BUDDY, PP_WATCHDOG_HPET };
 
+/*
+ * A further VM, beside the one that the config is about, made after it. All else is as there: the computer,
+ * the costs and profiles; so must be what KVM has for all VMs, its modules' parameters.
+ */
+struct pp_vm {
+	uint64_t memory;
+	struct pp_pmu guest;
+	struct pp_kvm kvm;
+	uint32_t nr_vcpus; /* 0: one */
+	uint32_t nr_cpuid;
+	const struct pp_cpuid *cpuid;
+	const uint8_t *image;
+	uint64_t image_size;
+	const char *cmdline;
+	const uint8_t *module;
+	uint64_t module_size;
+};
+
 struct pp_config {
 	uint32_t mode;
 	uint32_t seed;
@@ -260,7 +278,7 @@ struct pp_config {
 	struct pp_kvm kvm;
 	uint32_t nr_cpuid, nr_event_maps, nr_profiles, nr_host_events, nr_costs;
 	uint32_t one_by_one; /* no iterations at once, as below cpu_config; nothing shows it */
-	uint32_t nr_vcpus;   /* natively CPUs; 0: one */
+	uint32_t nr_vcpus;   /* natively CPUs; 0: one; PP_MAX_CPUS of all VMs together */
 	uint32_t nr_cpus;    /* pCPUs of the host, 0: one */
 	uint32_t quantum;    /* TSC cycles that one pCPU may be ahead of the others */
 	uint32_t nr_host_tasks;
@@ -268,7 +286,8 @@ struct pp_config {
 	uint64_t mux_interval;	     /* of host perf, TSC cycles; 0: no turns */
 	uint64_t watchdog_thresh;    /* TSC cycles */
 	uint64_t watchdog_event;     /* the encoding of perf's cycles */
-	uint64_t watchdog;	     /* enum pp_watchdog */
+	uint32_t watchdog;	     /* enum pp_watchdog */
+	uint32_t nr_vms;	     /* further ones; natively none */
 	const struct pp_cpuid *cpuid;
 	const struct pp_event_map *event_maps;
 	const struct pp_profile *profiles;
@@ -280,8 +299,10 @@ struct pp_config {
 	const char *cmdline;
 	const uint8_t *module; /* multiboot module, NULL: none */
 	uint64_t module_size;
+	const struct pp_vm *vms;
 };
 
+/* The run ends with the first VM, the one that the config is about; a further one that ends goes alone. */
 struct pp_machine *pp_machine_new(const struct pp_config *config, struct pp_error *error);
 void pp_machine_free(struct pp_machine *m);
 /*
@@ -346,12 +367,13 @@ struct pp_guest_info {
 	uint64_t rip;	       /* where it stopped */
 	uint32_t exit_value;
 	uint32_t exited;
+	uint32_t
+		stop; /* enum pp_stop; of a further VM: its own end, PP_STOP_BUDGET: there was none */
 	uint32_t serial_length;
 	uint32_t serial_truncated;
 	uint32_t has_report;
 	uint8_t bytes[15]; /* PP_STOP_UNIMPLEMENTED: the instruction */
 	uint8_t nr_bytes;
-	uint32_t pad;
 };
 void pp_read_guest(struct pp_machine *m, uint32_t guest, struct pp_guest_info *out);
 uint32_t pp_read_serial(struct pp_machine *m, uint32_t vm, char *out, uint32_t cap);

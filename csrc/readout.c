@@ -30,7 +30,8 @@ static const struct machine_vm *vm_of(const struct pp_machine *m, u32 n)
 void pp_read_guest(struct pp_machine *m, uint32_t n, struct pp_guest_info *out)
 {
 	const struct pcpu_guest *g = machine_guest(m, n);
-	const struct ports *ports = &vm_of(m, n)->ports;
+	const struct machine_vm *vm = vm_of(m, n);
+	const struct ports *ports = &vm->ports;
 	const struct cpu_skipped *skipped = cpu_skipped(g->cpu);
 	const struct event_totals *totals = cpu_totals(g->cpu);
 	const struct cpu_exit *exit = cpu_exit_info(g->cpu);
@@ -38,15 +39,16 @@ void pp_read_guest(struct pp_machine *m, uint32_t n, struct pp_guest_info *out)
 	memset(out, 0, sizeof(*out));
 	out->emulated = skipped->instructions[PRIV_OS] + skipped->instructions[PRIV_USR];
 	out->instructions = events_count(totals, EVENT_INSTRUCTIONS, BOTH) + out->emulated;
-	out->tsc_cycles = pcpu_tsc(g->pcpu);
+	out->tsc_cycles = kvm_vm_is_gone(&vm->kvm) ? vm->kvm.end_tsc : pcpu_tsc(g->pcpu);
 	out->core_cycles = events_sub(totals, BOTH) >> SUB_SHIFT;
 	out->rip = cpu_rip(g->cpu);
 	out->exit_value = ports->exit_value;
 	out->exited = ports->exited;
+	out->stop = vm == m->vms ? m->stop : vm->kvm.stop;
 	out->serial_length = ports->serial.length;
 	out->serial_truncated = ports->serial.truncated;
 	out->has_report = ports->has_report;
-	if (m->stop != PP_STOP_UNIMPLEMENTED)
+	if (m->stop != PP_STOP_UNIMPLEMENTED || kvm_vm_has_ended(&vm->kvm))
 		return;
 	memcpy(out->bytes, exit->bytes, sizeof(out->bytes));
 	out->nr_bytes = exit->nr_bytes;
@@ -90,20 +92,12 @@ static struct truth *finish_truth(struct pp_machine *m, u32 n)
 {
 	struct truth *truth = &machine_guest(m, n)->truth;
 
+	m->is_read_out = true;
 	if (m->is_native)
 		truth_finish(truth, native_visible, &m->cpus[n].pcpu.pmu);
 	else
 		truth_finish(truth, kvm_pmu_visible, &m->vcpus[n].vcpu);
 	return truth;
-}
-
-bool machine_is_read_out(struct pp_machine *m)
-{
-	for (u32 n = 0; n < machine_nr_guests(m); n++) {
-		if (machine_guest(m, n)->truth.finished)
-			return true;
-	}
-	return false;
 }
 
 uint32_t pp_read_counters(struct pp_machine *m, uint32_t n, struct pp_counter_result *out,

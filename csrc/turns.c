@@ -8,7 +8,7 @@
  * one that sleeps has the time of the next event that may wake it. A turn lasts one quantum, so that no
  * pCPU is ahead of another by more than that. Turns begin and end at times of the machine, not of the
  * budget: where a run is cut shows nowhere. Of several pCPUs a run to a time ends between two turns, with
- * each of them at that time or up to one quantum beyond, or asleep.
+ * each of them at that time or up to one quantum beyond, or asleep; so does that of one pCPU with several VMs.
  *
  * Not modelled: an interrupt or a store of another CPU that takes effect within a quantum of its time.
  */
@@ -26,26 +26,45 @@ static enum pp_stop run_cpu(struct pp_machine *m, u32 i, u64 *budget)
 			    : sched_run(&m->cpus[i].rq, budget);
 }
 
-/* Nobody can go on: only an interrupt that nobody sends could wake them, or not even that. */
+/* The first VM could be woken, if only by an interrupt that nobody sends. */
+static bool first_vm_takes_irqs(struct pp_machine *m)
+{
+	bool takes = false;
+
+	for (u32 n = 0; n < m->vms[0].nr_guests; n++)
+		takes |= cpu_irqs_on(machine_guest(m, n)->cpu);
+	return takes;
+}
+
+/* Nothing will ever wake it; its own vCPUs alone could have sent it something. */
+static bool first_vm_sleeps_for_good(const struct pp_machine *m)
+{
+	for (u32 n = 0; n < m->vms[0].nr_guests; n++) {
+		const struct task *t = &m->vcpus[n].vcpu.task;
+
+		if (!t->sleeps || t->ops->wakes_at(t) != NO_DEADLINE)
+			return false;
+	}
+	return true;
+}
+
+/* Nobody can go on. */
 static enum pp_stop end_asleep(struct pp_machine *m, u64 limit)
 {
-	bool waits = false;
-
-	for (u32 n = 0; n < machine_nr_guests(m); n++)
-		waits |= cpu_irqs_on(machine_guest(m, n)->cpu);
-	if (limit == NO_DEADLINE || !waits)
+	if (limit == NO_DEADLINE || !first_vm_takes_irqs(m))
 		return PP_STOP_HALTED;
 	for (u32 i = 0; i < m->nr_cpus; i++)
 		pcpu_idle_until(&m->cpus[i].pcpu, limit);
 	return PP_STOP_TIME;
 }
 
-static u64 nr_ipis(const struct pp_machine *m)
+/* What has gone from pCPU to pCPU so far: IPIs, and signals to threads of a VM that ends. */
+static u64 nr_calls(const struct pp_machine *m)
 {
 	u64 sum = 0;
 
 	for (u32 i = 0; i < m->nr_vms; i++)
-		sum += m->vms[i].apics.nr_ipis;
+		sum += m->vms[i].apics.nr_ipis + m->vms[i].kvm.nr_signals;
 	return sum;
 }
 
@@ -55,13 +74,13 @@ static void look_at_all(struct pp_machine *m)
 		m->next_time[i] = next_time(m, i);
 }
 
-/* Nothing but an IPI changes when another pCPU can go on. */
+/* Nothing else changes when another pCPU can go on. */
 static enum pp_stop run_turn(struct pp_machine *m, u64 *budget)
 {
-	u64 ipis = nr_ipis(m);
+	u64 calls = nr_calls(m);
 	enum pp_stop stop = run_cpu(m, m->turn, budget);
 
-	if (nr_ipis(m) == ipis)
+	if (nr_calls(m) == calls)
 		m->next_time[m->turn] = next_time(m, m->turn);
 	else
 		look_at_all(m);
@@ -81,6 +100,10 @@ static enum pp_stop begin_turn(struct pp_machine *m, u64 limit, u64 until)
 	}
 	if (least == NO_DEADLINE)
 		return end_asleep(m, limit);
+	/* The others would go on without an end. */
+	if (m->nr_vms > 1 && first_vm_sleeps_for_good(m) &&
+	    (limit == NO_DEADLINE || !first_vm_takes_irqs(m)))
+		return PP_STOP_HALTED;
 	if (least >= limit)
 		return PP_STOP_TIME;
 	if (least >= until)
@@ -133,12 +156,12 @@ int32_t pp_machine_run_until(struct pp_machine *m, uint64_t blocks, uint64_t tsc
 	/* A machine that has ended stays ended; one that was read out has closed its books. */
 	if (m->stop != PP_STOP_BUDGET)
 		return (int32_t)m->stop;
-	if (machine_is_read_out(m))
+	if (m->is_read_out)
 		return PP_EINVAL;
 	for (u32 i = 0; i < m->nr_vms; i++)
 		m->vms[i].ram.changed = true;
-	stop = m->nr_cpus > 1 ? run_turns(m, limit, tsc, &budget)
-			      : run_one_cpu(m, limit, tsc, &budget);
+	stop = m->nr_cpus > 1 || m->nr_vms > 1 ? run_turns(m, limit, tsc, &budget)
+					       : run_one_cpu(m, limit, tsc, &budget);
 	if (m->check.broken)
 		stop = PP_STOP_INVARIANT;
 	/* The caller's time is no end: there is more to do. */

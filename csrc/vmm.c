@@ -9,7 +9,7 @@
 
 static bool has_vcpu(struct pp_machine *m)
 {
-	return !m->is_native && !machine_is_read_out(m);
+	return !m->is_native && !m->is_read_out;
 }
 
 int32_t pp_kvm_get_msrs(struct pp_machine *m, struct pp_msr_entry *entries, uint32_t n)

@@ -230,6 +230,7 @@ class HostTask:
 class Kvm:
     """What KVM is told: the vPMU, the intercepts that the policy computed, the event filter.
 
+    ``vpmu``: the VM may have one; its guest has if CPUID tells it of a PMU.
     ``msrs_to_save`` is KVM_GET_MSR_INDEX_LIST.
     """
 
@@ -250,13 +251,28 @@ class Kvm:
 
 
 @dataclass(frozen=True, slots=True)
+class Vm:
+    """A further VM; what is not here it has from the machine, KVM's module parameters included."""
+
+    image: bytes
+    cmdline: str
+    guest: Pmu
+    cpuid: tuple[Cpuid, ...]
+    kvm: Kvm = field(default_factory=Kvm)
+    memory: int = 512 << 20
+    vcpus: int = 1
+    module: bytes | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class MachineConfig:
     """Everything a machine is built from. ``timing`` holds the fields of ``struct pp_timing``.
 
     ``module`` is the multiboot module, None for none. ``vcpus``: natively, CPUs; ``cpus``: the
     host's; ``quantum``: TSC cycles that one of them may be ahead of the others; ``tick_period`` and
     ``slice`` of the host's scheduler, ``mux_interval`` of its perf, ``watchdog_thresh`` likewise;
-    ``watchdog_event`` is the encoding of perf's cycles.
+    ``watchdog_event`` is the encoding of perf's cycles. ``vms``: VMs beside the one described here,
+    whose end is the end of the run; natively none.
     """
 
     mode: Mode
@@ -293,3 +309,4 @@ class MachineConfig:
     watchdog_event: int = 0
     host_ipc_q20: int = 1 << 20
     module: bytes | None = None
+    vms: tuple[Vm, ...] = ()

@@ -17,6 +17,7 @@ from pmupass import records
 from pmupass.config import (
     Filter,
     HostEvent,
+    Kvm,
     MachineConfig,
     Mode,
     MsrFilter,
@@ -24,6 +25,7 @@ from pmupass.config import (
     Pmu,
     PmuEventFilter,
     Vendor,
+    Vm,
 )
 from pmupass.errors import InputError, ModelError
 
@@ -119,12 +121,11 @@ class _Config:
     def __init__(self, config: MachineConfig) -> None:
         self._alive: list[Any] = []
         self.struct = c = ffi.new("struct pp_config *")
-        for name in ("mode", "seed", "memory", "tsc_khz", "time_limit", "skid_cycles"):
+        for name in ("mode", "seed", "tsc_khz", "time_limit", "skid_cycles"):
             setattr(c, name, int(getattr(config, name)))
         c.trace_records = config.trace_records
         c.truth = config.truth
         c.one_by_one = config.one_by_one
-        c.nr_vcpus = config.vcpus
         c.nr_cpus = config.cpus
         c.quantum = config.quantum
         c.tick_period = config.tick_period
@@ -143,21 +144,18 @@ class _Config:
         )
         c.host_ipc_q20 = config.host_ipc_q20
         self._pmu(c.hw, config.hw)
-        self._pmu(c.guest, config.guest)
         for name, value in config.timing.items():
             setattr(c.timing, name, value)
         for name in Overcount.__slots__:
             setattr(c.overcount, name, getattr(config.overcount, name))
         c.period_limit.least = config.period_limit.least
         c.period_limit.multiple = config.period_limit.multiple
-        self._kvm(c.kvm, config)
         self._lists(c, config)
-        c.image = self._keep(ffi.from_buffer("uint8_t[]", config.image))
-        c.image_size = len(config.image)
-        c.cmdline = self._keep(ffi.new("char[]", config.cmdline.encode()))
-        if config.module is not None:
-            c.module = self._keep(ffi.from_buffer("uint8_t[]", config.module))
-            c.module_size = len(config.module)
+        self._vm(c, config)
+        c.nr_vms = len(config.vms)
+        c.vms = vms = self._array("struct pp_vm", [{} for _ in config.vms])
+        for i, vm in enumerate(config.vms):
+            self._vm(vms[i], vm)
 
     def _keep(self, value: Any) -> Any:
         self._alive.append(value)
@@ -171,8 +169,33 @@ class _Config:
         for name in Pmu.__slots__:
             setattr(out, name, int(getattr(pmu, name)))
 
-    def _kvm(self, out: Any, config: MachineConfig) -> None:
-        kvm = config.kvm
+    def _vm(self, out: Any, vm: MachineConfig | Vm) -> None:
+        """Fill what each VM has of its own: a ``struct pp_vm``, or its like in the first one's."""
+        out.memory = vm.memory
+        out.nr_vcpus = vm.vcpus
+        self._pmu(out.guest, vm.guest)
+        self._kvm(out.kvm, vm.kvm)
+        out.nr_cpuid = len(vm.cpuid)
+        out.cpuid = self._array(
+            "struct pp_cpuid",
+            [
+                {
+                    "leaf": e.leaf,
+                    "subleaf": e.subleaf or 0,
+                    "any_subleaf": e.subleaf is None,
+                    "regs": e.regs,
+                }
+                for e in vm.cpuid
+            ],
+        )
+        out.image = self._keep(ffi.from_buffer("uint8_t[]", vm.image))
+        out.image_size = len(vm.image)
+        out.cmdline = self._keep(ffi.new("char[]", vm.cmdline.encode()))
+        if vm.module is not None:
+            out.module = self._keep(ffi.from_buffer("uint8_t[]", vm.module))
+            out.module_size = len(vm.module)
+
+    def _kvm(self, out: Any, kvm: Kvm) -> None:
         for name in (
             "vpmu",
             "exit_save_global_ctrl",
@@ -206,19 +229,6 @@ class _Config:
         )
 
     def _lists(self, c: Any, config: MachineConfig) -> None:
-        c.nr_cpuid = len(config.cpuid)
-        c.cpuid = self._array(
-            "struct pp_cpuid",
-            [
-                {
-                    "leaf": e.leaf,
-                    "subleaf": e.subleaf or 0,
-                    "any_subleaf": e.subleaf is None,
-                    "regs": e.regs,
-                }
-                for e in config.cpuid
-            ],
-        )
         c.nr_event_maps = len(config.event_maps)
         c.event_maps = self._array(
             "struct pp_event_map",
@@ -329,7 +339,8 @@ class Machine:
         """Return the guest as a VMM saves it; this machine does not notice and can go on.
 
         The saved guest has exited (EXTERNAL_INTERRUPT), and what was requested of its vCPU is
-        served. InputError for a native machine, and for one whose counters have been read out.
+        served. InputError for a native machine, for one whose counters have been read out, and for
+        one with several VMs.
         """
         self._require_vcpu("save")
         error = ffi.new("struct pp_error *")
@@ -382,7 +393,7 @@ class Machine:
         """From another thread: have a :meth:`run` return Stop.BUDGET within milliseconds."""
         lib.pp_machine_pause(self._handle)
 
-    # What a VMM does to a vCPU between two runs
+    # What the VMM of the first VM does to its vCPUs between two runs
 
     def msr_index_list(self) -> tuple[int, ...]:
         """KVM_GET_MSR_INDEX_LIST: the registers that a VMM saves and restores.
@@ -510,8 +521,19 @@ class Machine:
 
     @property
     def guests(self) -> int:
-        """How many CPUs the guests have: vCPUs, or natively pCPUs."""
-        return self._config.vcpus
+        """How many CPUs the guests have: vCPUs of all VMs, or natively pCPUs."""
+        return self._config.vcpus + sum(vm.vcpus for vm in self._config.vms)
+
+    @property
+    def vms(self) -> int:
+        """How many VMs there are; natively 1, the computer."""
+        return 1 + len(self._config.vms)
+
+    def guests_of(self, vm: int) -> range:
+        """Return the CPUs of a VM: how all methods with a parameter ``guest`` call them."""
+        number = [self._config.vcpus, *(each.vcpus for each in self._config.vms)]
+        first = sum(number[:vm])
+        return range(first, first + number[vm])
 
     @property
     def cpus(self) -> int:
@@ -519,7 +541,10 @@ class Machine:
         return self._config.vcpus if self._config.mode is Mode.NATIVE else self._config.cpus
 
     def guest(self, guest: int = 0) -> records.Guest:
-        """Return what became of the guest."""
+        """Return what became of the guest.
+
+        Its ``stop`` is that of its VM: of a further one Stop.BUDGET if it had not ended by itself.
+        """
         info = ffi.new("struct pp_guest_info *")
         lib.pp_read_guest(self._handle, guest, info)
         return records.Guest(
@@ -530,6 +555,7 @@ class Machine:
             rip=info.rip,
             exit_value=info.exit_value,
             exited=bool(info.exited),
+            stop=records.Stop(info.stop),
             serial_length=info.serial_length,
             serial_truncated=bool(info.serial_truncated),
             has_report=bool(info.has_report),
@@ -542,7 +568,7 @@ class Machine:
         return bytes(ffi.buffer(text)).decode(errors="replace") if text else ""
 
     def report(self, vm: int = 0, n: int = 0) -> records.GuestReport | None:
-        """Return the guest's report, None if it left none (or one that is none)."""
+        """Return the report of a VM's CPU, None if it left none (or one that is none)."""
         raw = self._all(lib.pp_read_report, "uint8_t", vm, n)
         if not raw:
             return None
@@ -558,10 +584,10 @@ class Machine:
         values["events"] = tuple(records.ReportEvent(*e) for e in events)
         return records.GuestReport(**values)
 
-    def physical(self, address: int, size: int) -> bytes:
+    def physical(self, address: int, size: int, vm: int = 0) -> bytes:
         """Return guest-physical memory; empty if any of it lies outside the RAM."""
         out = ffi.new("uint8_t[]", size)
-        count = lib.pp_read_physical(self._handle, 0, address, out, size)
+        count = lib.pp_read_physical(self._handle, vm, address, out, size)
         return bytes(ffi.buffer(out))[:count]
 
     def counters(self, guest: int = 0) -> list[records.Counter]:

@@ -32,7 +32,8 @@ class Options:
     """One experiment: everything but the mode. ``time_ns`` of None is the workload's default.
 
     ``filter`` is there from the start, each of ``filter_changes`` from its time on. ``scenario`` is
-    a load of the host beside what ``host_perf`` names.
+    a load of the host beside what ``host_perf`` names. ``vms`` are VMs beside this one: of their
+    options those count that a VM has of its own.
     """
 
     workload: str
@@ -49,6 +50,7 @@ class Options:
     settings: tuple[str, ...] = ()
     seed: int = 1
     host: bool = True
+    vms: tuple[Options, ...] = ()
 
     def __post_init__(self) -> None:
         if self.frequency is not None and self.period is not None:

@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import dataclasses
 import functools
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -29,10 +31,11 @@ from pmupass.config import (
     MsrFilter,
     Pmu,
     Vendor,
+    Vm,
     Watchdog,
 )
 from pmupass.cpus.model import FIXED_SHIFT
-from pmupass.errors import UsageError
+from pmupass.errors import InputError, UsageError
 from pmupass.events import EventTable, placement
 from pmupass.options import DEFAULT_TIME_NS
 from pmupass.policy import (
@@ -49,7 +52,7 @@ from pmupass.policy import (
 from pmupass.profiles.model import named_events
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from pmupass.cpus import CpuModel
     from pmupass.events import EventSpec
@@ -58,6 +61,8 @@ if TYPE_CHECKING:
     from pmupass.workloads import Workload
 
 MAX_HOST_EVENTS = 63  # below half of PERF_MAX_EVENTS, which csrc/machine.c insists on
+MAX_CPUS = 8  # PP_MAX_CPUS
+UNTIL_THE_END_NS = 10**13  # longer than any run that somebody waits for
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,11 +76,15 @@ class Timed:
 class Plan:
     """An experiment, resolved: CPU, events, settings, image, filter, profiles, costs.
 
-    UsageError for options that mean nothing, InputError for files that are no good.
+    UsageError for options that mean nothing, InputError for files that are no good. ``vms`` are the
+    plans of further VMs, which are made with ``further``: what is the host's they have from here.
     """
 
-    def __init__(self, options: Options, workload: Workload | None = None) -> None:
+    def __init__(
+        self, options: Options, workload: Workload | None = None, *, further: bool = False
+    ) -> None:
         self.options = options
+        self.further = further
         self.workload = workload or workloads.find(options.workload)
         settings.check_switch_policy(options.switch)
         self.settings = settings.resolve(options.settings, self.workload.defaults)
@@ -106,15 +115,48 @@ class Plan:
         )
         self._maps = tuple(self.events.maps(named))
         self._costs = costs.cycles(core.names("costs"), self.settings.namespace("cost"))
+        self.vms = tuple(self._further(i, vm) for i, vm in enumerate(options.vms, 1))
+        if self.all_guest_cpus > MAX_CPUS:
+            raise UsageError(
+                f"--vm: {self.all_guest_cpus} vCPUs in all VMs together; {MAX_CPUS} at most"
+            )
+
+    def _further(self, i: int, options: Options) -> Plan:
+        """Return the plan of a further VM on this one's host."""
+        mine = self.options
+        with _of_vm(i, options.workload):
+            of_vm = settings.of_vm(options.settings)
+            if options.filter_changes:
+                raise UsageError("--filter FILE@TIME: a filter that changes is the first VM's")
+            plan = Plan(
+                dataclasses.replace(
+                    options,
+                    cpu=mine.cpu,
+                    seed=mine.seed,
+                    switch=mine.switch,
+                    settings=(*settings.of_host(mine.settings), *of_vm),
+                ),
+                further=True,
+            )
+            if options.time_ns is not None and not plan.workload.builtin:
+                raise UsageError("--time is for built-in workloads; a limit is the first VM's")
+        return plan
 
     def warnings(self, modes: Iterable[str]) -> tuple[str, ...]:
-        """Return what the authors of the files should know before a run in modes, a line each."""
+        """Return what a user should know before a run in modes, a line each."""
+        modes = set(modes)
+        if self.vms and modes == {"native"}:
+            return ("native has no VMs: --vm is not used", *self._filter_warnings(modes))
+        return self._filter_warnings(modes)
+
+    def _filter_warnings(self, modes: set[str]) -> tuple[str, ...]:
         filters = [self.options.filter, *(change.path for change in self.options.filter_changes)]
         unused = [str(path) for path in filters if path is not None]
-        if unused and set(modes) == {"native"}:
+        if unused and modes == {"native"}:
             verb = "is" if len(unused) == 1 else "are"
             return (f"native has no event filter: {', '.join(unused)} {verb} not used",)
         found = [self.filter, *(loaded for _, loaded in self.filter_changes)]
+        found += [vm.filter for vm in self.vms]
         # A file that is named twice warns once.
         return tuple(dict.fromkeys(text for each in found for text in each.warnings))
 
@@ -132,6 +174,11 @@ class Plan:
     def guest_cpus(self) -> int:
         """CPUs of the guest."""
         return self.settings.integer("guest.cpus")
+
+    @property
+    def all_guest_cpus(self) -> int:
+        """CPUs of the guests of all VMs."""
+        return self.guest_cpus + sum(vm.guest_cpus for vm in self.vms)
 
     # What the user asked the guest's perf for
 
@@ -219,7 +266,8 @@ class Plan:
         """Return whether KVM gives the VM the PMU that its CPUID announces."""
         return enablement.vm_has_pmu(
             mode,
-            disabled=self.settings.flag("kvm.cap_pmu_disable"),
+            disabled=self.settings.flag("kvm.cap_pmu_disable")
+            or not self.settings.flag("kvm.enable_pmu"),
             in_kernel_lapic=self._in_kernel_lapic,
         )
 
@@ -237,20 +285,32 @@ class Plan:
         return intel_cpuid.silicon_maps(self._maps, guest)
 
     def refusal(self, mode: Mode) -> str | None:
-        """Return why KVM refuses the VM in a mode and what to change, None if it does not."""
+        """Return why KVM refuses a VM in a mode and what to change, None if it does not."""
+        counting_guests = [
+            spec.text
+            for session in self.sessions
+            for spec in session.specs
+            if spec.guest and not session.start_ns
+        ]
+        found = self.vm_refusal(mode, counting_guests)
+        if found is not None or mode is Mode.NATIVE:
+            return found
+        for i, vm in enumerate(self.vms, 1):
+            found = vm.vm_refusal(mode, counting_guests)
+            if found is not None:
+                return f"--vm {vm.workload.name} (VM {i}): {found}"
+        return None
+
+    def vm_refusal(self, mode: Mode, counting_guests: Sequence[str]) -> str | None:
+        """Return why KVM refuses this VM beside events of the host that count guests."""
         records = branch_records.refusal(mode, guest_cpuid.Asked.of(self.settings))
         if records is not None:
             return records
         found = enablement.check(
             self.cpu,
             mode=mode,
-            shape=self.guest_pmu(mode) if self.vm_has_pmu(mode) else Pmu(),
-            host_include_guest_events=[
-                spec.text
-                for session in self.sessions
-                for spec in session.specs
-                if spec.guest and not session.start_ns
-            ],
+            has_pmu=self.vm_has_pmu(mode),
+            host_include_guest_events=counting_guests,
             nmi_watchdog=self.watchdog is Watchdog.PERF,
         )
         return None if found is None else str(found)
@@ -287,7 +347,7 @@ class Plan:
             cpuid=tuple(guest_cpuid.cpuid_entries(self.cpu, guest, mode, self.guest_cpus)),
             event_maps=self._maps_for(mode, guest),
             costs=self._costs,
-            kvm=self._kvm(mode, guest),
+            kvm=self._kvm(mode, guest, vpmu=vpmu),
             profiles=self._profiles,
             host_events=() if mode is Mode.NATIVE else self._host_events(),
             host_tasks=() if mode is Mode.NATIVE else self._host_tasks(),
@@ -305,7 +365,27 @@ class Plan:
             module=self._module,
             vcpus=self.guest_cpus,
             cpus=self.host_cpus,
+            vms=() if mode is Mode.NATIVE else self._vms(mode),
         )
+
+    def _vms(self, mode: Mode) -> tuple[Vm, ...]:
+        found = []
+        for i, plan in enumerate(self.vms, 1):
+            with _of_vm(i, plan.workload.name):
+                made = plan.config(mode, perf=plan.profiles_guest)
+            found.append(
+                Vm(
+                    image=made.image,
+                    cmdline=made.cmdline,
+                    guest=made.guest,
+                    cpuid=made.cpuid,
+                    kvm=made.kvm,
+                    memory=made.memory,
+                    vcpus=made.vcpus,
+                    module=made.module,
+                )
+            )
+        return tuple(found)
 
     def timed(self, mode: Mode) -> tuple[Timed, ...]:
         """Return what the host does while a guest runs, in the order of the times."""
@@ -350,7 +430,7 @@ class Plan:
             rdpmc_backdoor=self.settings.flag("kvm.enable_vmware_backdoor"),
         )
 
-    def _kvm(self, mode: Mode, guest: Pmu) -> Kvm:
+    def _kvm(self, mode: Mode, guest: Pmu, *, vpmu: bool) -> Kvm:
         if mode is Mode.NATIVE:
             return Kvm()
         rows = self.rows(mode, guest)
@@ -358,7 +438,7 @@ class Plan:
         apicv = self.settings.flag("kvm.apicv") and self._in_kernel_lapic
         others = machine_msrs.rows(apicv=apicv, vendor=self.cpu.maker)
         return Kvm(
-            vpmu=bool(guest.version) and self.vm_has_pmu(mode),
+            vpmu=vpmu and self.vm_has_pmu(mode),
             exit_save_global_ctrl=self.cpu.exit_save_global_ctrl,
             apicv=apicv,
             rdpmc_intercept=interception.rdpmc_intercepted(rows),
@@ -392,7 +472,7 @@ class Plan:
     @property
     def host_cpus(self) -> int:
         """The host's pCPUs; natively there is no host."""
-        return self.settings.optional("host.cpus") or self.guest_cpus
+        return self.settings.optional("host.cpus") or self.all_guest_cpus
 
     def _host_tasks(self) -> tuple[HostTask, ...]:
         number = self.settings.integer("host.tasks")
@@ -415,6 +495,12 @@ class Plan:
             return 0
         return self._tsc(self.options.time_ns)
 
+    @property
+    def _time_ns(self) -> int:
+        """How long a built-in workload works; in a further VM, until the run ends."""
+        default = UNTIL_THE_END_NS if self.further else DEFAULT_TIME_NS
+        return self.options.time_ns or default
+
     def _tsc(self, nanoseconds: int) -> int:
         return max(nanoseconds * self.cpu.tsc_khz // 10**6, 1)
 
@@ -424,9 +510,7 @@ class Plan:
             return ""
         s = self.settings
         words = [
-            f"time={self._tsc(self.options.time_ns or DEFAULT_TIME_NS)}"
-            if work is None
-            else f"work={work}",
+            f"time={self._tsc(self._time_ns)}" if work is None else f"work={work}",
             f"profile={self._profile.id}",
             f"chunk={s.integer('guest.chunk')}",
             f"kernel={s.integer('guest.kernel')}",
@@ -502,8 +586,8 @@ class Plan:
                 out["frequency"] = self.frequency
         if options.period is not None:
             out["period"] = options.period
-        if self.workload.builtin or options.time_ns is not None:
-            out["time_ns"] = options.time_ns or DEFAULT_TIME_NS
+        if (self.workload.builtin and not self.further) or options.time_ns is not None:
+            out["time_ns"] = self._time_ns
         if options.filter is not None:
             out["filter"] = workloads.shown(options.filter)
         if options.filter_changes:
@@ -515,6 +599,15 @@ class Plan:
         out["host_perf"] = list(options.host_perf)
         out["switch"] = options.switch
         return dict(sorted(out.items()))
+
+
+@contextlib.contextmanager
+def _of_vm(i: int, workload: str) -> Iterator[None]:
+    """Have errors say which VM they are about."""
+    try:
+        yield
+    except (InputError, UsageError) as error:
+        raise type(error)(f"--vm {workload} (VM {i}): {error}") from None
 
 
 def _replace_filter(machine: core.Machine, new: event_filter.CompiledFilter) -> None:

@@ -25,7 +25,10 @@ class Stop(enum.IntEnum):
 
 @dataclass(frozen=True, slots=True)
 class Guest:
-    """What became of the guest; ``bytes`` is the instruction of ``Stop.UNIMPLEMENTED``."""
+    """What became of the guest; ``bytes`` is the instruction of ``Stop.UNIMPLEMENTED``.
+
+    ``stop`` is why it stopped.
+    """
 
     instructions: int
     emulated: int
@@ -34,6 +37,7 @@ class Guest:
     rip: int
     exit_value: int
     exited: bool
+    stop: Stop
     serial_length: int
     serial_truncated: bool
     has_report: bool

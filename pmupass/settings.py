@@ -165,7 +165,7 @@ SETTINGS: tuple[Setting, ...] = (
         "host.cpus",
         int,
         None,
-        "pCPUs of the host (default: as many as the guest has CPUs, so that each has its own); "
+        "pCPUs of the host (default: as many as all guests have CPUs, so that each has its own); "
         "native has no host",
         least=1,
         most=8,
@@ -362,6 +362,8 @@ SETTINGS: tuple[Setting, ...] = (
     ),
 )
 BY_KEY = {setting.key: setting for setting in SETTINGS}
+# What a VM has of its own beside its guest; the rest of kvm. is KVM's or its modules'.
+OF_VM = ("kvm.cap_pmu_disable", "kvm.irqchip", "kvm.msr_filter")
 # What --guest-cpuid sets: the fields of a guest's CPUID, each a setting guest.NAME.
 GUEST_CPUID = (
     "pmu_version",
@@ -474,6 +476,29 @@ def resolve(assignments: Iterable[str], defaults: Mapping[str, Scalar] | None = 
         else:
             raise UsageError(_unknown(key))
     return Settings(values, overrides)
+
+
+def is_of_vm(assignment: str) -> bool:
+    """Return whether a ``key=value`` text sets something that each VM has of its own."""
+    key = assignment.partition("=")[0].strip()
+    return key.startswith("guest.") or key in OF_VM
+
+
+def of_host(assignments: Iterable[str]) -> tuple[str, ...]:
+    """Return the assignments that hold for the whole host, whatever VMs it has."""
+    return tuple(text for text in assignments if not is_of_vm(text))
+
+
+def of_vm(assignments: Iterable[str]) -> tuple[str, ...]:
+    """Return the assignments for a further VM; UsageError for one that is the host's."""
+    given = tuple(assignments)
+    for text in given:
+        key = text.partition("=")[0].strip()
+        if not is_of_vm(text) and (key in BY_KEY or key.partition(".")[0] in OPEN_NAMESPACES):
+            raise UsageError(
+                f"--set {text}: {key} holds for the whole host and all its VMs; set it beside --vm"
+            )
+    return given
 
 
 def _unknown(key: str) -> str:

@@ -7,7 +7,7 @@
  *  - kvm_lbr_debugctl_written(): so does DEBUGCTL.LBR.
  *  - vmx_passthrough_lbr_msrs(): before an entry: the registers are direct while the event is active.
  *  - kvm_lbr_direct_read(), kvm_lbr_direct_write(): the guest has them.
- *  - intel_pmu_legacy_freezing_lbrs_on_pmi(), kvm_lbr_cleanup().
+ *  - intel_pmu_legacy_freezing_lbrs_on_pmi(), kvm_lbr_cleanup(), kvm_lbr_release().
  *
  * An event that is not active, since a host's CPU-pinned user of the LBR has taken it, stays in perf's
  * error state. Then reads are 0, writes are dropped, and KVM warns at each entry (rate limited in
@@ -242,10 +242,16 @@ void intel_pmu_legacy_freezing_lbrs_on_pmi(struct kvm_vcpu *vcpu)
 
 void kvm_lbr_cleanup(struct kvm_vcpu *vcpu)
 {
+	if (vcpu->guest.misc.debugctl & DEBUGCTLMSR_LBR || FAULTY(LBR_NEVER_RELEASED))
+		return;
+	kvm_lbr_release(vcpu);
+}
+
+void kvm_lbr_release(struct kvm_vcpu *vcpu)
+{
 	struct kvm_lbr *lbr = &vcpu->pmu.lbr;
 
-	if (!lbr->event || vcpu->guest.misc.debugctl & DEBUGCTLMSR_LBR ||
-	    FAULTY(LBR_NEVER_RELEASED))
+	if (!lbr->event)
 		return;
 	perf_event_release_kernel(vcpu->perf, lbr->event);
 	lbr->event = NULL;

@@ -57,8 +57,8 @@ static bool guest_has_pdcm(struct kvm_vcpu *vcpu)
 	return regs[2] & CPUID_1_ECX_PDCM;
 }
 
-int kvm_pmu_init(struct kvm_vcpu *vcpu, const struct kvm_pmu_backend *backend,
-		 const struct pp_pmu *guest)
+void kvm_pmu_init(struct kvm_vcpu *vcpu, const struct kvm_pmu_backend *backend,
+		  const struct pp_pmu *guest)
 {
 	struct kvm_pmu *pmu = &vcpu->pmu;
 
@@ -73,14 +73,13 @@ int kvm_pmu_init(struct kvm_vcpu *vcpu, const struct kvm_pmu_backend *backend,
 	pmu->ops = kvm_pmu_ops_of(&vcpu->config->hw);
 	pmu->pdcm = guest->version && (guest->perf_capabilities || guest_has_pdcm(vcpu));
 	if (!guest->version)
-		return 0;
+		return;
 	pmu->pebs.ds = guest->perf_capabilities & PERF_CAP_PEBS_FORMAT || guest_has_ds(vcpu);
 	/* As a VMM sets it up for a guest with a debug store; there is no BTS. */
 	if (pmu->pebs.ds)
 		vcpu->guest.misc.misc_enable &= ~MISC_ENABLE_PEBS_UNAVAIL;
 	pmu->ops->refresh(pmu, guest);
 	update_misc(vcpu);
-	return backend->create(vcpu);
 }
 
 /* The guest's registers are as after reset; the truth follows. */

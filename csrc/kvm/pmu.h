@@ -20,6 +20,7 @@
 struct kvm_vcpu;
 struct kvm_pmu;
 struct msr_data;
+struct perf_cpu;
 struct perf_event;
 
 struct kvm_pmc {
@@ -138,8 +139,10 @@ extern const struct kvm_pmu_ops amd_pmu_ops;
 struct kvm_pmu_backend {
 	const char *name;
 	bool counters_in_hardware; /* valid in memory only between put and load */
-	/* Preconditions of the VM; 0 or a negative errno. */
-	int (*create)(struct kvm_vcpu *vcpu);
+	/* What perf is told of a VM with a vPMU: 0 or a negative errno. */
+	int (*create_vm)(struct perf_cpu *perf);
+	void (*destroy_vm)(struct perf_cpu *perf);
+	/* The vCPU ends before the run does: what it holds of the host's. */
 	void (*destroy)(struct kvm_vcpu *vcpu);
 	/* Around the inner run loop. */
 	void (*load)(struct kvm_vcpu *vcpu);
@@ -172,8 +175,8 @@ extern const struct kvm_pmu_backend kvm_pmu_emulated;
 extern const struct kvm_pmu_backend kvm_pmu_mediated;
 
 /* pmu.c: both designs */
-int kvm_pmu_init(struct kvm_vcpu *vcpu, const struct kvm_pmu_backend *backend,
-		 const struct pp_pmu *guest);
+void kvm_pmu_init(struct kvm_vcpu *vcpu, const struct kvm_pmu_backend *backend,
+		  const struct pp_pmu *guest);
 int kvm_pmu_get_msr(struct kvm_vcpu *vcpu, struct msr_data *msr);
 int kvm_pmu_set_msr(struct kvm_vcpu *vcpu, struct msr_data *msr);
 /* A new model of the guest's PMU, before the vCPU has run: registers as after reset. */
@@ -212,6 +215,7 @@ int kvm_lbr_direct_write(struct kvm_vcpu *vcpu, u32 msr, u64 value);
 void kvm_lbr_set_direct(struct kvm_vcpu *vcpu, bool direct);
 void kvm_lbr_debugctl_written(struct kvm_vcpu *vcpu);
 void kvm_lbr_cleanup(struct kvm_vcpu *vcpu);
+void kvm_lbr_release(struct kvm_vcpu *vcpu);
 void kvm_lbr_vm_exit(struct kvm_vcpu *vcpu);
 void vmx_passthrough_lbr_msrs(struct kvm_vcpu *vcpu);
 void intel_pmu_legacy_freezing_lbrs_on_pmi(struct kvm_vcpu *vcpu);

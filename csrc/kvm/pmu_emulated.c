@@ -32,15 +32,16 @@ static u64 mask_of(const struct kvm_pmc *pmc)
 	return pmc_bitmask(&pmc->vcpu->pmu, pmc);
 }
 
-static int emulated_create(struct kvm_vcpu *vcpu)
+/* An emulated VM is one more user of perf's. */
+static int emulated_create_vm(struct perf_cpu *perf)
 {
-	(void)vcpu;
+	(void)perf;
 	return 0;
 }
 
-static void emulated_destroy(struct kvm_vcpu *vcpu)
+static void emulated_destroy_vm(struct perf_cpu *perf)
 {
-	(void)vcpu;
+	(void)perf;
 }
 
 static void emulated_load(struct kvm_vcpu *vcpu)
@@ -317,9 +318,19 @@ static void emulated_cleanup(struct kvm_vcpu *vcpu)
 	pmu->pmc_in_use = 0;
 }
 
+static void emulated_destroy(struct kvm_vcpu *vcpu)
+{
+	unsigned int idx;
+
+	for_each_set_bit(idx, vcpu->pmu.all_valid_pmc_idx)
+		pmc_release_perf_event(&vcpu->pmu.pmc[idx]);
+	kvm_lbr_release(vcpu);
+}
+
 const struct kvm_pmu_backend kvm_pmu_emulated = {
 	.name = "emulated",
-	.create = emulated_create,
+	.create_vm = emulated_create_vm,
+	.destroy_vm = emulated_destroy_vm,
 	.destroy = emulated_destroy,
 	.load = emulated_load,
 	.put = emulated_put,

@@ -68,15 +68,21 @@ static void sw_lvtpc(struct kvm_vcpu *vcpu, u32 value)
 
 /* ---- the VM ---- */
 
-static int mediated_create(struct kvm_vcpu *vcpu)
+static int mediated_create_vm(struct perf_cpu *perf)
 {
-	return perf_create_mediated_pmu(vcpu->perf);
+	return perf_create_mediated_pmu(perf);
 }
 
-static void mediated_destroy(struct kvm_vcpu *vcpu)
+static void mediated_destroy_vm(struct perf_cpu *perf)
 {
 	if (!FAULTY(MEDIATED_VM_NOT_RELEASED))
-		perf_release_mediated_pmu(vcpu->perf);
+		perf_release_mediated_pmu(perf);
+}
+
+/* Outside of the guest it holds nothing. */
+static void mediated_destroy(struct kvm_vcpu *vcpu)
+{
+	(void)vcpu;
 }
 
 /* ---- load ---- */
@@ -327,7 +333,8 @@ static void mediated_cleanup(struct kvm_vcpu *vcpu)
 const struct kvm_pmu_backend kvm_pmu_mediated = {
 	.name = "mediated",
 	.counters_in_hardware = true,
-	.create = mediated_create,
+	.create_vm = mediated_create_vm,
+	.destroy_vm = mediated_destroy_vm,
 	.destroy = mediated_destroy,
 	.load = mediated_load,
 	.put = mediated_put,

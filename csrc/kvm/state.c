@@ -115,6 +115,7 @@ int kvm_vcpu_restore(struct kvm_vcpu *vcpu, const struct kvm_vcpu *from,
 void kvm_vcpu_moved(struct kvm_vcpu *vcpu, const struct move *move)
 {
 	task_moved(&vcpu->task, move);
+	vcpu->kvm = moved(move, vcpu->kvm);
 	vcpu->pcpu = moved(move, vcpu->pcpu);
 	vcpu->perf = moved(move, vcpu->perf);
 	perf_event_context_moved(&vcpu->perf_ctx, move);

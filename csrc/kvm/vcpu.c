@@ -14,7 +14,6 @@
 
 #include "base/fault.h"
 
-#include <errno.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -90,12 +89,17 @@ static const struct lapic_ops vcpu_lapic_ops = {
 	.sipi = vcpu_sipi,
 };
 
-/* A vCPU is mediated if the VM is and the guest has a PMU at all. */
-static const struct kvm_pmu_backend *backend_of(const struct pp_config *config)
+static bool has_pmu(const struct pp_config *config)
 {
-	if (config->mode == PP_MODE_MEDIATED && config->kvm.vpmu &&
-	    (config->guest.version || FAULTY(MEDIATED_WITHOUT_PMU)))
-		return &kvm_pmu_mediated;
+	return config->kvm.vpmu && config->guest.version;
+}
+
+/* A vCPU is mediated if the VM is and the guest has a PMU at all. */
+static const struct kvm_pmu_backend *backend_of(const struct kvm *kvm,
+						const struct pp_config *config)
+{
+	if (has_pmu(config) || (config->kvm.vpmu && FAULTY(MEDIATED_WITHOUT_PMU)))
+		return kvm->design;
 	return &kvm_pmu_emulated;
 }
 
@@ -105,14 +109,14 @@ static const struct kvm_x86_ops *const vendors[] = {
 	[PP_VENDOR_AMD] = &svm_x86_ops,
 };
 
-int kvm_vcpu_init(struct kvm_vcpu *vcpu, struct pcpu *pcpu, u32 id, struct perf_cpu *perf,
+int kvm_vcpu_init(struct kvm_vcpu *vcpu, struct kvm *kvm, struct pcpu *pcpu, struct perf_cpu *perf,
 		  struct ports *ports, const struct pp_config *config, struct pp_error *error)
 {
 	static const struct pp_pmu no_pmu;
-	int ret;
 
 	perf_event_context_init(&vcpu->perf_ctx);
 	vcpu->task = (struct task){.ops = &vcpu_task_ops, .ctx = vcpu, .perf_ctx = &vcpu->perf_ctx};
+	vcpu->kvm = kvm;
 	vcpu->pcpu = pcpu;
 	vcpu->perf = perf;
 	vcpu->ports = ports;
@@ -123,17 +127,10 @@ int kvm_vcpu_init(struct kvm_vcpu *vcpu, struct pcpu *pcpu, u32 id, struct perf_
 	vcpu->sipi_pending = -1;
 	vcpu->exit_reason = NR_EXIT_REASONS;
 	vcpu->exit_access = ACCESS_NONE;
-	lapic_init(&vcpu->lapic, id, &vcpu_lapic_ops, vcpu);
+	lapic_init(&vcpu->lapic, kvm->nr_vcpus, &vcpu_lapic_ops, vcpu);
 	pcpu_guest_init(&vcpu->guest, pcpu, &vcpu->lapic, config, vcpu->x86_ops->misc,
-			config->kvm.vpmu);
-	ret = kvm_pmu_init(vcpu, backend_of(config), config->kvm.vpmu ? &config->guest : &no_pmu);
-	if (ret == -EBUSY) {
-		vcpu->pmu.backend = NULL;
-		error->code = PP_EBUSY;
-		snprintf(error->text, sizeof(error->text),
-			 "KVM_CREATE_VCPU: -EBUSY: a host perf event that counts guests exists");
-		return -1;
-	}
+			has_pmu(config));
+	kvm_pmu_init(vcpu, backend_of(kvm, config), has_pmu(config) ? &config->guest : &no_pmu);
 	/* KVM lets no guest have a faster periodic timer (min_timer_period_us). */
 	vcpu->lapic.min_period = config->tsc_khz * KVM_MIN_TIMER_PERIOD_US / 1000;
 	if (kvm_vm_ioctl_set_msr_filter(vcpu, &config->kvm.msr_filter)) {
@@ -145,12 +142,9 @@ int kvm_vcpu_init(struct kvm_vcpu *vcpu, struct pcpu *pcpu, u32 id, struct perf_
 	vcpu->requests = 0;
 	kvm_setup_intercepts(vcpu);
 	cpu_set_intercept(vcpu->guest.cpu, &vcpu->intercept);
+	kvm->vcpus[kvm->nr_vcpus++] = vcpu;
+	kvm->nr_threads++;
 	return 0;
-}
-
-void kvm_vcpu_destroy(struct kvm_vcpu *vcpu)
-{
-	vcpu->pmu.backend->destroy(vcpu);
 }
 
 /* ---- entry ---- */
@@ -501,6 +495,24 @@ static enum pp_stop run_guest(struct kvm_vcpu *vcpu, u64 *budget, bool *out_of_b
 
 /* ---- the thread ---- */
 
+/* The guest is done. With the first VM the run is; the thread of another VM goes alone. */
+static enum task_stop end_thread(struct kvm_vcpu *vcpu, enum pp_stop why, enum pp_stop *stop)
+{
+	*stop = why;
+	if (vcpu->kvm->ends_run)
+		return TASK_ENDS;
+	kvm_vm_end(vcpu, why);
+	kvm_vcpu_end(vcpu);
+	return TASK_EXITS;
+}
+
+/* One that has been signalled to end comes out of the guest first. */
+static bool must_end(const struct kvm_vcpu *vcpu)
+{
+	return (vcpu->ports->exited || kvm_vm_has_ended(vcpu->kvm)) &&
+	       (vcpu->kvm->ends_run || !vcpu->in_guest);
+}
+
 static enum task_stop vcpu_run(struct task *t, u64 *budget, enum pp_stop *stop)
 {
 	struct kvm_vcpu *vcpu = t->ctx;
@@ -510,9 +522,9 @@ static enum task_stop vcpu_run(struct task *t, u64 *budget, enum pp_stop *stop)
 		*stop = PP_STOP_INVARIANT;
 		if (vcpu->pcpu->check->broken)
 			return TASK_ENDS;
-		*stop = PP_STOP_EXIT;
-		if (vcpu->ports->exited)
-			return TASK_ENDS;
+		if (unlikely(must_end(vcpu)))
+			return end_thread(
+				vcpu, vcpu->ports->exited ? PP_STOP_EXIT : vcpu->kvm->stop, stop);
 		if (!*budget || cpu_pause_asked(vcpu->guest.cpu))
 			return TASK_BUDGET;
 		if (!vcpu->in_guest) {
@@ -529,6 +541,8 @@ static enum task_stop vcpu_run(struct task *t, u64 *budget, enum pp_stop *stop)
 	} while (*stop == PP_STOP_BUDGET && !out_of_budget);
 	if (*stop == PP_STOP_TIME)
 		return TASK_TURN_OVER;
+	if (*stop == PP_STOP_SHUTDOWN)
+		return end_thread(vcpu, PP_STOP_SHUTDOWN, stop);
 	return *stop == PP_STOP_BUDGET ? TASK_BUDGET : TASK_ENDS;
 }
 
@@ -538,7 +552,7 @@ static u64 vcpu_wakes_at(const struct task *t)
 
 	u64 at = lapic_inbox_deadline(&vcpu->lapic);
 
-	if (kvm_vcpu_has_events(vcpu))
+	if (kvm_vcpu_has_events(vcpu) || kvm_vm_has_ended(vcpu->kvm))
 		return 0;
 	if (cpu_waits_for_sipi(vcpu->guest.cpu) || !cpu_irqs_on(vcpu->guest.cpu))
 		return at;

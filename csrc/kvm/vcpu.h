@@ -5,6 +5,7 @@
  * Stands for arch/x86/kvm (x86.c, vmx/vmx.c, pmu.c, vmx/pmu_intel.c, lapic.c) of Linux 7.0 as far as
  * the vPMU is concerned. Names are the kernel's where the thing is.
  *
+ *	vm.c		a VM: for perf, its end
  *	vcpu.c		the loop: requests, injection, entry, exit
  *	exits.c		exit handlers	exception.c	those of exceptions, the emulator
  *	msr.c		MSR and RDPMC dispatch	ioctl.c	the VMM's accesses	state.c	save and restore
@@ -22,6 +23,7 @@
 #include "cpu/cpu.h"
 #include "kvm/msr_filter.h"
 #include "kvm/pmu.h"
+#include "kvm/vm.h"
 #include "pcpu/guest.h"
 #include "pcpu/pcpu.h"
 #include "perf/perf_event.h"
@@ -104,6 +106,8 @@ struct kvm_vcpu {
 	struct task task;		    /* its thread, on the run queue of the pCPU */
 	struct perf_event_context perf_ctx; /* the thread's */
 
+	struct kvm *kvm; /* the VM */
+
 	/* Belongs to the machine; the first two change with the pCPU */
 	struct pcpu *pcpu;
 	struct perf_cpu *perf;
@@ -140,10 +144,9 @@ struct kvm_vcpu {
 	u64 exit_start;		      /* host cycles when it began */
 };
 
-/* The vCPU with APIC ID @id, on this pCPU; those but the first wait to be started. */
-int kvm_vcpu_init(struct kvm_vcpu *vcpu, struct pcpu *pcpu, u32 id, struct perf_cpu *perf,
+/* The next vCPU of the VM, on this pCPU; those but the first wait to be started. */
+int kvm_vcpu_init(struct kvm_vcpu *vcpu, struct kvm *kvm, struct pcpu *pcpu, struct perf_cpu *perf,
 		  struct ports *ports, const struct pp_config *config, struct pp_error *error);
-void kvm_vcpu_destroy(struct kvm_vcpu *vcpu);
 /* It has been copied to another place. */
 void kvm_vcpu_moved(struct kvm_vcpu *vcpu, const struct move *move);
 

@@ -220,14 +220,26 @@ void sched_wake(struct task *t)
 
 /* ---- whose turn it is ---- */
 
-static void switch_out(struct rq *rq)
+/* Who has had the pCPU */
+static struct task *take_off(struct rq *rq)
 {
 	struct task *t = rq->current;
 
 	perf_event_task_sched_out(rq->perf);
 	t->ops->sched_out(t);
 	rq->current = NULL;
-	enqueue(rq, t);
+	return t;
+}
+
+static void switch_out(struct rq *rq)
+{
+	enqueue(rq, take_off(rq));
+}
+
+static void exit_task(struct rq *rq)
+{
+	account_charge(books(rq), COST_SCHEDULE);
+	take_off(rq)->rq = NULL;
 }
 
 /* False if nobody can run. */
@@ -318,6 +330,7 @@ enum pp_stop sched_run(struct rq *rq, u64 *budget)
 			switch_out(rq);
 			break;
 		case TASK_YIELDS: yield(rq); break;
+		case TASK_EXITS: exit_task(rq); break;
 		}
 	}
 }

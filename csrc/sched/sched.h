@@ -36,6 +36,7 @@ enum task_stop {
 	TASK_TURN_OVER, /* pcpu->stop_at is reached, likewise */
 	TASK_SLEEPS,
 	TASK_YIELDS, /* need_resched is served */
+	TASK_EXITS,  /* it is no more */
 	TASK_ENDS,   /* and with it the machine's run: *stop */
 };
 

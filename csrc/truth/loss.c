@@ -137,6 +137,8 @@ void truth_on_cpu(struct truth *t, bool on_cpu)
 {
 	unsigned int idx;
 
+	if (t->finished)
+		return;
 	for_each_set_bit(idx, t->enabled)
 		truth_account_time(t, idx);
 	t->off_cpu = !on_cpu;

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Whether KVM makes a mediated VM here: the preconditions of Linux 7.0, each with a name.
 
-    refusal = check(cpu, mode=Mode.MEDIATED, shape=guest, host_include_guest_events=["cycles:D"])
+    refusal = check(cpu, mode=Mode.MEDIATED, host_include_guest_events=["cycles:D"])
     if refusal is not None:
         raise InputError(str(refusal))
 
@@ -14,7 +14,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from pmupass.config import Mode, Pmu, Vendor
+from pmupass.config import Mode, Vendor
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -203,7 +203,7 @@ def check(
     cpu: CpuModel,
     *,
     mode: Mode,
-    shape: Pmu,
+    has_pmu: bool = True,
     in_kernel_lapic: bool = True,
     host_include_guest_events: Sequence[str] = (),
     nmi_watchdog: bool = False,
@@ -212,10 +212,11 @@ def check(
 
     ``host_include_guest_events`` are the texts of the host's perf events without exclude_guest;
     ``nmi_watchdog``: the host's hard lockup detector has one, too.
-    Only a mediated VM with a PMU has preconditions: native has no KVM, the emulated vPMU takes what
-    it gets, and a VM without a vPMU (``shape.version`` 0) never asks perf.
+    Only a mediated VM has preconditions: native has no KVM, the emulated vPMU takes what it gets,
+    and perf is not asked for a VM whose PMU is off (``has_pmu``). What CPUID tells the guest does
+    not matter: KVM asks at the first KVM_CREATE_VCPU, before it knows.
     """
-    if mode is not Mode.MEDIATED or not shape.version:
+    if mode is not Mode.MEDIATED or not has_pmu:
         return None
     for condition in preconditions(
         cpu,

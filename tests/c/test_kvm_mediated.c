@@ -328,11 +328,10 @@ TEST(a_vm_counts_once_for_perf_until_it_is_gone)
 	EXPECT_EQ(-95, error); /* EOPNOTSUPP */
 	EXPECT_TRUE(perf_event_create_kernel_counter(vm->vcpu->perf, &host_only, NULL, NULL, NULL,
 						     &error));
-	kvm_vcpu_destroy(vm->vcpu);
+	kvm_destroy_vm(vm->vcpu->kvm);
 	EXPECT_EQ(0, vm->vcpu->perf->system->nr_mediated_vms);
 	EXPECT_TRUE(
 		perf_event_create_kernel_counter(vm->vcpu->perf, &both, NULL, NULL, NULL, &error));
-	vm->pmu->backend = NULL; /* destroyed already */
 	vm_free(vm);
 }
 
