@@ -115,6 +115,7 @@ int machine_make_host(struct pp_machine *m, const struct pp_config *config, stru
 	make_host_tasks(m, config);
 	machine_open_host_events(m, config);
 	for (u32 i = 0; i < m->nr_vms; i++) {
+		error->vm = i;
 		if (make_vcpus(m, &m->vms[i], error))
 			return -1;
 	}

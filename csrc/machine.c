@@ -90,10 +90,12 @@ int machine_check_config(const struct pp_config *c, struct pp_error *error)
 	for (u32 i = 0; i <= c->nr_vms; i++) {
 		const struct pp_config vm = machine_vm_config(c, i);
 
+		error->vm = i;
 		if (check_vm(&vm, error))
 			return -1;
 		nr_vcpus += nr_guests_of(&vm);
 	}
+	error->vm = 0;
 	if (nr_vcpus > PP_MAX_CPUS)
 		return machine_fail(error, PP_EINVAL, "too many vCPUs in all VMs together");
 	return 0;
@@ -230,6 +232,7 @@ static int make_vms(struct pp_machine *m, const struct pp_config *config, struct
 		vm->first_guest = first_guest;
 		vm->nr_guests = nr_guests_of(&own);
 		first_guest += vm->nr_guests;
+		error->vm = i;
 		if (make_vm(vm, &own, error) || make_guests(m, vm, error))
 			return -1;
 	}
@@ -258,6 +261,7 @@ static int build(struct pp_machine *m, const struct pp_config *config, struct pp
 	else if (machine_make_host(m, config, error))
 		return -1;
 	for (u32 i = 0; i < m->nr_vms; i++) {
+		error->vm = i;
 		if (load_vm(m, config, i, error))
 			return -1;
 	}

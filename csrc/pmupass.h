@@ -66,7 +66,8 @@ enum pp_error_code {
 
 struct pp_error {
 	int32_t code;
-	char text[252];
+	uint32_t vm; /* which it is about, 0: the first, or none */
+	char text[248];
 };
 
 #define PP_MAX_CPUS 8

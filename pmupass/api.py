@@ -29,7 +29,7 @@ class Experiment(TypedDict, total=False):
     ``time`` is a text with a unit (``"100ms"``), ``settings`` a mapping or ``key=value`` texts,
     ``frequency`` is in Hz, ``host=True`` adds facts of this computer to the result. ``filter`` is
     one, or several of which all but the first have a time: ``["a.toml", "b.toml@20ms"]``;
-    ``scenario`` is the command line's ``--host``.
+    ``scenario`` is the command line's ``--host``; ``vms`` are texts as behind its ``--vm``.
     """
 
     cpu: str
@@ -44,6 +44,7 @@ class Experiment(TypedDict, total=False):
     settings: Mapping[str, object] | Iterable[str]
     seed: int
     host: bool
+    vms: str | Iterable[str]
 
 
 def run(
@@ -87,4 +88,11 @@ def _options(workload: str | Path, experiment: Experiment) -> Options:
         settings=assignments(experiment.get("settings", ())),
         seed=experiment.get("seed", 1),
         host=experiment.get("host", False),
+        vms=_vms(experiment.get("vms", ())),
     )
+
+
+def _vms(texts: str | Iterable[str]) -> tuple[Options, ...]:
+    from pmupass.cli.options import parse_vm  # the command line's words
+
+    return tuple(parse_vm(text) for text in ([texts] if isinstance(texts, str) else texts))

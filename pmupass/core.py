@@ -104,15 +104,16 @@ def _text(pointer: Any) -> str:
 def _check(error: Any) -> None:
     """Raise what a ``struct pp_error`` stands for; the one place where codes become exceptions."""
     text = ffi.string(error.text).decode(errors="replace")
+    vm = f"VM {error.vm}: " if error.vm else ""
     if error.code == lib.PP_OK:
         return
     if error.code == lib.PP_EBUSY:
-        raise VmRefusedError(f"KVM_CREATE_VCPU fails with -EBUSY: {text}")
+        raise VmRefusedError(f"{vm}KVM_CREATE_VCPU fails with -EBUSY: {text}")
     if error.code == lib.PP_EIMAGE:
-        raise InputError(f"malformed guest image: {text}")
+        raise InputError(f"{vm}malformed guest image: {text}")
     if error.code == lib.PP_ENOMEM:
         raise InputError(f"out of memory: {text or 'the guest does not fit'}")
-    raise ModelError(f"the core refused the configuration: {text}")
+    raise ModelError(f"{vm}the core refused the configuration: {text}")
 
 
 class _Config:

@@ -19,7 +19,18 @@ from typing import TYPE_CHECKING
 from msgspec import UNSET
 
 from pmupass import cpus, verdict
-from pmupass.results import Counter, Diff, Difference, DifferenceClass, PmuShape, Refused, Result
+from pmupass.config import Mode
+from pmupass.policy import enablement
+from pmupass.results import (
+    Counter,
+    Diff,
+    Difference,
+    DifferenceClass,
+    PmuShape,
+    Refused,
+    Result,
+    Vm,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -210,15 +221,33 @@ def _host_lost(i: int, result: Result) -> Cell:
 
 
 def _visible_cycles(result: Result) -> Cell:
-    """Return the guest's cycles that an event of the host can count: a mediated guest has none."""
-    return 0 if result.switch.loads else result.guest.core_cycles
+    """Return the guests' cycles that events of the host can count.
+
+    Beside a mediated VM whose PMU is on perf has no event that counts guests, whoever they are.
+    """
+    if result.mode == "mediated" and any(_perf_is_asked_for(vm, result) for vm in result.all_vms):
+        return 0
+    return sum(vm.guest.core_cycles for vm in result.all_vms)
+
+
+def _perf_is_asked_for(vm: Result | Vm, host: Result) -> bool:
+    off = not host.settings.get("kvm.enable_pmu", True)
+    return enablement.vm_has_pmu(
+        Mode.MEDIATED,
+        disabled=off or bool(vm.settings.get("kvm.cap_pmu_disable")),
+        in_kernel_lapic=vm.settings.get("kvm.irqchip") != "userspace",
+    )
+
+
+def _blind_cycles(result: Result) -> Cell:
+    return sum(r.switch.host_blind_cycles for r in result.all_vms)
 
 
 def _host_visibility(results: Mapping[str, Result]) -> list[Difference]:
     under_kvm = {mode: r for mode, r in results.items() if mode != "native"}
     quantities: dict[str, Callable[[Result], Cell]] = {
         "guest cycles that host perf can count": _visible_cycles,
-        "cycles that host perf could not see": lambda r: r.switch.host_blind_cycles,
+        "cycles that host perf could not see": _blind_cycles,
     }
     for i, event in enumerate(next(iter(under_kvm.values())).host_events if under_kvm else []):
         quantities[f"host event {event.event}"] = partial(_host_count, i)

@@ -15,7 +15,7 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, Protocol, cast
 
-from msgspec import UNSET
+from msgspec import UNSET, UnsetType
 
 from pmupass import diff, readout
 from pmupass.config import MachineConfig, Mode
@@ -27,7 +27,7 @@ from pmupass.options import (
 )
 from pmupass.plan import Plan
 from pmupass.records import Stop
-from pmupass.results import Diff, Refused, Result
+from pmupass.results import Diff, Refused, Result, Vm
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -137,7 +137,7 @@ class Session:
         self._blocks = blocks
         self._sized = False
         self._work: int | None = None
-        self._without_vpmu: int | None = None
+        self._without_vpmu: dict[Mode, int | None] = {}
 
     def run(self, mode: str) -> Result:
         """Run the experiment in one mode.
@@ -194,8 +194,9 @@ class Session:
             standing_cost=standing_cost,
             not_modelled=readout.read_not_modelled(machine, name_of),
             host_events=readout.read_host_events(machine),
-            stats=readout.read_stats(machine, plan.guest_pmu(chosen)),
+            stats=readout.read_stats(machine, [p.guest_pmu(chosen) for p in (plan, *plan.vms)]),
             vcpus=readout.read_vcpus(machine, name_of),
+            vms=_read_vms(machine, plan, chosen),
             host=readout.host_facts(time.perf_counter() - started) if plan.options.host else UNSET,
         )
         machine.close()
@@ -255,12 +256,15 @@ class Session:
         overhead = share(quiet, busy)
         if mode is Mode.NATIVE:
             return overhead, None
-        if self._without_vpmu is None:
-            config = plan.config(Mode.EMULATED, work=work, perf=False, vpmu=False)
-            self._without_vpmu = self._measure(config, f"{plan.workload.name}, without a vPMU")
-        if self._without_vpmu is None:
-            return overhead, None
-        return overhead, share(self._without_vpmu, quiet)
+        # The other VMs are those of this mode; without any, the mode makes no difference.
+        host = mode if plan.vms else Mode.EMULATED
+        if host not in self._without_vpmu:
+            config = plan.config(host, work=work, perf=False, vpmu=False)
+            self._without_vpmu[host] = self._measure(
+                config, f"{plan.workload.name}, without a vPMU"
+            )
+        without = self._without_vpmu[host]
+        return overhead, None if without is None else share(without, quiet)
 
     def _measure(self, config: MachineConfig, label: str) -> int | None:
         ran = self._run(config, label)
@@ -275,8 +279,15 @@ class Session:
         except VmRefusedError:
             raise
         except InputError as error:
-            raise InputError(f"{self.plan.workload.name}: {error}") from None
+            raise InputError(self._named(str(error))) from None
         return Ran(machine, self._drive(machine, config.mode, label) if go else Stop.BUDGET)
+
+    def _named(self, text: str) -> str:
+        """Return an error with the workload that it is about."""
+        for i, vm in enumerate(self.plan.vms, 1):
+            if text.startswith(f"VM {i}: "):
+                return f"--vm {vm.workload.name} ({text[:4]}){text[4:]}"
+        return f"{self.plan.workload.name}: {text}"
 
     def _drive(self, machine: Machine, mode: Mode, label: str) -> Stop:
         """Run to the end in slices of SLICE_SECONDS of host time, doing what is due at a time."""
@@ -295,7 +306,42 @@ class Session:
     def _fraction(self, machine: Machine) -> float | None:
         if not self._work:
             return None
-        return min(readout.instructions(machine) / (self._work * machine.guests), 1.0)
+        cpus = len(machine.guests_of(0))
+        return min(readout.instructions(machine) / (self._work * cpus), 1.0)
+
+
+def _read_vms(machine: Machine, plan: Plan, mode: Mode) -> list[Vm] | UnsetType:
+    """Return the ``vms`` part, if there are further ones."""
+    if machine.vms == 1:
+        return UNSET
+    return [_read_vm(machine, i, vm, mode) for i, vm in enumerate(plan.vms, 1)]
+
+
+def _vpmu(plan: Plan, mode: Mode) -> Literal["none", "emulated", "mediated"]:
+    if not plan.has_vpmu(mode):
+        return "none"
+    return "mediated" if mode is Mode.MEDIATED else "emulated"
+
+
+def _read_vm(machine: Machine, i: int, plan: Plan, mode: Mode) -> Vm:
+    name_of = plan.name_of
+    counters = readout.read_counters(machine, name_of, i)
+    return Vm(
+        workload=plan.workload.name,
+        vpmu=_vpmu(plan, mode),
+        settings=plan.own_settings(),
+        pmu=plan.pmus(mode).guest,
+        guest=readout.read_guest(machine, Stop.BUDGET, name_of, i),
+        counters=counters,
+        reads=readout.read_reads(counters),
+        silent_errors=readout.read_silent_errors(machine, name_of, i),
+        pmi=readout.read_pmi(machine, i),
+        exits=readout.read_exits(machine, i),
+        accesses=readout.read_accesses(machine, i),
+        switch=readout.read_switch(machine, plan.options.switch, i),
+        not_modelled=readout.read_not_modelled(machine, name_of, i),
+        vcpus=readout.read_vcpus(machine, name_of, i),
+    )
 
 
 def share(quiet: int, busy: int) -> float | None:
@@ -303,11 +349,17 @@ def share(quiet: int, busy: int) -> float | None:
     return round(1 - quiet / busy, 6) if busy else None
 
 
+def _vm_that_stopped(machine: Machine) -> int:
+    of_each = (map(machine.guest, machine.guests_of(vm)) for vm in range(machine.vms))
+    return next(vm for vm, infos in enumerate(of_each) if any(info.bytes for info in infos))
+
+
 def unimplemented_text(machine: Machine) -> str:
     """Return the error for an instruction that the guest CPU does not have."""
     info = next(i for i in map(machine.guest, range(machine.guests)) if i.bytes)
     code = info.bytes.hex(" ")
+    where = "" if machine.vms == 1 else f" in VM {_vm_that_stopped(machine)}"
     return (
-        f"unimplemented instruction at {info.rip:#x}: {code}\n"
+        f"unimplemented instruction at {info.rip:#x}{where}: {code}\n"
         "The guest CPU does not have it; see docs/model.md for what it has"
     )

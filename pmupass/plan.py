@@ -271,6 +271,10 @@ class Plan:
             in_kernel_lapic=self._in_kernel_lapic,
         )
 
+    def has_vpmu(self, mode: Mode) -> bool:
+        """Return whether the VM has a vPMU that its guest can use."""
+        return bool(self.guest_pmu(mode).version) and self.vm_has_pmu(mode)
+
     @property
     def _in_kernel_lapic(self) -> bool:
         return self.settings.text("kvm.irqchip") != "userspace"
@@ -575,6 +579,15 @@ class Plan:
         return results.Pmus(
             hardware=_shape(self._silicon(mode)), guest=_shape(self.guest_pmu(mode))
         )
+
+    def own_settings(self) -> dict[str, results.Value]:
+        """Return those of :meth:`settings_dict` that a VM has of its own."""
+        of_host = ("host_scenario", "host_perf", "switch")
+        return {
+            key: value
+            for key, value in self.settings_dict().items()
+            if (settings.is_of_vm(key) if "." in key else key not in of_host)
+        }
 
     def settings_dict(self) -> dict[str, results.Value]:
         """Return every resolved setting and option but those that have keys of their own."""

@@ -37,62 +37,65 @@ def raw(value: int) -> str:
     return f"{value:#x}"
 
 
-def _all(machine: Machine) -> range:
-    """Return the CPUs of the guest."""
-    return range(machine.guests)
-
-
-def reports(machine: Machine) -> list[records.GuestReport]:
+def reports(machine: Machine, vm: int = 0) -> list[records.GuestReport]:
     """Return what the CPUs of the guest report, those that do."""
-    found = (machine.report(n=n) for n in _all(machine))
+    found = (machine.report(vm, n) for n in range(len(machine.guests_of(vm))))
     return [report for report in found if report is not None]
+
+
+def _report_of(machine: Machine, n: int, vm: int) -> records.GuestReport | None:
+    """Return the report of CPU ``n``, which is the VM's."""
+    return machine.report(vm, n - machine.guests_of(vm)[0])
 
 
 def measured_cycles(machine: Machine) -> int | None:
     """Return TSC cycles from the first begin to the last end; None if a CPU has no report."""
     found = reports(machine)
-    if len(found) < machine.guests:
+    if len(found) < len(machine.guests_of(0)):
         return None
     return max(r.tsc_end for r in found) - min(r.tsc_begin for r in found)
 
 
 def instructions(machine: Machine) -> int:
     """Return the instructions of all CPUs of the guest."""
-    return sum(machine.guest(n).instructions for n in _all(machine))
+    return sum(machine.guest(n).instructions for n in machine.guests_of(0))
 
 
-def read_guest(machine: Machine, stop: records.Stop, name_of: NameOf) -> results.Guest:
+def read_guest(machine: Machine, stop: records.Stop, name_of: NameOf, vm: int = 0) -> results.Guest:
     """Return the ``guest`` part; ``Stop.BUDGET`` means that somebody interrupted the run."""
-    infos = [machine.guest(n) for n in _all(machine)]
+    infos = [machine.guest(n) for n in machine.guests_of(vm)]
     first = infos[0]
-    found = reports(machine)
+    found = reports(machine, vm)
+    how = _STOPS[stop]
+    if vm:
+        how = "running" if first.stop is records.Stop.BUDGET else _STOPS[first.stop]
     return results.Guest(
         instructions=sum(info.instructions for info in infos),
         emulated=sum(info.emulated for info in infos),
         tsc_cycles=max(info.tsc_cycles for info in infos),
         core_cycles=sum(info.core_cycles for info in infos),
-        stop=_STOPS[stop],  # type: ignore[arg-type]
+        stop=how,  # type: ignore[arg-type]
         exit_value=first.exit_value if first.exited else 0,
-        serial=machine.serial(),
+        serial=machine.serial(vm),
         serial_truncated=first.serial_truncated,
         report=_report(_sum_of_reports(found), name_of) if found else UNSET,
     )
 
 
-def read_vcpus(machine: Machine, name_of: NameOf) -> list[results.Vcpu] | UnsetType:
+def read_vcpus(machine: Machine, name_of: NameOf, vm: int = 0) -> list[results.Vcpu] | UnsetType:
     """Return the ``vcpus`` part, if there are several."""
-    if machine.guests == 1:
+    if len(machine.guests_of(vm)) == 1:
         return UNSET
-    return [_vcpu(machine, n, name_of) for n in _all(machine)]
+    return [_vcpu(machine, n, name_of, vm) for n in machine.guests_of(vm)]
 
 
-def _vcpu(machine: Machine, n: int, name_of: NameOf) -> results.Vcpu:
-    info, report = machine.guest(n), machine.report(n=n)
+def _vcpu(machine: Machine, n: int, name_of: NameOf, vm: int) -> results.Vcpu:
+    info, report = machine.guest(n), _report_of(machine, n, vm)
     return results.Vcpu(
         instructions=info.instructions,
         emulated=info.emulated,
         core_cycles=info.core_cycles,
-        counters=_counters_of(machine, n, name_of),
+        counters=_counters_of(machine, n, name_of, vm),
         pmi=_pmi(machine.pmi(n)),
         exits=sum(e.count for e in machine.exits(n)),
         report=UNSET if report is None else _report(report, name_of),
@@ -154,17 +157,17 @@ def _report(report: records.GuestReport, name_of: NameOf) -> results.GuestReport
     )
 
 
-def read_counters(machine: Machine, name_of: NameOf) -> list[results.Counter]:
+def read_counters(machine: Machine, name_of: NameOf, vm: int = 0) -> list[results.Counter]:
     """Return the guest's events, each once: what was true, what was counted, why they differ."""
     by_config: dict[str, list[results.Counter]] = {}
-    for n in _all(machine):
-        for counter in _counters_of(machine, n, name_of):
+    for n in machine.guests_of(vm):
+        for counter in _counters_of(machine, n, name_of, vm):
             by_config.setdefault(counter.config, []).append(counter)
     return [_sum_of_counters(counters) for counters in by_config.values()]
 
 
-def _counters_of(machine: Machine, n: int, name_of: NameOf) -> list[results.Counter]:
-    report = machine.report(n=n)
+def _counters_of(machine: Machine, n: int, name_of: NameOf, vm: int) -> list[results.Counter]:
+    report = _report_of(machine, n, vm)
     by_guest: dict[int, list[records.ReportEvent]] = {}
     for event in report.events if report else ():
         by_guest.setdefault(event.config, []).append(event)
@@ -236,17 +239,18 @@ def read_reads(counters: Sequence[results.Counter]) -> results.Reads:
     )
 
 
-def read_not_modelled(machine: Machine, name_of: NameOf) -> list[str]:
+def read_not_modelled(machine: Machine, name_of: NameOf, vm: int = 0) -> list[str]:
     """Return the guest's events that the model does not feed: they count zero."""
     return sorted(
-        {name_of(c.config) for n in _all(machine) for c in machine.counters(n) if not c.fed}
+        {name_of(c.config) for n in machine.guests_of(vm) for c in machine.counters(n) if not c.fed}
     )
 
 
-def read_silent_errors(machine: Machine, name_of: NameOf) -> list[results.SilentError]:
+def read_silent_errors(machine: Machine, name_of: NameOf, vm: int = 0) -> list[results.SilentError]:
     """Return the episodes of silent loss, in time order."""
-    several = machine.guests > 1
-    errors = [(e, n) for n in _all(machine) for e in machine.silent_errors(n)]
+    cpus = machine.guests_of(vm)
+    several = len(cpus) > 1
+    errors = [(e, n - cpus[0]) for n in cpus for e in machine.silent_errors(n)]
     if several:
         errors.sort(key=lambda error: (error[0].tsc, error[1]))
     return [
@@ -262,9 +266,10 @@ def read_silent_errors(machine: Machine, name_of: NameOf) -> list[results.Silent
     ]
 
 
-def read_pmi(machine: Machine) -> results.Pmi:
+def read_pmi(machine: Machine, vm: int = 0) -> results.Pmi:
     """Return the ``pmi`` part."""
-    return _pmi(machine.pmi(0, machine.guests))
+    cpus = machine.guests_of(vm)
+    return _pmi(machine.pmi(cpus[0], len(cpus)))
 
 
 def _pmi(p: records.Pmi) -> results.Pmi:
@@ -290,20 +295,22 @@ def _sums(rows: Iterable[tuple[str, tuple[int, ...]]]) -> dict[str, tuple[int, .
     return out
 
 
-def read_exits(machine: Machine) -> list[results.Exit]:
+def read_exits(machine: Machine, vm: int = 0) -> list[results.Exit]:
     """Return the VM-exits by reason, most frequent first."""
     rows = _sums(
-        (e.reason, (e.count, e.profile, e.cycles)) for n in _all(machine) for e in machine.exits(n)
+        (e.reason, (e.count, e.profile, e.cycles))
+        for n in machine.guests_of(vm)
+        for e in machine.exits(n)
     )
     exits = [results.Exit(reason, *numbers) for reason, numbers in rows.items()]
     return sorted(exits, key=lambda e: (-e.count, e.reason))
 
 
-def read_accesses(machine: Machine) -> results.Accesses:
+def read_accesses(machine: Machine, vm: int = 0) -> results.Accesses:
     """Return the ``accesses`` part."""
     rows = _sums(
         (a.kind, (a.direct, a.intercepted, a.cycles))
-        for n in _all(machine)
+        for n in machine.guests_of(vm)
         for a in machine.accesses(n)
     )
     order = core.names("access_kinds").index
@@ -315,9 +322,9 @@ def read_accesses(machine: Machine) -> results.Accesses:
     )
 
 
-def read_switch(machine: Machine, policy: str) -> results.Switch:
+def read_switch(machine: Machine, policy: str, vm: int = 0) -> results.Switch:
     """Return the ``switch`` part."""
-    of_each = [machine.switch(n) for n in _all(machine)]
+    of_each = [machine.switch(n) for n in machine.guests_of(vm)]
     return results.Switch(
         policy=policy,
         **{
@@ -389,9 +396,11 @@ def _cpu_name() -> str:
     return platform.processor() or "unknown"
 
 
-def read_stats(machine: Machine, guest: Pmu) -> dict[str, int]:
-    """Return the statistics; those of PEBS and of the LBR if the guest has them."""
-    caps = guest.perf_capabilities
+def read_stats(machine: Machine, guests: Iterable[Pmu]) -> dict[str, int]:
+    """Return the host's statistics; those of PEBS and of the LBR if a guest has them."""
+    caps = 0
+    for guest in guests:
+        caps |= guest.perf_capabilities
     absent = tuple(
         prefix
         for prefix, formats in (("pebs_", branch_records.PEBS), ("lbr_", branch_records.LBR_FMT))

@@ -66,7 +66,9 @@ class Guest(Struct, frozen=True):
     emulated: int
     tsc_cycles: int
     core_cycles: int
-    stop: Literal["exit", "halted", "time", "shutdown", "interrupted", "unimplemented", "invariant"]
+    stop: Literal[
+        "exit", "halted", "time", "shutdown", "interrupted", "unimplemented", "invariant", "running"
+    ]
     exit_value: int
     serial: str
     serial_truncated: bool
@@ -198,6 +200,30 @@ class Vcpu(Struct, frozen=True):
     report: GuestReport | UnsetType = UNSET
 
 
+class Vm(Struct, frozen=True):
+    """A further VM on the host; ``settings`` are those that it has of its own."""
+
+    workload: str
+    vpmu: Literal["none", "emulated", "mediated"]
+    settings: dict[str, Value]
+    pmu: PmuShape
+    guest: Guest
+    counters: list[Counter]
+    reads: Reads
+    silent_errors: list[SilentError]
+    pmi: Pmi
+    exits: list[Exit]
+    accesses: Accesses
+    switch: Switch
+    not_modelled: list[str]
+    vcpus: list[Vcpu] | UnsetType = UNSET
+
+    @property
+    def exit_count(self) -> int:
+        """VM-exits in all."""
+        return sum(e.count for e in self.exits)
+
+
 class HostEvent(Struct, frozen=True):
     """A host perf event after the run."""
 
@@ -250,6 +276,7 @@ class Result(Struct, frozen=True, kw_only=True):
     host_events: list[HostEvent]
     stats: dict[str, int]
     vcpus: list[Vcpu] | UnsetType = UNSET
+    vms: list[Vm] | UnsetType = UNSET
     host: Host | UnsetType = UNSET
 
     @property
@@ -266,6 +293,16 @@ class Result(Struct, frozen=True, kw_only=True):
     def cost_cycles(self) -> int:
         """Core cycles of host work in all."""
         return sum(cost.cycles for cost in self.costs)
+
+    @property
+    def other_vms(self) -> list[Vm]:
+        """The further VMs; none in most runs."""
+        return [] if isinstance(self.vms, UnsetType) else self.vms
+
+    @property
+    def all_vms(self) -> list[Result | Vm]:
+        """What is about a VM each: this document, for the first one, and the further ones."""
+        return [self, *self.other_vms]
 
     @property
     def failed(self) -> bool:

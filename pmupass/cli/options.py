@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Callable
 from typing import Any, TypeVar
 
@@ -12,6 +13,10 @@ from pmupass.errors import UsageError
 from pmupass.options import DEFAULT_CPU, Options, parse_filters, parse_time
 from pmupass.settings import from_guest_cpuid
 
+OF_A_VM = (
+    "A further VM takes a workload, -e, -F, -c, --time, --filter, --guest-cpuid and --set; what is "
+    "the host's stands beside --vm"
+)
 Function = TypeVar("Function", bound=Callable[..., Any])
 
 
@@ -56,9 +61,8 @@ no_host = click.option(
     "--no-host", is_flag=True, help="Leave facts of this computer out of the JSON."
 )
 
-experiment = stacked(
-    click.argument("workload", metavar="WORKLOAD", required=False),
-    cpu,
+workload = click.argument("workload", metavar="WORKLOAD", required=False)
+perf = (
     click.option(
         "-e",
         "--event",
@@ -85,6 +89,21 @@ experiment = stacked(
         multiple=True,
         help="KVM PMU event filter: a TOML file, or one of ours by name (pmupass list filters); "
         "with a time (20ms) it replaces the one before then. May be repeated.",
+    ),
+)
+
+experiment = stacked(
+    workload,
+    cpu,
+    *perf,
+    click.option(
+        "--vm",
+        "vms",
+        metavar="'WORKLOAD ...'",
+        multiple=True,
+        help="A further VM on the host: in one argument, what its guest runs and the options -e, "
+        "-F, -c, --time (default: until the run ends), --filter, --guest-cpuid and --set of its "
+        "own. The run ends with the first VM; native has no others. May be repeated.",
     ),
     click.option(
         "--host-perf",
@@ -116,22 +135,45 @@ experiment = stacked(
 )
 
 
+@click.command(name="--vm", add_help_option=False)
+@stacked(workload, *perf, guest_cpuid, settings)
+def _vm(**given: Any) -> Options:
+    """Return the options of a further VM."""
+    return collect(**given)
+
+
+def parse_vm(text: str) -> Options:
+    """Return the options of a further VM from what stands after ``--vm``."""
+    try:
+        words = shlex.split(text)
+        context = _vm.make_context("--vm", words)
+        options: Options = _vm.invoke(context)
+    except ValueError as error:
+        raise UsageError(f"--vm {text}: {error}") from None
+    except click.UsageError as error:
+        raise UsageError(f"--vm {text}: {error.format_message()}\n{OF_A_VM}") from None
+    except UsageError as error:
+        raise UsageError(f"--vm {text}: {error}") from None
+    return options
+
+
 def collect(
     *,
     workload: str | None,
-    cpu: str,
     events: tuple[str, ...],
     frequency: int | None,
     period: int | None,
     time: str | None,
     filters: tuple[str, ...],
-    host_perf: tuple[str, ...],
-    scenario: str,
-    switch: str,
     guest_cpuid: tuple[str, ...],
     settings: tuple[str, ...],
-    seed: int,
-    no_host: bool,
+    cpu: str = DEFAULT_CPU,
+    host_perf: tuple[str, ...] = (),
+    scenario: str = "idle",
+    switch: str = "upstream",
+    seed: int = 1,
+    no_host: bool = False,
+    vms: tuple[str, ...] = (),
 ) -> Options:
     """Return the options of an experiment; UsageError for those that contradict each other."""
     if not workload:
@@ -154,4 +196,5 @@ def collect(
         settings=(*from_guest_cpuid(guest_cpuid), *settings),
         seed=seed,
         host=not no_host,
+        vms=tuple(parse_vm(text) for text in vms),
     )

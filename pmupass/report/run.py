@@ -14,7 +14,7 @@ from pmupass.report import availability, tables
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from pmupass.results import Result
+    from pmupass.results import Result, Vm
 
 SERIAL_LINES = 40
 SERIAL_LINES_EACH = 3  # of several modes, where the differences show what matters
@@ -51,18 +51,22 @@ def setup(result: Result) -> list[str]:
 
 
 def _cpus(result: Result) -> str:
-    if result.vcpus is UNSET:
+    cpus = [1 if r.vcpus is UNSET else len(r.vcpus) for r in result.all_vms]
+    every = sum(cpus)
+    host = result.settings.get("host.cpus", every)
+    on = f" on {host} pCPU{'' if host == 1 else 's'}"
+    if len(cpus) > 1:
+        return f", {len(cpus)} VMs with {every} vCPUs{on}"
+    if every == 1:
         return ""
-    guest = len(result.vcpus)
-    host = result.settings.get("host.cpus", guest)
-    if result.mode == "native" or host == guest:
-        return f", {guest} CPUs"
-    return f", {guest} vCPUs on {host} pCPU{'' if host == 1 else 's'}"
+    return f", {every} CPUs" if result.mode == "native" or host == every else f", {every} vCPUs{on}"
 
 
 def notes(console: Console, results: dict[str, Result]) -> None:
     """Print what a reader must know besides the tables: refusals to count, failure, serial text."""
-    missing = sorted({name for r in results.values() for name in r.not_modelled})
+    missing = sorted(
+        {name for r in results.values() for vm in r.all_vms for name in vm.not_modelled}
+    )
     if missing:
         console.print(
             f"Not modelled, they count zero: {escape(', '.join(missing))}", style="yellow"
@@ -77,12 +81,18 @@ def notes(console: Console, results: dict[str, Result]) -> None:
             console.print(f"{mode}: the guest did not exit, it stopped by {r.guest.stop}")
         if r.guest.exit_value:
             console.print(f"{mode}: the guest reports failure, exit value {r.guest.exit_value}")
+        for i, vm in enumerate(r.other_vms, 1):
+            if vm.guest.exit_value or vm.guest.stop == "shutdown":
+                how = f"exit value {vm.guest.exit_value}" if vm.guest.exit_value else "triple fault"
+                console.print(f"{mode}: the guest of VM {i} reports failure, {how}")
         _serial(console, mode, r, SERIAL_LINES if len(results) == 1 else SERIAL_LINES_EACH)
+        for i, vm in enumerate(r.other_vms, 1):
+            _serial(console, f"{mode}, VM {i}", vm, SERIAL_LINES_EACH)
 
 
-def _serial(console: Console, mode: str, result: Result, most: int) -> None:
+def _serial(console: Console, name: str, result: Result | Vm, most: int) -> None:
     lines = result.guest.serial.rstrip().splitlines()
     if len(lines) > most:
-        console.print(f"{mode} serial: the last {most} of {len(lines)} lines, --json has all")
+        console.print(f"{name} serial: the last {most} of {len(lines)} lines, --json has all")
     for line in lines[-most:]:
-        console.print(f"{mode} serial: {line}", markup=False, highlight=False, soft_wrap=True)
+        console.print(f"{name} serial: {line}", markup=False, highlight=False, soft_wrap=True)

@@ -10,12 +10,13 @@ from msgspec import UNSET, UnsetType
 from rich.markup import escape
 
 from pmupass.report.console import each, number, percent, ratio, table
-from pmupass.results import Counter, Result
+from pmupass.results import Counter, Result, Vm
 
 if TYPE_CHECKING:
     from rich.table import Table
 
 Results = Mapping[str, Result]
+VmResults = Mapping[str, Vm]
 TOP_COSTS = 12
 
 
@@ -29,12 +30,46 @@ def everything(results: Results) -> list[Table]:
         switches(results),
         costs(results),
         silent_errors(results),
+        *other_vms(results),
         host_events(results),
     )
     return [table for table in tables if table is not None]
 
 
-def counters(results: Results) -> Table | None:
+def other_vms(results: Results) -> list[Table | None]:
+    """The further VMs of the host, one after the other; native has none."""
+    tables: list[Table | None] = []
+    for i in range(max(len(r.other_vms) for r in results.values())):
+        vms = {mode: r.other_vms[i] for mode, r in results.items() if r.other_vms}
+        name = f"VM {i + 1}: {next(iter(vms.values())).workload}"
+        tables += [vm_summary(vms, name), counters(vms, f"{name}, counters")]
+    return tables
+
+
+def vm_summary(vms: VmResults, title: str) -> Table:
+    """One line a quantity, one column a mode."""
+    out = table(escape(title), "", *vms)
+
+    def line(what: str, cell: Callable[[Vm], str]) -> None:
+        cells = [cell(vm) for vm in vms.values()]
+        if any(c not in ("-", "0") for c in cells):
+            out.add_row(what, *cells)
+
+    line("vPMU", lambda vm: vm.vpmu)
+    line("vCPUs", lambda vm: number(1 if vm.vcpus is UNSET else len(vm.vcpus)))
+    line("stopped by", lambda vm: "end of the run" if vm.guest.stop == "running" else vm.guest.stop)
+    line("guest time, TSC cycles", lambda vm: number(vm.guest.tsc_cycles))
+    line("guest instructions", lambda vm: number(vm.guest.instructions))
+    line("VM-exits", lambda vm: number(vm.exit_count))
+    line("PMU accesses, intercepted", lambda vm: number(vm.accesses.intercepted))
+    line("PMU switches", lambda vm: number(vm.switch.loads))
+    line("PMIs due", lambda vm: number(vm.pmi.due))
+    line("PMIs delivered", lambda vm: number(vm.pmi.delivered))
+    line("silent errors", lambda vm: number(len(vm.silent_errors)))
+    return out
+
+
+def counters(results: Results | VmResults, title: str = "Counters") -> Table | None:
     """True against counted, with the loss and its causes; an event's rows are its modes.
 
     ``running`` is the share of the enabled time that the guest believes the event was counted,
@@ -47,7 +82,7 @@ def counters(results: Results) -> Table | None:
     multiplexed = any(c.running_cycles < c.enabled_cycles for _, c in rows)
     columns = ["event", *(["mode"] if several else []), "true", "counted"]
     columns += ["scaled"] if multiplexed else []
-    out = table("Counters", *columns, "lost", "running", "truly")
+    out = table(escape(title), *columns, "lost", "running", "truly")
     if several:
         out.columns[1].justify = "left"
     out.add_column("cause", overflow="fold")
