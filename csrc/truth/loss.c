@@ -102,21 +102,30 @@ void truth_settle(struct truth *t, unsigned int idx)
 		pmc->episode.lost += (s64)lost;
 }
 
+/* The ideal count of a dead counter goes to its cause; not this one. */
+static void unlose(struct truth_pmc *pmc)
+{
+	pmc->causes[pmc->cause]--;
+	if (pmc->episode.open)
+		pmc->episode.lost--;
+}
+
 void truth_correct(struct truth *t, unsigned int idx, bool counts, bool got)
 {
 	struct truth_pmc *pmc = &t->pmc[idx];
 
 	if (counts && got) {
-		/* The ideal count of a dead counter goes to its cause; this one was credited. */
-		pmc->causes[pmc->cause]--;
-		if (pmc->episode.open)
-			pmc->episode.lost--;
+		unlose(pmc);
 		return;
 	}
-	if (counts && pmc->cause == CAUSE_NONE && pmc->unexplained)
+	if (counts && pmc->unexplained) {
+		/* Nobody has said yet why; what held for the old setting says nothing of this one. */
 		pmc->unresolved++;
-	else if (counts && pmc->cause == CAUSE_NONE)
+		if (pmc->cause != CAUSE_NONE)
+			unlose(pmc);
+	} else if (counts && pmc->cause == CAUSE_NONE) {
 		lose_credit(t, pmc, 1);
+	}
 	if (got && !counts)
 		lose_credit(t, pmc, -1);
 }

@@ -13,11 +13,15 @@ from __future__ import annotations
 import json
 from typing import Any
 
+import guest_asm as asm
 import pytest
 
 import pmupass
 from pmupass.cli import main
+from pmupass.config import Filter, FilterAction, FilterEntry
 from pmupass.errors import ExitStatus
+
+EN, OS = 1 << 22, 1 << 17
 
 # GP-only events on both CPUs, as many as Sapphire Rapids has GP counters.
 GP_ONLY = (
@@ -196,3 +200,30 @@ def test_diff_modes_goes_on_without_the_refused_mode(capsys: pytest.CaptureFixtu
     assert "-EBUSY" in document["modes"]["mediated"]["refused"]
     assert set(document["modes"]) == {"native", "emulated", "mediated"}
     assert main([*arguments, "--modes", "emulated,mediated"]) == ExitStatus.INPUT
+
+
+def test_what_the_filter_denies_is_not_contention() -> None:
+    """A counter whose event had no room gets another event, which the filter denies.
+
+    EN without OS and USR: KVM makes an event all the same, and four pinned ones of the host leave
+    it no counter. Then OS, of instructions: an exact counter counts from the WRMSR on that says so,
+    which KVM completes with the new setting. Branches (0xc4) alone are allowed: all is filtered.
+    """
+    select = 0x186
+    ops = [
+        ("wr", select, EN | 0xC4),
+        ("wr", select, EN | OS | 0xC0),
+        ("spin", 10),
+        ("wr", select, 0),
+    ]
+    ran = asm.run(
+        asm.script(ops),
+        mode="emulated",
+        cpu="skylake-sp",
+        filter=Filter(FilterAction.ALLOW, 0, (FilterEntry(0xC4, 0xFF, 0, exclude=False),)),
+        host_perf=("branches:D",) * 4,
+    )
+    counter = ran.counters()[OS | 0xC0]
+    assert counter.counted == 0
+    assert counter.true_count > 20
+    assert counter.causes == {"filtered": counter.true_count}
