@@ -2,7 +2,7 @@
 /*
  * host.c - the host: what is there before the VMs, and what others on it do between two runs.
  *
- * Interface: machine_make_host(); pp_set_msr_filter() of pmupass.h. Its perf events are in host_events.c.
+ * Interface: machine_make_host(); pp_move_vcpu(), pp_set_msr_filter() of pmupass.h. Its perf events are in host_events.c.
  *
  * An ioctl of the VM makes a request of the vCPU, and a vCPU in guest mode is kicked: an external
  * interrupt ends its stay there, and the request is served before it enters again.
@@ -40,7 +40,7 @@ static int make_vcpus(struct pp_machine *m, struct machine_vm *vm, struct pp_err
 		return -1;
 	for (u32 n = vm->first_guest; n < vm->first_guest + vm->nr_guests; n++) {
 		struct machine_vcpu *v = &m->vcpus[n];
-		struct machine_cpu *on = &m->cpus[n % m->nr_cpus];
+		struct machine_cpu *on = &m->cpus[v->cpu];
 
 		if (kvm_vcpu_init(&v->vcpu, &vm->kvm, &on->pcpu, &on->perf, &vm->ports, &vm->config,
 				  error))
@@ -119,6 +119,25 @@ int machine_make_host(struct pp_machine *m, const struct pp_config *config, stru
 		if (make_vcpus(m, &m->vms[i], error))
 			return -1;
 	}
+	return 0;
+}
+
+int32_t pp_move_vcpu(struct pp_machine *m, uint32_t n, uint32_t cpu)
+{
+	struct kvm_vcpu *vcpu;
+
+	if (m->is_native || m->is_read_out)
+		return PP_EPERM;
+	if (n >= m->nr_vcpus || cpu >= m->nr_cpus)
+		return PP_EINVAL;
+	vcpu = &m->vcpus[n].vcpu;
+	/* The thread of a VM that is gone is gone, too. */
+	if (m->vcpus[n].cpu == cpu || !vcpu->task.rq)
+		return 0;
+	kvm_vcpu_leave_guest(vcpu);
+	sched_move(&vcpu->task, &m->cpus[cpu].rq);
+	kvm_vcpu_change_pcpu(vcpu);
+	m->vcpus[n].cpu = cpu;
 	return 0;
 }
 

@@ -27,6 +27,31 @@ static bool pmu_is_sane(const struct pp_pmu *pmu)
 	       (!pmu->nr_gp || pmu->gp_width >= 32);
 }
 
+static int check_host(const struct pp_config *c, struct pp_error *error)
+{
+	u32 nr_cpus = c->nr_cpus ? c->nr_cpus : 1, threads[PP_MAX_CPUS] = {0};
+
+	/* A native machine has no host. */
+	if (c->mode == PP_MODE_NATIVE)
+		return 0;
+	if (!c->tick_period || c->tick_period > c->tsc_khz * 1000)
+		return machine_fail(
+			error, PP_EINVAL,
+			"a tick of the host that never comes, or less than once a second");
+	for (u32 i = 0; i < c->nr_host_tasks; i++) {
+		const struct pp_host_task *t = &c->host_tasks[i];
+
+		if (t->cpu >= nr_cpus)
+			return machine_fail(error, PP_EINVAL,
+					    "a thread of the host on a pCPU that is not there");
+		if (t->nr > PP_MAX_HOST_TASKS - threads[t->cpu])
+			return machine_fail(error, PP_EINVAL,
+					    "too many threads of the host on a pCPU");
+		threads[t->cpu] += t->nr;
+	}
+	return 0;
+}
+
 /* One VM, as if it were alone. */
 static int check_vm(const struct pp_config *c, struct pp_error *error)
 {
@@ -98,7 +123,7 @@ int machine_check_config(const struct pp_config *c, struct pp_error *error)
 	error->vm = 0;
 	if (nr_vcpus > PP_MAX_CPUS)
 		return machine_fail(error, PP_EINVAL, "too many vCPUs in all VMs together");
-	return 0;
+	return check_host(c, error);
 }
 
 /* The machine and the arrays behind it, each on a cache line of its own. */
@@ -278,8 +303,11 @@ struct pp_machine *machine_alloc_for(const struct pp_config *config)
 		nr_guests += config->vms[i].nr_vcpus ? config->vms[i].nr_vcpus : 1;
 	nr_cpus = is_native ? nr_guests : config->nr_cpus ? config->nr_cpus : 1;
 	m = machine_alloc(nr_cpus, is_native ? 0 : nr_guests, 1 + config->nr_vms);
-	if (m)
-		m->is_native = is_native;
+	if (!m)
+		return NULL;
+	m->is_native = is_native;
+	for (u32 n = 0; n < m->nr_vcpus; n++)
+		m->vcpus[n].cpu = n % nr_cpus;
 	return m;
 }
 

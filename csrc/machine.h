@@ -40,6 +40,7 @@ struct machine_cpu {
 
 struct machine_vcpu {
 	struct kvm_vcpu vcpu;
+	u32 cpu; /* the pCPU on whose run queue it is */
 	/* A guest that was saved: what KVM_GET_MSRS gave */
 	struct kvm_saved_state state;
 };

@@ -131,6 +131,9 @@ static int rebuild(struct pp_machine *m, const struct pp_config *config, struct 
 	if (text)
 		return machine_fail(error, PP_EINVAL, text);
 	vm->nr_guests = m->nr_vcpus;
+	/* Where their clocks are */
+	for (u32 n = 0; n < m->nr_vcpus; n++)
+		m->vcpus[n].cpu = saved->vcpus[n].cpu;
 	if (machine_vm_copy_config(vm, config, error))
 		return -1;
 	if (ram_clone(&vm->ram, &saved->vms[0].ram, machine_guest(saved, 0)->cpu))

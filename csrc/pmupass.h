@@ -355,6 +355,10 @@ int32_t pp_kvm_set_pmu_event_filter(struct pp_machine *m, const struct pp_pmu_ev
  */
 /* KVM_X86_SET_MSR_FILTER: 0, or PP_EINVAL for a filter that KVM does not take. */
 int32_t pp_set_msr_filter(struct pp_machine *m, const struct pp_msr_filter *filter);
+/* sched_setaffinity() of a vCPU's thread, of all @guest of the machine: it goes on on pCPU @cpu. 0, or
+ * PP_EINVAL for a vCPU or a pCPU that is not there; PP_EPERM: a bare machine, or one whose counters have
+ * been read out. */
+int32_t pp_move_vcpu(struct pp_machine *m, uint32_t guest, uint32_t cpu);
 /* perf_event_open() on every pCPU: its place in pp_read_host_events(), or a negative errno. */
 int32_t pp_open_host_event(struct pp_machine *m, const struct pp_host_event *event);
 /* close() of the event at this place; its result stays. 0, or PP_EINVAL if it is not open. */

@@ -39,7 +39,7 @@ void pp_read_guest(struct pp_machine *m, uint32_t n, struct pp_guest_info *out)
 	memset(out, 0, sizeof(*out));
 	out->emulated = skipped->instructions[PRIV_OS] + skipped->instructions[PRIV_USR];
 	out->instructions = events_count(totals, EVENT_INSTRUCTIONS, BOTH) + out->emulated;
-	out->tsc_cycles = kvm_vm_is_gone(&vm->kvm) ? vm->kvm.end_tsc : pcpu_tsc(g->pcpu);
+	out->tsc_cycles = kvm_vm_is_gone(&vm->kvm) ? vm->kvm.end_tsc : pcpu_guest_now(g);
 	out->core_cycles = events_sub(totals, BOTH) >> SUB_SHIFT;
 	out->rip = cpu_rip(g->cpu);
 	out->exit_value = ports->exit_value;

@@ -42,7 +42,7 @@ static bool first_vm_sleeps_for_good(const struct pp_machine *m)
 	for (u32 n = 0; n < m->vms[0].nr_guests; n++) {
 		const struct task *t = &m->vcpus[n].vcpu.task;
 
-		if (!t->sleeps || t->ops->wakes_at(t) != NO_DEADLINE)
+		if (!t->sleeps || t->arrives || t->ops->wakes_at(t) != NO_DEADLINE)
 			return false;
 	}
 	return true;
@@ -58,11 +58,13 @@ static enum pp_stop end_asleep(struct pp_machine *m, u64 limit)
 	return PP_STOP_TIME;
 }
 
-/* What has gone from pCPU to pCPU so far: IPIs, and signals to threads of a VM that ends. */
+/* What has gone from pCPU to pCPU so far: IPIs of guests and host, and signals to threads of a VM that ends. */
 static u64 nr_calls(const struct pp_machine *m)
 {
 	u64 sum = 0;
 
+	for (u32 i = 0; i < m->nr_cpus; i++)
+		sum += m->cpus[i].rq.nr_ipis;
 	for (u32 i = 0; i < m->nr_vms; i++)
 		sum += m->vms[i].apics.nr_ipis + m->vms[i].kvm.nr_signals;
 	return sum;

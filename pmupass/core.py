@@ -498,6 +498,21 @@ class Machine:
             self._host_events.append(event)
         return place
 
+    def move_vcpu(self, vcpu: int, cpu: int) -> None:
+        """sched_setaffinity() of a vCPU's thread, between two runs: it goes on on pCPU ``cpu``.
+
+        InputError for a bare machine, and for a vCPU or a pCPU that is not there.
+        """
+        self._require_vcpu("sched_setaffinity()")
+        done = lib.pp_move_vcpu(self._handle, vcpu, cpu)
+        if done == lib.PP_EPERM:
+            raise InputError("the machine's counters have been read out, its run is over")
+        if done:
+            raise InputError(
+                f"sched_setaffinity(): no vCPU {vcpu} of {self.guests}, or no pCPU {cpu} of "
+                f"{self.cpus}"
+            )
+
     def note_refused(self, event: HostEvent) -> None:
         """Keep in mind an event that the host has refused: :attr:`refused_events`."""
         self._refused.append(event)

@@ -291,7 +291,7 @@ class Session:
 
     def _drive(self, machine: Machine, mode: Mode, label: str) -> Stop:
         """Run to the end in slices of SLICE_SECONDS of host time, doing what is due at a time."""
-        timed = iter(self.plan.timed(mode))
+        timed = self.plan.timed(mode)
         due = next(timed, None)
         blocks = self._blocks or UNLIMITED
         with contextlib.nullcontext() if self._blocks else Slices(machine):

@@ -6,6 +6,8 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import functools
+import heapq
+import itertools
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -120,6 +122,9 @@ class Plan:
             raise UsageError(
                 f"--vm: {self.all_guest_cpus} vCPUs in all VMs together; {MAX_CPUS} at most"
             )
+        alone = not further and self.host_cpus == 1
+        if alone and self.settings.integer("host.migrate_us"):
+            raise UsageError("--set host.migrate_us: the host has one pCPU; set host.cpus as well")
 
     def _further(self, i: int, options: Options) -> Plan:
         """Return the plan of a further VM on this one's host."""
@@ -391,17 +396,25 @@ class Plan:
             )
         return tuple(found)
 
-    def timed(self, mode: Mode) -> tuple[Timed, ...]:
+    def timed(self, mode: Mode) -> Iterator[Timed]:
         """Return what the host does while a guest runs, in the order of the times."""
         if mode is Mode.NATIVE:
-            return ()
+            return iter(())
         found = [
             Timed(self._tsc(change.at_ns), functools.partial(_replace_filter, new=loaded))
             for change, loaded in self.filter_changes
         ]
         for session in self.sessions:
             found += self._timed_session(session)
-        return tuple(sorted(found, key=lambda timed: timed.tsc))
+        found.sort(key=lambda timed: timed.tsc)
+        return heapq.merge(found, self._migrations(), key=lambda timed: timed.tsc)
+
+    def _migrations(self) -> Iterator[Timed]:
+        """Return the moves of all vCPUs to the next pCPU, without an end."""
+        interval = self.settings.integer("host.migrate_us") * 1000
+        for number in itertools.count(1) if interval else ():
+            move = functools.partial(_migrate, number=number)
+            yield Timed(self._tsc(number * interval), move)
 
     def _timed_session(self, session: host_perf.HostSession) -> list[Timed]:
         if not session.start_ns and session.stop_ns is None:
@@ -621,6 +634,12 @@ def _of_vm(i: int, workload: str) -> Iterator[None]:
         yield
     except (InputError, UsageError) as error:
         raise type(error)(f"--vm {workload} (VM {i}): {error}") from None
+
+
+def _migrate(machine: core.Machine, number: int) -> None:
+    """Move all vCPUs for the so manieth time."""
+    for vcpu in range(machine.guests):
+        machine.move_vcpu(vcpu, (vcpu + number) % machine.cpus)
 
 
 def _replace_filter(machine: core.Machine, new: event_filter.CompiledFilter) -> None:

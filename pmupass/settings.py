@@ -199,6 +199,14 @@ SETTINGS: tuple[Setting, ...] = (
         "host.task_sleep_us", int, 1000, "how long they sleep then, us", least=1, most=1_000_000
     ),
     Setting(
+        "host.migrate_us",
+        int,
+        0,
+        "each so many us of the TSC the threads of all vCPUs are moved, each to the next pCPU, as "
+        "by sched_setaffinity(); 0: they stay where they are",
+        most=1_000_000,
+    ),
+    Setting(
         "host.mux_interval_ms",
         int,
         1,

@@ -101,6 +101,9 @@ int kvm_vcpu_restore(struct kvm_vcpu *vcpu, const struct kvm_vcpu *from,
 	lapic_restore(&vcpu->lapic, &from->lapic);
 	pcpu_guest_restore(&vcpu->guest, &from->guest);
 	kvm_update_msr_bitmap_x2apic(vcpu);
+	/* It had been moved to a pCPU that is behind, and has not gone on yet. */
+	vcpu->task.left_at = from->task.left_at;
+	vcpu->task.arrives = vcpu->task.sleeps = from->task.left_at > pcpu_tsc(vcpu->pcpu);
 	vcpu->exception = from->exception;
 	vcpu->halted = from->halted;
 	vcpu->init_pending = from->init_pending;
@@ -118,6 +121,7 @@ void kvm_vcpu_moved(struct kvm_vcpu *vcpu, const struct move *move)
 	vcpu->kvm = moved(move, vcpu->kvm);
 	vcpu->pcpu = moved(move, vcpu->pcpu);
 	vcpu->perf = moved(move, vcpu->perf);
+	vcpu->loaded_on = moved(move, vcpu->loaded_on);
 	perf_event_context_moved(&vcpu->perf_ctx, move);
 	vcpu->ports = moved(move, vcpu->ports);
 	vcpu->config = moved(move, vcpu->config);

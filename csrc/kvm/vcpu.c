@@ -23,9 +23,9 @@ static const struct task_ops vcpu_task_ops;
 
 static u64 vcpu_now(void *ctx)
 {
-	struct kvm_vcpu *vcpu = ctx;
+	const struct kvm_vcpu *vcpu = ctx;
 
-	return pcpu_tsc(vcpu->pcpu);
+	return pcpu_guest_now(&vcpu->guest);
 }
 
 /* Something may be pending for the guest: have the loop look. */
@@ -559,13 +559,45 @@ static u64 vcpu_wakes_at(const struct task *t)
 	return min_u64(at, lapic_deadline(&vcpu->lapic));
 }
 
+static void trace_switch(struct kvm_vcpu *vcpu, bool in)
+{
+	const struct cpu *cpu = vcpu->guest.cpu;
+	const struct cpu_skipped *skipped = cpu_skipped(cpu);
+
+	pcpu_trace(vcpu->pcpu, TRACE_SCHED_SWITCH, in, vcpu->lapic.id,
+		   events_count(cpu_totals(cpu), EVENT_INSTRUCTIONS, PRIV_MASK_OS | PRIV_MASK_USR) +
+			   skipped->instructions[PRIV_OS] + skipped->instructions[PRIV_USR],
+		   0);
+}
+
+/* kvm_arch_vcpu_load(): what the pCPU before still has of it is fetched. */
+static void load_on(struct kvm_vcpu *vcpu, struct rq *rq)
+{
+	struct rq *before = vcpu->loaded_on;
+
+	vcpu->loaded_on = rq;
+	if (!before || before == rq || !vcpu->x86_ops->control_is_cached)
+		return;
+	sched_call_function(before, COST_VMCS_CLEAR, pcpu_tsc(vcpu->pcpu));
+	account_charge(vcpu_books(vcpu), COST_LOADED_VMCS_CLEAR);
+}
+
+void kvm_vcpu_change_pcpu(struct kvm_vcpu *vcpu)
+{
+	PP_CHECK(vcpu->pcpu->check, !vcpu->in_guest && !pcpu_guest_is_in(&vcpu->guest));
+	vcpu->pcpu = vcpu->task.rq->pcpu;
+	vcpu->perf = vcpu->task.rq->perf;
+	pcpu_guest_change_pcpu(&vcpu->guest, vcpu->pcpu);
+}
+
 static void kvm_sched_in(struct task *t)
 {
 	struct kvm_vcpu *vcpu = t->ctx;
 
-	vcpu->pcpu = t->rq->pcpu;
-	vcpu->perf = t->rq->perf;
+	PP_CHECK(vcpu->pcpu->check, vcpu->pcpu == t->rq->pcpu);
+	load_on(vcpu, t->rq);
 	pcpu_guest_enter(&vcpu->guest, vcpu->pcpu);
+	trace_switch(vcpu, true);
 	/* An exit goes on whose time so far kvm_sched_out() has kept. */
 	vcpu->exit_start = vcpu_books(vcpu)->host_cycles - vcpu->exit_start;
 	truth_on_cpu(&vcpu->guest.truth, true);
@@ -581,6 +613,7 @@ static void kvm_sched_out(struct task *t)
 	struct kvm_vcpu *vcpu = t->ctx;
 
 	PP_CHECK(vcpu->pcpu->check, !vcpu->in_guest);
+	trace_switch(vcpu, false);
 	/* What others do meanwhile is no time of an exit. */
 	vcpu->exit_start = vcpu_books(vcpu)->host_cycles - vcpu->exit_start;
 	truth_on_cpu(&vcpu->guest.truth, false);

@@ -90,6 +90,8 @@ struct kvm_queued_exception {
  */
 struct kvm_x86_ops {
 	const struct misc_kind *misc;
+	/* A pCPU keeps what it has loaded of a vCPU, and another one has to ask for it (VMCS). */
+	bool control_is_cached;
 	/* The entry of the vendor's list that an exit is booked under; @exit: NULL, or the instruction's. */
 	unsigned int (*exit_book)(enum exit_reason reason, const struct cpu_exit *exit);
 	/* The exit that the end of the guest's timer causes, and whether the fastpath serves it. */
@@ -111,6 +113,7 @@ struct kvm_vcpu {
 	/* Belongs to the machine; the first two change with the pCPU */
 	struct pcpu *pcpu;
 	struct perf_cpu *perf;
+	struct rq *loaded_on; /* kvm_arch_vcpu_load(), the last time; NULL: never */
 	struct ports *ports;
 	const struct pp_config *config;
 	const struct kvm_x86_ops *x86_ops;
@@ -172,6 +175,8 @@ bool kvm_vcpu_has_events(const struct kvm_vcpu *vcpu);
 /* A request for the vCPU is to be served soon: if it is in guest mode it comes out before its next
  * instruction, by an external interrupt. */
 void kvm_vcpu_kick(struct kvm_vcpu *vcpu);
+/* Its thread is not running, and its next pCPU is that of its run queue. */
+void kvm_vcpu_change_pcpu(struct kvm_vcpu *vcpu);
 /* Have it leave guest mode now, by an external interrupt; for what the host does on this CPU. */
 void kvm_vcpu_leave_guest(struct kvm_vcpu *vcpu);
 /* kvm.irqchip=userspace: an exit about no instruction whose rest is the VMM's: its timer, its APIC. */

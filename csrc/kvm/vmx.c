@@ -15,6 +15,7 @@ static unsigned int vmx_exit_book(enum exit_reason reason, const struct cpu_exit
 
 const struct kvm_x86_ops vmx_x86_ops = {
 	.misc = &misc_intel_kvm,
+	.control_is_cached = true,
 	.exit_book = vmx_exit_book,
 	.timer_exit = EXIT_PREEMPTION_TIMER,
 	.vmexit_cost = COST_VMEXIT,

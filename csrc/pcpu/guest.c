@@ -59,9 +59,14 @@ void pcpu_guest_init(struct pcpu_guest *g, struct pcpu *pcpu, struct lapic *lapi
 	pcpu_guest_connect(g);
 }
 
+u64 pcpu_guest_now(const struct pcpu_guest *g)
+{
+	return max_u64(g->left_at, pcpu_tsc(g->pcpu));
+}
+
 static u64 truth_tsc(const void *guest)
 {
-	return pcpu_tsc(((const struct pcpu_guest *)guest)->pcpu);
+	return pcpu_guest_now(guest);
 }
 
 void pcpu_guest_connect(struct pcpu_guest *g)
@@ -92,6 +97,14 @@ void pcpu_guest_reset(struct pcpu_guest *g)
 	cpu_init_reset(g->cpu, regs[0]);
 }
 
+void pcpu_guest_change_pcpu(struct pcpu_guest *g, struct pcpu *pcpu)
+{
+	g->left_at = pcpu_guest_now(g);
+	g->pcpu = pcpu;
+	pcpu_guest_connect(g);
+	thresholds_resume(&g->thresholds);
+}
+
 void pcpu_guest_enter(struct pcpu_guest *g, struct pcpu *pcpu)
 {
 	g->pcpu = pcpu;
@@ -110,6 +123,7 @@ void pcpu_guest_restore(struct pcpu_guest *g, const struct pcpu_guest *from)
 	g->misc = from->misc;
 	g->misc.debugctl = 0;
 	g->misc.debugctl_valid = debugctl_valid;
+	g->left_at = from->left_at;
 	g->tsc_offset = from->tsc_offset;
 	g->tsc_adjust = from->tsc_adjust;
 	g->pmi_is_nmi = from->pmi_is_nmi;
@@ -126,7 +140,7 @@ void pcpu_guest_moved(struct pcpu_guest *g, const struct move *move)
 
 u64 pcpu_guest_tsc(const struct pcpu_guest *g)
 {
-	return pcpu_tsc(g->pcpu) + g->tsc_offset;
+	return pcpu_guest_now(g) + g->tsc_offset;
 }
 
 static void move_tsc(struct pcpu_guest *g, u64 by)

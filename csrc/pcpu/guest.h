@@ -23,6 +23,7 @@ struct pcpu_guest {
 	bool truth_on;
 
 	struct pcpu *pcpu;
+	u64 left_at; /* TSC at which it has left another pCPU, of which it finds this one behind */
 	struct lapic *lapic;
 	const struct pp_config *config;
 
@@ -45,6 +46,8 @@ static inline bool pcpu_guest_is_in(const struct pcpu_guest *g)
 {
 	return g->pcpu->cpu == g->cpu;
 }
+/* It is in nowhere, and @pcpu is where it will be next. */
+void pcpu_guest_change_pcpu(struct pcpu_guest *g, struct pcpu *pcpu);
 /* What a pCPU with its code has to land for: NULL, nobody asks for the truth. */
 static inline struct truth *pcpu_guest_truth(struct pcpu_guest *g)
 {
@@ -64,6 +67,8 @@ void pcpu_guest_restore(struct pcpu_guest *g, const struct pcpu_guest *from);
 /* It has been copied to another place. */
 void pcpu_guest_moved(struct pcpu_guest *g, const struct move *move);
 
+/* The pCPU's TSC; never back, whatever pCPU it is. */
+u64 pcpu_guest_now(const struct pcpu_guest *g);
 u64 pcpu_guest_tsc(const struct pcpu_guest *g);
 
 /* Direct accesses. 0, or -1 for #GP(0); those to the PMU are booked and told to the truth. */

@@ -15,6 +15,7 @@ void rq_init(struct rq *rq, struct pcpu *pcpu, struct perf_cpu *perf, u64 tick_p
 		.deadline = NO_DEADLINE,
 		.watchdog_at = NO_DEADLINE,
 		.watchdog_nmi_at = NO_DEADLINE,
+		.call_at = NO_DEADLINE,
 	};
 }
 
@@ -54,19 +55,58 @@ static void dequeue(struct rq *rq, u32 place)
 		(rq->nr_queued - place) * sizeof(rq->queue[0]));
 }
 
-/* Behind those who wait for their turn longer. */
+/* The TSC at which a sleeper wakes up, or earlier. */
+static u64 wakes_at(const struct task *t)
+{
+	return max_u64(t->left_at, t->arrives ? 0 : t->ops->wakes_at(t));
+}
+
+/* Where in the queue it belongs that has waited for its turn since then: behind those who wait longer. */
+static u32 place_by_age(const struct rq *rq, const struct task *t)
+{
+	u32 i = 0;
+
+	while (i < rq->nr_queued &&
+	       (rq->queue[i]->sleeps || rq->queue[i]->waits_since <= t->waits_since))
+		i++;
+	return i;
+}
+
+static void insert(struct rq *rq, struct task *t, u32 place)
+{
+	enqueue(rq, t);
+	memmove(&rq->queue[place + 1], &rq->queue[place],
+		(rq->nr_queued - 1 - place) * sizeof(rq->queue[0]));
+	rq->queue[place] = t;
+}
+
+/* It can run from now on; its new place in the queue. */
+static u32 wake(struct rq *rq, struct task *t, u64 now)
+{
+	u32 place;
+
+	if (!t->arrives)
+		t->waits_since = now;
+	else if (now - t->waits_since >= rq->slice)
+		rq->need_resched = true;
+	t->sleeps = t->arrives = false;
+	place = place_by_age(rq, t);
+	insert(rq, t, place);
+	return place;
+}
+
 static void wake_sleepers(struct rq *rq, u64 now)
 {
 	for (u32 i = 0, looked = 0, nr = rq->nr_queued; looked < nr; looked++) {
 		struct task *t = rq->queue[i];
 
-		if (!t->sleeps || t->ops->wakes_at(t) > now) {
+		if (!t->sleeps || wakes_at(t) > now) {
 			i++;
 			continue;
 		}
-		t->sleeps = false;
 		dequeue(rq, i);
-		enqueue(rq, t);
+		if (wake(rq, t, now) <= i)
+			i++;
 	}
 }
 
@@ -93,7 +133,7 @@ static u64 next_wake_up(const struct rq *rq)
 		const struct task *t = rq->queue[i];
 
 		if (t->sleeps)
-			next = min_u64(next, t->ops->wakes_at(t));
+			next = min_u64(next, wakes_at(t));
 	}
 	return next;
 }
@@ -103,6 +143,12 @@ static u64 next_wake_up(const struct rq *rq)
 static u64 watchdog_deadline(const struct rq *rq)
 {
 	return min_u64(rq->watchdog_at, rq->watchdog_nmi_at);
+}
+
+/* What comes whether anybody runs or not */
+static u64 interrupt_deadline(const struct rq *rq)
+{
+	return min_u64(watchdog_deadline(rq), rq->call_at);
 }
 
 void sched_start_watchdog(struct rq *rq, u64 interval, u64 nmi_interval)
@@ -120,6 +166,26 @@ void sched_start_watchdog(struct rq *rq, u64 interval, u64 nmi_interval)
 static void forward(u64 *at, u64 interval, u64 now)
 {
 	*at += ((now - *at) / interval + 1) * interval;
+}
+
+void sched_call_function(struct rq *rq, enum cost func, u64 tsc)
+{
+	rq->call_cost = func;
+	rq->call_at = min_u64(rq->call_at, tsc);
+	rq->nr_calls++;
+	rq->nr_ipis++;
+	rq->deadline = min_u64(rq->deadline, rq->call_at);
+	if (rq->pcpu->cpu)
+		cpu_horizon_changed(rq->pcpu->cpu);
+}
+
+static void call_functions(struct rq *rq)
+{
+	account_enter(books(rq), COST_INTERRUPT);
+	account_charge_n(books(rq), rq->call_cost, rq->nr_calls);
+	account_leave(books(rq));
+	rq->nr_calls = 0;
+	rq->call_at = NO_DEADLINE;
 }
 
 static void watchdog(struct rq *rq, u64 now)
@@ -152,7 +218,7 @@ static void set_timers(struct rq *rq, u64 now)
 	else if (rq->tick_at == NO_DEADLINE)
 		rq->tick_at = next_tick(rq, now);
 	rq->deadline = min_u64(rq->tick_at, next_wake_up(rq));
-	rq->deadline = min_u64(rq->deadline, watchdog_deadline(rq));
+	rq->deadline = min_u64(rq->deadline, interrupt_deadline(rq));
 }
 
 void sched_start_tick(struct rq *rq)
@@ -176,8 +242,10 @@ void sched_interrupt(struct rq *rq)
 
 	if (now < sched_deadline(rq))
 		return;
-	if (now >= watchdog_deadline(rq)) {
+	if (now >= interrupt_deadline(rq)) {
 		watchdog(rq, now);
+		if (now >= rq->call_at)
+			call_functions(rq);
 		set_timers(rq, now);
 		if (now < sched_deadline(rq))
 			return;
@@ -210,7 +278,7 @@ void sched_wake(struct task *t)
 
 	if (!rq || !t->sleeps || rq->current == t)
 		return;
-	at = t->ops->wakes_at(t);
+	at = wakes_at(t);
 	if (at >= rq->deadline)
 		return;
 	rq->deadline = at;
@@ -227,6 +295,7 @@ static struct task *take_off(struct rq *rq)
 
 	perf_event_task_sched_out(rq->perf);
 	t->ops->sched_out(t);
+	t->waits_since = pcpu_tsc(rq->pcpu);
 	rq->current = NULL;
 	return t;
 }
@@ -253,7 +322,8 @@ static bool switch_in(struct rq *rq, u64 now)
 	t = rq->queue[i];
 	dequeue(rq, i);
 	rq->current = t;
-	rq->slice_began = now;
+	rq->slice_began = now - (t->slice_left ? rq->slice - t->slice_left : 0);
+	t->slice_left = 0;
 	rq->need_resched = false;
 	perf_event_task_sched_in(rq->perf, t->perf_ctx);
 	t->ops->sched_in(t);
@@ -276,7 +346,7 @@ u64 sched_next(const struct rq *rq)
 
 	if (rq->current || somebody_waits(rq))
 		return now;
-	next = next_wake_up(rq);
+	next = min_u64(next_wake_up(rq), rq->call_at);
 	return next == NO_DEADLINE ? next : max_u64(now, next);
 }
 
@@ -288,7 +358,7 @@ static bool idle(struct rq *rq, u64 *budget)
 	if (next == NO_DEADLINE)
 		return false;
 	--*budget;
-	timer = min_u64(perf_deadline(rq->perf), watchdog_deadline(rq));
+	timer = min_u64(perf_deadline(rq->perf), interrupt_deadline(rq));
 	next = min_u64(next, timer);
 	pcpu_idle_until(rq->pcpu, min_u64(next, rq->pcpu->stop_at));
 	if (pcpu_tsc(rq->pcpu) >= timer)
@@ -339,4 +409,48 @@ void sched_add(struct rq *rq, struct task *t)
 {
 	t->rq = rq;
 	enqueue(rq, t);
+}
+
+/* ---- to another pCPU ---- */
+
+/* The stopper thread comes in between, and takes a running thread off. */
+static void stop(struct rq *rq)
+{
+	u64 used = pcpu_tsc(rq->pcpu) - rq->slice_began;
+	struct task *t = rq->current;
+
+	account_charge(books(rq), COST_SCHEDULE);
+	account_charge(books(rq), COST_MIGRATION_CPU_STOP);
+	switch_out(rq);
+	if (used >= rq->slice)
+		return;
+	t->slice_left = rq->slice - used;
+	t->waits_since = 0;
+}
+
+static u32 place_of(const struct rq *rq, const struct task *t)
+{
+	u32 i = 0;
+
+	while (rq->queue[i] != t)
+		i++;
+	return i;
+}
+
+void sched_move(struct task *t, struct rq *to)
+{
+	struct rq *from = t->rq;
+
+	if (from == to)
+		return;
+	if (from->current == t)
+		stop(from);
+	dequeue(from, place_of(from, t));
+	t->left_at = max_u64(t->left_at, pcpu_tsc(from->pcpu));
+	t->arrives |= !t->sleeps;
+	t->sleeps = true;
+	t->rq = to;
+	account_stat(books(to), STAT_CPU_MIGRATIONS);
+	enqueue(to, t);
+	sched_wake(t);
 }

@@ -15,8 +15,13 @@
  * needs it. What is due at a time (the tick, a sleeper's wake-up, perf's and the watchdog's timers) is
  * sched_deadline(): whoever runs stops there and calls sched_interrupt().
  *
+ * sched_move() takes a thread to another pCPU, as sched_setaffinity() does. It arrives as one that wakes up
+ * there, no earlier than it has left: the pCPU may be a quantum behind, or have stood idle for long. Its
+ * turn comes with it: one that ran has the rest of its slice there at once, one that waited goes before
+ * those who have waited less, and at once if it has waited for a slice.
+ *
  * Not modelled: weights, deadlines and lags of EEVDF (every thread has the same weight, and a
- * woken one waits for its turn), load balancing, migration of a running thread by the host itself.
+ * woken one waits for its turn), load balancing, caches that are cold after a move.
  */
 #ifndef SCHED_SCHED_H_
 #define SCHED_SCHED_H_
@@ -58,6 +63,12 @@ struct task {
 	struct rq *rq;
 	struct perf_event_context *perf_ctx; /* NULL: perf knows nothing of it */
 	bool sleeps;
+
+	/* Moved: it comes from another pCPU, which it has left at @left_at, and runs here no earlier */
+	bool arrives; /* it is asleep for that alone */
+	u64 left_at;  /* TSC */
+	u64 slice_left;
+	u64 waits_since; /* TSC at which it could have run on; 0: with the rest of a slice */
 };
 
 struct rq {
@@ -76,6 +87,11 @@ struct rq {
 	/* The lockup watchdog's, if it has them: NO_DEADLINE else */
 	u64 watchdog_at, watchdog_interval; /* timer */
 	u64 watchdog_nmi_at, watchdog_nmi_interval;
+	/* Other pCPUs have asked for @nr_calls calls of a function: since when, NO_DEADLINE: none */
+	u64 call_at;
+	enum cost call_cost;
+	u32 nr_calls;
+	u64 nr_ipis; /* that have come from other pCPUs */
 	u64 slice_began;
 	bool need_resched;
 };
@@ -86,6 +102,10 @@ void rq_moved(struct rq *rq, const struct move *move);
 void task_moved(struct task *t, const struct move *move);
 
 void sched_add(struct rq *rq, struct task *t);
+/* sched_setaffinity() of a thread: it stops running, and is queued on @to. A vCPU's is out of the guest. */
+void sched_move(struct task *t, struct rq *to);
+/* smp_call_function_single() by another pCPU, at @tsc: an interrupt here, and a call that costs @func. */
+void sched_call_function(struct rq *rq, enum cost func, u64 tsc);
 
 enum pp_stop sched_run(struct rq *rq, u64 *budget);
 /* The TSC from which this pCPU can go on, NO_DEADLINE: everybody sleeps, and nothing is due. */
