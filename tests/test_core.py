@@ -10,8 +10,16 @@ import pytest
 from pmupass import config, core, records
 from pmupass._core import ffi
 from pmupass.bench import images
-from pmupass.config import Filter, FilterAction, FilterEntry, HostEvent, MachineConfig, Mode
-from pmupass.errors import InputError
+from pmupass.config import (
+    Filter,
+    FilterAction,
+    FilterEntry,
+    HostEvent,
+    HostTask,
+    MachineConfig,
+    Mode,
+)
+from pmupass.errors import InputError, ModelError
 from pmupass.options import Options
 from pmupass.plan import Plan
 from pmupass.workloads import Workload
@@ -98,6 +106,26 @@ def test_a_truncated_image_is_refused(size: int) -> None:
     with pytest.raises(InputError, match="malformed guest image") as caught:
         core.Machine(make(images.empty(1)[:size]))
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("changes", "why"),
+    [
+        ({"host_tasks": (HostTask(2),)}, "pCPU that is not there"),
+        ({"host_tasks": (HostTask(1, 3), HostTask(0), HostTask(1, 2))}, "too many threads"),
+        ({"host_tasks": (HostTask(0, (1 << 32) - 1),)}, "too many threads"),
+        ({"tick_period": 0}, "tick of the host"),
+        ({"tick_period": 2_000_000_001}, "tick of the host"),
+    ],
+)
+def test_a_host_that_the_model_cannot_hold_is_refused(changes: dict, why: str) -> None:
+    """Its threads (4 on a pCPU), and its tick: at least once a second, of 2 GHz here."""
+    made = dataclasses.replace(make(images.empty(1), Mode.EMULATED, cpus=2), tsc_khz=2_000_000)
+    with pytest.raises(ModelError, match=why):
+        core.Machine(dataclasses.replace(made, **changes))
+    good = {"host_tasks": (HostTask(1, 3), HostTask(1)), "tick_period": 2_000_000_000}
+    core.Machine(dataclasses.replace(made, **good)).close()
+    core.Machine(dataclasses.replace(made, mode=Mode.NATIVE, **changes)).close()
 
 
 def test_a_mediated_vm_beside_an_include_guest_event_is_busy() -> None:

@@ -206,3 +206,29 @@ def test_the_python_api() -> None:
     assert not isinstance(diff.results["native"].host, UnsetType)
     with pytest.raises(pmupass.UsageError):
         pmupass.run("perf-stat", mode="native", time="1")
+
+
+@pytest.mark.parametrize("mode", ["emulated", "mediated"])
+def test_vcpus_that_the_host_moves(mode: str) -> None:
+    """Both go to the next pCPU every 250 us; nothing is lost, and each move but the last costs."""
+    settings = ("guest.cpus=2", "host.migrate_us=250")
+    result = session("perf-stat", settings=settings).run(mode)
+    moves, rest = divmod(result.stats["cpu_migrations"], 2)
+    assert not rest
+    # The TSC has 2 GHz, and a run ends within its last interval, or a quantum of 20 us later.
+    end = result.guest.tsc_cycles
+    assert (end - 40_000) // 500_000 <= moves <= end // 500_000
+    counts = {cost.stack.rsplit(";")[-1]: cost.count for cost in result.costs}
+    assert 2 * moves - 2 <= counts["loaded_vmcs_clear"] <= 2 * moves
+    assert all(not counter.lost for counter in result.counters)
+    still = session("perf-stat", settings=settings[:1]).run(mode)
+    assert still.stats["cpu_migrations"] == 0
+    assert still.guest.tsc_cycles < end
+
+
+def test_a_host_with_one_pcpu_moves_nobody() -> None:
+    """It is said at once; natively there is no host."""
+    with pytest.raises(UsageError, match=r"host\.migrate_us.*host\.cpus"):
+        session("perf-stat", settings=("host.migrate_us=250",))
+    settings = ("host.cpus=2", "host.migrate_us=250")
+    assert session("perf-stat", settings=settings).run("native").stats["cpu_migrations"] == 0

@@ -42,7 +42,7 @@ def test_open_namespaces_are_passed_on() -> None:
         ("=1", "write key=value"),
         ("guest.herz=250", "did you mean guest.hz"),
         ("kvm.intercept=none", "did you mean kvm.interception"),
-        ("host.frobnicate=1", "there is "),
+        ("host.quux_bravado=1", "there is "),
         ("cpu=1", "no such setting"),
         ("cpu.=1", "no such setting"),
         ("kvm.interception=upsteam", "did you mean upstream"),
