@@ -104,6 +104,7 @@ int machine_make_host(struct pp_machine *m, const struct pp_config *config, stru
 	perf_system_init(&m->perf, config->tsc_khz, config->tick_period);
 	m->perf.mux_interval = config->mux_interval;
 	m->perf.period_limit = config->period_limit;
+	m->perf.faults = config->perf_faults;
 	for (u32 i = 0; i < m->nr_cpus; i++) {
 		start_host_lapic(&m->cpus[i].pcpu, i);
 		perf_init(&m->cpus[i].perf, &m->cpus[i].pcpu, &m->perf, i);

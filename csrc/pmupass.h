@@ -220,6 +220,22 @@ struct pp_msr_filter {
 	struct pp_msr_range ranges[PP_MSR_FILTER_MAX_RANGES];
 };
 
+/* Faults of host perf for the events of vCPUs' threads, 0: none. One in so many of the first three is hit. */
+struct pp_perf_faults {
+	uint32_t event_create; /* perf_event_create_kernel_counter() fails: -EOPNOTSUPP */
+	uint32_t event_period; /* perf_event_period() fails: -EINVAL */
+	uint32_t overflow;     /* an overflow whose handler is not called */
+	uint32_t
+		late_reprogram; /* KVM's requests to reprogram are served so many VM-entries late */
+};
+
+/* What KVM takes of a guest's write to a legacy counter, IA32_PERFCTRn */
+enum pp_counter_write {
+	PP_COUNTER_WRITE_RIGHT,		/* bits 31:0, sign-extended */
+	PP_COUNTER_WRITE_ZERO_EXTENDED, /* a fault: bits 31:0 */
+	PP_COUNTER_WRITE_31_BIT		/* a fault: bits 30:0 */
+};
+
 enum pp_interception { PP_INTERCEPT_UPSTREAM, PP_INTERCEPT_RFC2024, PP_INTERCEPT_NONE };
 
 struct pp_kvm {
@@ -234,6 +250,8 @@ struct pp_kvm {
 	uint32_t pmi_nmi;	  /* mediated: the guest's PMIs come as NMIs, not on a vector */
 	uint32_t userspace_lapic; /* the local APIC is the VMM's; without APICv */
 	uint32_t vmware_backdoor; /* enable_vmware_backdoor: the pseudo counters of RDPMC */
+	uint32_t in_txcp_period;  /* an IN_TXCP event gets a period, as before Linux 4.11 */
+	uint32_t counter_write;	  /* enum pp_counter_write */
 	uint32_t ignore_msrs;	  /* registers that nobody knows read 0, and take anything */
 	const struct pp_msr_intercept *intercepts;
 	const uint32_t *msrs_to_save; /* KVM_GET_MSR_INDEX_LIST */
@@ -276,6 +294,7 @@ struct pp_config {
 	struct pp_timing timing;
 	struct pp_overcount overcount;
 	struct pp_period_limit period_limit;
+	struct pp_perf_faults perf_faults;
 	struct pp_kvm kvm;
 	uint32_t nr_cpuid, nr_event_maps, nr_profiles, nr_host_events, nr_costs;
 	uint32_t one_by_one; /* no iterations at once, as below cpu_config; nothing shows it */
@@ -387,7 +406,7 @@ uint32_t pp_read_serial(struct pp_machine *m, uint32_t vm, char *out, uint32_t c
 uint32_t pp_read_report(struct pp_machine *m, uint32_t vm, uint32_t n, uint8_t *out, uint32_t cap);
 uint32_t pp_read_physical(struct pp_machine *m, uint32_t vm, uint64_t pa, uint8_t *out, uint32_t n);
 
-#define PP_MAX_CAUSES 8
+#define PP_MAX_CAUSES 16
 
 /* One guest event (an encoding with its privileges), summed over the counters that ran it. */
 struct pp_counter_result {

@@ -29,6 +29,14 @@ class Watchdog(enum.IntEnum):
     HPET = 3
 
 
+class CounterWrite(enum.IntEnum):
+    """What KVM takes of a guest's write to IA32_PERFCTRn ; ``enum pp_counter_write``."""
+
+    RIGHT = 0
+    ZERO_EXTENDED = 1
+    BITS_30_0 = 2
+
+
 class Vendor(enum.IntEnum):
     """Who made the PMU; ``enum pp_vendor``."""
 
@@ -227,6 +235,16 @@ class HostTask:
 
 
 @dataclass(frozen=True, slots=True)
+class PerfFaults:
+    """Faults of host perf (``struct pp_perf_faults``): one in so many is hit, 0 none."""
+
+    event_create: int = 0
+    event_period: int = 0
+    overflow: int = 0
+    late_reprogram: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class Kvm:
     """What KVM is told: the vPMU, the intercepts that the policy computed, the event filter.
 
@@ -243,6 +261,8 @@ class Kvm:
     pmi_nmi: bool = False
     userspace_lapic: bool = False
     vmware_backdoor: bool = False
+    in_txcp_period: bool = False
+    counter_write: CounterWrite = CounterWrite.RIGHT
     ignore_msrs: bool = False
     intercepts: tuple[MsrIntercept, ...] = ()
     msrs_to_save: tuple[int, ...] = ()
@@ -287,6 +307,7 @@ class MachineConfig:
     costs: tuple[int, ...]
     overcount: Overcount = field(default_factory=Overcount)
     period_limit: PeriodLimit = field(default_factory=PeriodLimit)
+    perf_faults: PerfFaults = field(default_factory=PerfFaults)
     kvm: Kvm = field(default_factory=Kvm)
     profiles: tuple[Profile, ...] = ()
     host_events: tuple[HostEvent, ...] = ()

@@ -22,6 +22,7 @@ from pmupass.config import (
     Mode,
     MsrFilter,
     Overcount,
+    PerfFaults,
     Pmu,
     PmuEventFilter,
     Vendor,
@@ -151,6 +152,8 @@ class _Config:
             setattr(c.overcount, name, getattr(config.overcount, name))
         c.period_limit.least = config.period_limit.least
         c.period_limit.multiple = config.period_limit.multiple
+        for name in PerfFaults.__slots__:
+            setattr(c.perf_faults, name, getattr(config.perf_faults, name))
         self._lists(c, config)
         self._vm(c, config)
         c.nr_vms = len(config.vms)
@@ -207,6 +210,8 @@ class _Config:
             "pmi_nmi",
             "userspace_lapic",
             "vmware_backdoor",
+            "in_txcp_period",
+            "counter_write",
             "ignore_msrs",
         ):
             setattr(out, name, int(getattr(kvm, name)))

@@ -24,6 +24,7 @@ from pmupass import (
     workloads,
 )
 from pmupass.config import (
+    CounterWrite,
     EventMap,
     HostEvent,
     HostTask,
@@ -31,6 +32,7 @@ from pmupass.config import (
     MachineConfig,
     Mode,
     MsrFilter,
+    PerfFaults,
     Pmu,
     Vendor,
     Vm,
@@ -39,6 +41,7 @@ from pmupass.config import (
 from pmupass.cpus.model import FIXED_SHIFT
 from pmupass.errors import InputError, UsageError
 from pmupass.events import EventTable, placement
+from pmupass.events.data import IN_TXCP
 from pmupass.options import DEFAULT_TIME_NS
 from pmupass.policy import (
     branch_records,
@@ -62,6 +65,12 @@ if TYPE_CHECKING:
     from pmupass.profiles import WorkProfile
     from pmupass.workloads import Workload
 
+COUNTER_WRITES = {
+    "none": CounterWrite.RIGHT,
+    "zero-extended": CounterWrite.ZERO_EXTENDED,
+    "31-bit": CounterWrite.BITS_30_0,
+}
+LEAST_CHECKPOINTED_PERIOD = (1 << 31) - 1  # of a sampling event with IN_TXCP, in Linux
 MAX_HOST_EVENTS = 63  # below half of PERF_MAX_EVENTS, which csrc/machine.c insists on
 MAX_CPUS = 8  # PP_MAX_CPUS
 UNTIL_THE_END_NS = 10**13  # longer than any run that somebody waits for
@@ -92,6 +101,7 @@ class Plan:
         self.settings = settings.resolve(options.settings, self.workload.defaults)
         self.cpu: CpuModel = cpus.load(options.cpu, self.settings.namespace("cpu"))
         self.settings = self.settings.with_defaults({"kvm.apicv": self.cpu.silicon.apicv})
+        self._check_counter_write()
         self.events = EventTable(self.cpu)
         self.specs: tuple[EventSpec, ...] = self._guest_events()
         self.sessions = host_perf.parse_all(
@@ -343,6 +353,7 @@ class Plan:
             self.events.require(self.specs, guest)
             self._check_available(guest)
             self._check_pinned(guest)
+            self._check_checkpointed()
         return MachineConfig(
             mode=mode,
             image=self._image,
@@ -353,6 +364,7 @@ class Plan:
             timing=self.cpu.timing,
             overcount=self.cpu.overcount,
             period_limit=self.cpu.period_limit,
+            perf_faults=PerfFaults() if mode is Mode.NATIVE else self._perf_faults(),
             cpuid=tuple(guest_cpuid.cpuid_entries(self.cpu, guest, mode, self.guest_cpus)),
             event_maps=self._maps_for(mode, guest),
             costs=self._costs,
@@ -464,6 +476,8 @@ class Plan:
             pmi_nmi=self.settings.text("kvm.pmi") == "nmi",
             userspace_lapic=not self._in_kernel_lapic,
             vmware_backdoor=self.settings.flag("kvm.enable_vmware_backdoor"),
+            in_txcp_period=self.settings.flag("kvm.in_txcp_period"),
+            counter_write=COUNTER_WRITES[self.settings.text("kvm.fault_counter_write")],
             ignore_msrs=self.settings.flag("kvm.ignore_msrs"),
             intercepts=tuple(interception.msr_intercepts([*rows, *others])),
             msrs_to_save=msr_list.msrs_to_save(
@@ -474,6 +488,14 @@ class Plan:
             ),
             filter=self.filter,
             msr_filter=self._msr_filter,
+        )
+
+    def _perf_faults(self) -> PerfFaults:
+        return PerfFaults(
+            event_create=self.settings.integer("host.fault_event_create"),
+            event_period=self.settings.integer("host.fault_event_period"),
+            overflow=self.settings.integer("host.fault_overflow"),
+            late_reprogram=self.settings.integer("host.fault_late_reprogram"),
         )
 
     def _host_events(self) -> tuple[HostEvent, ...]:
@@ -551,6 +573,14 @@ class Plan:
         phase = self.settings.integer("guest.phase_us") if i and self.workload.samples else 0
         return f"ev={spec.config:x}:{spec.counters & mine:x}:{kind}:{phase}"
 
+    def _check_counter_write(self) -> None:
+        kind = self.settings.text("kvm.fault_counter_write")
+        if self.cpu.maker is not Vendor.INTEL and kind != "none":
+            raise UsageError(
+                f"--set kvm.fault_counter_write={kind}: AMD's counters take a write whole; only "
+                "Intel's IA32_PERFCTRn are sign-extended"
+            )
+
     def _check_version(self, guest: Pmu) -> None:
         if self.cpu.maker is Vendor.INTEL and not guest.version:
             raise UsageError(
@@ -569,6 +599,19 @@ class Plan:
                 raise UsageError(
                     f"-e {spec.text}: CPUID 0xA takes it away (guest.arch_events, "
                     f"guest.unavailable_events), and perf refuses it; r{code:04x} is not looked at"
+                )
+
+    def _check_checkpointed(self) -> None:
+        """UsageError for a sampling event with IN_TXCP, which Linux in the guest refuses."""
+        if self.cpu.maker is not Vendor.INTEL or not self.workload.samples:
+            return
+        if (self.options.period or 0) >= LEAST_CHECKPOINTED_PERIOD:
+            return
+        for spec in self.specs:
+            if spec.config & IN_TXCP:
+                raise UsageError(
+                    f"-e {spec.text}: with in_tx_cp Linux refuses a sample period below 2^31-1 "
+                    "(-EOPNOTSUPP), the guest's like the host's; count it with perf-stat"
                 )
 
     def _check_pinned(self, guest: Pmu) -> None:

@@ -154,6 +154,21 @@ SETTINGS: tuple[Setting, ...] = (
         doc="KVM's module parameter: the pseudo counters of RDPMC, which then always exits",
     ),
     Setting(
+        "kvm.in_txcp_period",
+        bool,
+        default=False,
+        doc="an IN_TXCP event of an emulated guest has a sample period like any other, as before "
+        "2017: host perf refuses one below 2^31-1 (-EOPNOTSUPP), and nobody tells the guest",
+    ),
+    Setting(
+        "kvm.fault_counter_write",
+        str,
+        "none",
+        "a fault: what KVM takes of an intercepted write to IA32_PERFCTRn, of which hardware takes "
+        "bits 31:0 and extends their sign: zero-extended, these bits; 31-bit, bits 30:0",
+        choices=("none", "zero-extended", "31-bit"),
+    ),
+    Setting(
         "guest.cpus",
         int,
         1,
@@ -229,6 +244,37 @@ SETTINGS: tuple[Setting, ...] = (
         "kernel.watchdog_thresh, s: the event's period and the NMI's; the timer has 2/5 of it",
         least=1,
         most=60,
+    ),
+    Setting(
+        "host.fault_event_create",
+        int,
+        0,
+        "a fault: one in N perf_event_create_kernel_counter() of a vCPU's thread fails with "
+        "-EOPNOTSUPP; 1: all, 0: none",
+        most=1_000_000,
+    ),
+    Setting(
+        "host.fault_event_period",
+        int,
+        0,
+        "a fault: one in N perf_event_period() of a vCPU's thread fails with -EINVAL",
+        most=1_000_000,
+    ),
+    Setting(
+        "host.fault_overflow",
+        int,
+        0,
+        "a fault: host perf takes the PMI, and of one in N overflows of a vCPU's events KVM is not "
+        "told",
+        most=1_000_000,
+    ),
+    Setting(
+        "host.fault_late_reprogram",
+        int,
+        0,
+        "a fault: KVM's requests to reprogram counters through host perf (KVM_REQ_PMU) are served "
+        "N VM-entries late",
+        most=1_000_000,
     ),
     Setting(
         "host.quantum_us",

@@ -11,12 +11,19 @@ if TYPE_CHECKING:
     from pmupass.results import Counter, Result
 
 ABOUT = 1.02  # up to this ratio, two counts are about the same
+LATE = 2  # from this ratio on, one mode's PMIs are late
 GLOBAL_KINDS = ("wrmsr-global-ctrl", "rdmsr-global-status", "wrmsr-global-ovf-ctrl")
 DATA_KINDS = (
     ("RDPMC", ("rdpmc",)),
     ("GLOBAL_*", GLOBAL_KINDS),
     ("counters", ("wrmsr-counter", "rdmsr-counter")),
 )
+# What the name of a cause does not say.
+WHAT_HAPPENED = {
+    "refused": "host perf would not create KVM's event, and nobody told the guest",
+    "late-reprogram": "the counter's event ran on, or not yet, until KVM reprogrammed it",
+    "counter-write": "the counter began where the guest did not write it",
+}
 CONTROL_KINDS = (
     ("selectors", ("wrmsr-evntsel", "rdmsr-evntsel")),
     ("FIXED_CTR_CTRL", ("wrmsr-fixed-ctr-ctrl",)),
@@ -50,6 +57,7 @@ def of_diff(modes: Mapping[str, Result], refusals: Mapping[str, str]) -> str:
         parts += _emulated_against_mediated(modes["emulated"], modes["mediated"])
     parts.append(_overheads(modes))
     parts.append(_losses(modes))
+    parts.append(_late_pmis(modes))
     parts += _denials(modes)
     parts += [_refused(refusals)] if refusals else []
     text = "; ".join(part for part in parts if part) or "the guest counted nothing"
@@ -98,10 +106,15 @@ def worst(counters: Sequence[Counter]) -> Counter:
 def _loss(counter: Counter) -> str:
     causes = sorted(counter.causes, key=lambda name: -abs(counter.causes[name]))
     share = f" ({100 * abs(counter.lost) / counter.true:.2f}%)" if counter.true else ""
-    why = f", {' and '.join(causes[:2])}" if causes else ""
+    why = f", {' and '.join(_explained(name) for name in causes[:2])}" if causes else ""
     if counter.lost < 0:
         return f"{-counter.lost:,} more than the true {counter.true:,}{share}{why}"
     return f"{counter.lost:,} of {counter.true:,} lost{share}{why}"
+
+
+def _explained(cause: str) -> str:
+    words = WHAT_HAPPENED.get(cause)
+    return f"{cause}: {words}" if words else cause
 
 
 def _refused(refusals: Mapping[str, str]) -> str:
@@ -178,6 +191,15 @@ def _overheads(modes: Mapping[str, Result]) -> str:
         return ""
     listed = ", ".join(f"{100 * value:.2f}% {mode}" for mode, value in standing.items())
     return f"the idle vPMU costs {listed}"
+
+
+def _late_pmis(modes: Mapping[str, Result]) -> str:
+    """Say how far behind the overflow PMIs come, if that is much further in one mode."""
+    behind = {m: r.pmi.latency_instructions.p50 for m, r in modes.items() if r.pmi.delivered}
+    if not behind or max(behind.values()) < LATE * max(min(behind.values()), 1):
+        return ""
+    listed = [f"{n:,} {mode}" for mode, n in behind.items()]
+    return f"PMIs come so many guest instructions behind the overflow (p50): {', '.join(listed)}"
 
 
 def _losses(modes: Mapping[str, Result]) -> str:

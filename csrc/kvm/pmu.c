@@ -126,6 +126,12 @@ void kvm_pmu_request_counter_reprogram(struct kvm_pmc *pmc)
 	kvm_make_request(KVM_REQ_PMU, pmc->vcpu);
 }
 
+bool kvm_pmu_waits(const struct kvm_pmc *pmc)
+{
+	return pmc->vcpu->requests & KVM_REQ_PMU &&
+	       pmc->vcpu->pmu.reprogram_pmi & BIT_ULL(pmc->idx);
+}
+
 u64 pmc_eventsel(const struct kvm_pmc *pmc)
 {
 	const struct kvm_pmu *pmu = &pmc->vcpu->pmu;
@@ -225,13 +231,21 @@ u64 kvm_pmu_read_counter(struct kvm_pmc *pmc, bool host_initiated)
 
 void kvm_pmu_write_counter(struct kvm_pmc *pmc, u64 value)
 {
+	kvm_pmu_miswrite_counter(pmc, value, value);
+}
+
+void kvm_pmu_miswrite_counter(struct kvm_pmc *pmc, u64 value, u64 taken)
+{
+	struct truth *truth = &pmc->vcpu->guest.truth;
 	struct kvm_pmu *pmu = &pmc->vcpu->pmu;
 
 	value &= pmc_bitmask(pmu, pmc);
+	taken &= pmc_bitmask(pmu, pmc);
 	if (!pmc->vcpu->restoring)
-		truth_counter_written(&pmc->vcpu->guest.truth, pmc->idx,
-				      pmu->backend->peek_counter(pmc), value);
-	pmu->backend->write_counter(pmc, value);
+		truth_counter_written(truth, pmc->idx, pmu->backend->peek_counter(pmc), value);
+	if (unlikely(taken != value))
+		truth_blame(truth, pmc->idx, CAUSE_COUNTER_WRITE);
+	pmu->backend->write_counter(pmc, taken);
 }
 
 void kvm_pmu_write_eventsel(struct kvm_pmc *pmc, u64 value)
@@ -410,6 +424,8 @@ void kvm_pmu_explain(struct kvm_vcpu *vcpu)
 	for_each_set_bit(idx, pmu->all_valid_pmc_idx) {
 		struct kvm_pmc *pmc = &pmu->pmc[idx];
 
+		if (unlikely(kvm_pmu_waits(pmc)))
+			truth_blame(&vcpu->guest.truth, idx, CAUSE_LATE_REPROGRAM);
 		/* A counter at rest keeps its cause, unless the guest can enable it without an exit. */
 		if (pmu->backend->counters_in_hardware ||
 		    (pmc_is_globally_enabled(pmc) && pmc_is_locally_enabled(pmc)))

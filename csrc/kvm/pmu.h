@@ -158,6 +158,8 @@ struct kvm_pmu_backend {
 	u64 (*peek_counter)(struct kvm_pmc *pmc); /* free of charge and side effects */
 	void (*write_counter)(struct kvm_pmc *pmc, u64 value);
 	void (*reprogram)(struct kvm_pmc *pmc);
+	/* By a fault, KVM_REQ_PMU has to wait for another entry. */
+	bool (*reprogram_is_late)(struct kvm_vcpu *vcpu);
 	void (*credit)(struct kvm_pmc *pmc);
 	/* The guest has written a GP selector; fixed counters have no more than their reprogramming. */
 	void (*write_eventsel)(struct kvm_pmc *pmc);
@@ -223,6 +225,8 @@ void intel_pmu_legacy_freezing_lbrs_on_pmi(struct kvm_vcpu *vcpu);
 /* Helpers of the vendors */
 void kvm_pmu_write_global_ctrl(struct kvm_vcpu *vcpu, u64 value);
 void kvm_pmu_write_counter(struct kvm_pmc *pmc, u64 value);
+/* By a fault, what the counter holds is @taken where it had to be @value. */
+void kvm_pmu_miswrite_counter(struct kvm_pmc *pmc, u64 value, u64 taken);
 u64 kvm_pmu_read_counter(struct kvm_pmc *pmc, bool host_initiated);
 /* PERF_CAPABILITIES, which only the VMM writes; see msr.c for what is returned. */
 int kvm_pmu_set_perf_capabilities(struct kvm_vcpu *vcpu, const struct msr_data *msr);
@@ -234,6 +238,8 @@ u64 kvm_switch_rdmsr(struct kvm_vcpu *vcpu, u32 msr);
 
 /* Helpers of the backends */
 void kvm_pmu_request_counter_reprogram(struct kvm_pmc *pmc);
+/* The guest is about to be entered, or runs, without the reprogramming of the counter that is asked for. */
+bool kvm_pmu_waits(const struct kvm_pmc *pmc);
 bool pmc_is_globally_enabled(const struct kvm_pmc *pmc);
 bool pmc_is_locally_enabled(const struct kvm_pmc *pmc);
 bool pmc_is_event_allowed(const struct kvm_pmc *pmc);

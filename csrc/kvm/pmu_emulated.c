@@ -121,6 +121,19 @@ static void kvm_perf_overflow(struct perf_event *event)
 		kvm_pmu_request_counter_reprogram(pmc);
 }
 
+/*
+ * A fault of host perf has dropped it: KVM knows nothing. The event goes on with periods of its own, and not
+ * all of their ends are overflows of the guest's counter.
+ */
+static void kvm_perf_overflow_dropped(struct perf_event *event)
+{
+	struct kvm_pmc *pmc = event->overflow_context;
+	struct truth *truth = &pmc->vcpu->guest.truth;
+
+	if (pmc->intr && truth->outstanding)
+		truth_pmi_dropped(truth);
+}
+
 /* Fold everything into counter; true if credits made it wrap. */
 static bool pmc_pause_counter(struct kvm_pmc *pmc)
 {
@@ -196,7 +209,7 @@ static void pmc_reprogram_counter(struct kvm_pmc *pmc, u64 eventsel)
 
 	/* A checkpointed counter cannot be given a period: it counts and overflows unseen. */
 	if (eventsel & HSW_IN_TX_CHECKPOINTED && pmc->vcpu->pmu.guest.rtm &&
-	    !FAULTY(EMULATED_IN_TXCP_SAMPLES))
+	    !pmc->vcpu->config->kvm.in_txcp_period && !FAULTY(EMULATED_IN_TXCP_SAMPLES))
 		attr.sample_period = 0;
 	if (has_pebs(pmc) && !FAULTY(PEBS_NOT_PRECISE))
 		attr.precise_ip = pmc_get_pebs_precise_level(pmc);
@@ -205,6 +218,7 @@ static void pmc_reprogram_counter(struct kvm_pmc *pmc, u64 eventsel)
 	pmc->refused = !pmc->perf_event;
 	if (pmc->refused)
 		return;
+	pmc->perf_event->overflow_dropped = kvm_perf_overflow_dropped;
 	pmc->vcpu->pmu.event_count++;
 	pmc->is_paused = false;
 	pmc->intr = eventsel & ARCH_PERFMON_EVENTSEL_INT || attr.precise_ip;
@@ -231,6 +245,11 @@ static void emulated_reprogram(struct kvm_pmc *pmc)
 	/* Failed: try again with whatever asks next, without stalling the guest. */
 	if (pmc->refused && !FAULTY(EMULATED_NO_RETRY))
 		pmc->vcpu->pmu.reprogram_pmi |= BIT_ULL(pmc->idx);
+}
+
+static bool emulated_reprogram_is_late(struct kvm_vcpu *vcpu)
+{
+	return perf_reprogram_is_late(vcpu->perf, &vcpu->perf_ctx);
 }
 
 static u64 emulated_read_counter(struct kvm_pmc *pmc)
@@ -285,10 +304,17 @@ static enum loss_cause emulated_why(struct kvm_pmc *pmc)
 {
 	if (!pmc_is_event_allowed(pmc))
 		return CAUSE_FILTERED;
+	if (!pmc->perf_event && pmc->refused)
+		return CAUSE_REFUSED;
+	if (kvm_pmu_waits(pmc) && (pmc->is_paused || pmc->current_config != pmc_eventsel(pmc)))
+		return CAUSE_LATE_REPROGRAM;
 	if (!pmc->perf_event)
-		return pmc->refused ? CAUSE_REFUSED : CAUSE_NONE;
+		return CAUSE_NONE;
 	if (!pmc->is_paused && pmc->perf_event->state != PERF_EVENT_STATE_ACTIVE)
 		return CAUSE_CONTENTION;
+	/* KVM's reprogramming ends it; here nobody has told KVM of the overflow. */
+	if (!pmc->is_paused && !pmc->perf_event->hw.running)
+		return CAUSE_THROTTLED;
 	if (!pmc->is_paused && kvm_pebs_stops(pmc->vcpu, pmc->perf_event->hw.idx))
 		return CAUSE_PEBS_OFF;
 	return CAUSE_NONE;
@@ -341,6 +367,7 @@ const struct kvm_pmu_backend kvm_pmu_emulated = {
 	.peek_counter = emulated_peek_counter,
 	.write_counter = emulated_write_counter,
 	.reprogram = emulated_reprogram,
+	.reprogram_is_late = emulated_reprogram_is_late,
 	.credit = emulated_credit,
 	.write_eventsel = emulated_write_eventsel,
 	.hw_counter = emulated_hw_counter,

@@ -145,9 +145,23 @@ static int set_control(struct kvm_vcpu *vcpu, const struct msr_data *msr)
 	return kvm_pebs_set_msr(vcpu, msr);
 }
 
+/*
+ * What KVM keeps of a guest's write to IA32_PERFCTRn. The faults are those of a VMM that has no sign
+ * extension: a guest writes -n, 2^48 - n to it, and the counter holds 2^32 - n of the 32 bits that the
+ * register takes, or 2^31 - n without the sign. What it reads is off by 2^32, or by 2^31.
+ */
+static u64 legacy_write_taken(const struct kvm_vcpu *vcpu, u64 value)
+{
+	switch (vcpu->config->kvm.counter_write) {
+	case PP_COUNTER_WRITE_ZERO_EXTENDED: return value & GENMASK_ULL(31, 0);
+	case PP_COUNTER_WRITE_31_BIT: return value & GENMASK_ULL(30, 0);
+	default: return sign_extend_legacy_write(value);
+	}
+}
+
 static int set_counter(struct kvm_pmc *pmc, enum counter_alias alias, const struct msr_data *msr)
 {
-	u64 value = msr->data;
+	u64 value = msr->data, taken = msr->data;
 
 	if (FAULTY(KVM_FIXED_WIDE_WRITE_FAULTS) && value & ~pmc->vcpu->pmu.fixed_mask &&
 	    alias == ALIAS_FIXED)
@@ -155,9 +169,11 @@ static int set_counter(struct kvm_pmc *pmc, enum counter_alias alias, const stru
 	if (alias == ALIAS_FULL_WIDTH && value & ~pmc->vcpu->pmu.gp_mask &&
 	    !FAULTY(KVM_WIDE_WRITE_TAKEN))
 		return -1;
-	if (alias == ALIAS_LEGACY && (!msr->host_initiated || FAULTY(KVM_HOST_WRITE_EXTENDED)))
-		value = sign_extend_legacy_write(value);
-	kvm_pmu_write_counter(pmc, value);
+	if (alias == ALIAS_LEGACY && (!msr->host_initiated || FAULTY(KVM_HOST_WRITE_EXTENDED))) {
+		value = sign_extend_legacy_write(msr->data);
+		taken = legacy_write_taken(pmc->vcpu, msr->data);
+	}
+	kvm_pmu_miswrite_counter(pmc, value, taken);
 	return 0;
 }
 

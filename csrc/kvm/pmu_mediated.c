@@ -309,6 +309,13 @@ static void mediated_reprogram(struct kvm_pmc *pmc)
 		pmc->eventsel_hw |= ARCH_PERFMON_EVENTSEL_ENABLE;
 }
 
+/* Nothing of host perf is in it. */
+static bool mediated_reprogram_is_late(struct kvm_vcpu *vcpu)
+{
+	(void)vcpu;
+	return false;
+}
+
 static int mediated_hw_counter(struct kvm_pmc *pmc)
 {
 	return pmc->vcpu->perf->guest_ctx_loaded ? pmc->idx : -1;
@@ -345,6 +352,7 @@ const struct kvm_pmu_backend kvm_pmu_mediated = {
 	.peek_counter = mediated_peek_counter,
 	.write_counter = mediated_write_counter,
 	.reprogram = mediated_reprogram,
+	.reprogram_is_late = mediated_reprogram_is_late,
 	.credit = mediated_credit,
 	.write_eventsel = mediated_write_eventsel,
 	.hw_counter = mediated_hw_counter,

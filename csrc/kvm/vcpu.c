@@ -217,14 +217,14 @@ static void vm_entry(struct kvm_vcpu *vcpu)
 		pcpu_guest_inject_nmi(&vcpu->guest);
 }
 
-static void serve_requests(struct kvm_vcpu *vcpu)
+static void serve_requests(struct kvm_vcpu *vcpu, u64 which)
 {
 	if (vcpu->requests & KVM_REQ_RECALC_INTERCEPTS) {
 		vcpu->requests &= ~KVM_REQ_RECALC_INTERCEPTS;
 		kvm_recalc_msr_intercepts(vcpu);
 	}
 	/* Counters first: a PMI must find its status. Serving one may raise the other. */
-	if (vcpu->requests & KVM_REQ_PMU) {
+	if (vcpu->requests & which & KVM_REQ_PMU) {
 		vcpu->requests &= ~KVM_REQ_PMU;
 		kvm_pmu_handle_event(vcpu);
 	}
@@ -237,7 +237,18 @@ static void serve_requests(struct kvm_vcpu *vcpu)
 void kvm_vcpu_serve_requests(struct kvm_vcpu *vcpu)
 {
 	while (vcpu->requests)
-		serve_requests(vcpu);
+		serve_requests(vcpu, ~0ull);
+}
+
+/* Ahead of an entry. By a fault, what is to be reprogrammed may have to wait for another one. */
+static void serve_requests_in_time(struct kvm_vcpu *vcpu)
+{
+	u64 which = ~0ull;
+
+	if (vcpu->requests & KVM_REQ_PMU && vcpu->pmu.backend->reprogram_is_late(vcpu))
+		which = ~KVM_REQ_PMU;
+	while (vcpu->requests & which)
+		serve_requests(vcpu, which);
 }
 
 bool kvm_vcpu_has_events(const struct kvm_vcpu *vcpu)
@@ -276,7 +287,7 @@ static void vcpu_enter_guest(struct kvm_vcpu *vcpu)
 	vcpu->has_run = true;
 	account_charge(vcpu_books(vcpu), COST_VCPU_RUN);
 	account_enter(vcpu_books(vcpu), COST_VCPU_ENTER_GUEST);
-	kvm_vcpu_serve_requests(vcpu);
+	serve_requests_in_time(vcpu);
 	vcpu->pmu.backend->load(vcpu);
 	kvm_load_debug_registers(vcpu);
 	vm_entry(vcpu);

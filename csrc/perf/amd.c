@@ -53,6 +53,13 @@ static u64 amd_get_event_constraints(const struct perf_cpu *perf,
 	return e ? e->counters & gp : gp;
 }
 
+static int amd_pmu_hw_config(const struct perf_cpu *perf, const struct perf_event_attr *attr)
+{
+	(void)perf;
+	(void)attr;
+	return 0;
+}
+
 static u64 eventsel_of(const struct perf_event *event)
 {
 	u64 eventsel = x86_eventsel(event);
@@ -194,6 +201,7 @@ static void amd_pmu_v2_handle_irq(struct perf_cpu *perf)
 const struct x86_pmu amd_pmu = {
 	.max_period = amd_max_period,
 	.get_event_constraints = amd_get_event_constraints,
+	.hw_config = amd_pmu_hw_config,
 	.enable = amd_pmu_enable_event,
 	.disable = amd_pmu_disable_event,
 	.enable_all = amd_pmu_enable_all,
@@ -205,6 +213,7 @@ const struct x86_pmu amd_pmu = {
 const struct x86_pmu amd_pmu_v2 = {
 	.max_period = amd_max_period,
 	.get_event_constraints = amd_get_event_constraints,
+	.hw_config = amd_pmu_hw_config,
 	.enable = amd_pmu_v2_enable_event,
 	.disable = amd_pmu_v2_disable_event,
 	.enable_all = amd_pmu_v2_enable_all,

@@ -70,7 +70,14 @@ static void init_hw(struct perf_cpu *perf, struct perf_event *event)
 static int check_event(const struct perf_cpu *perf, const struct perf_event *event,
 		       const struct perf_event *leader)
 {
-	if (!sampling_is_valid(perf, &event->attr) || x86_pmu_validate(perf, event, leader))
+	int error;
+
+	if (!sampling_is_valid(perf, &event->attr))
+		return -EINVAL;
+	error = perf->driver->hw_config(perf, &event->attr);
+	if (error)
+		return error;
+	if (x86_pmu_validate(perf, event, leader))
 		return -EINVAL;
 	if (!event->attr.exclude_guest && perf->system->nr_mediated_vms &&
 	    !FAULTY(PERF_TAKES_GUEST_EVENTS))
@@ -130,6 +137,21 @@ struct perf_event *perf_event_open(struct perf_cpu *perf, const struct perf_even
 	install(perf, event, leader);
 	account_leave(books(perf));
 	return event;
+}
+
+struct perf_event *perf_event_create_kernel_counter(struct perf_cpu *perf,
+						    const struct perf_event_attr *attr,
+						    struct perf_event_context *ctx,
+						    perf_overflow_handler_t handler, void *context,
+						    int *error)
+{
+	if (unlikely(perf_fault_event_create(perf, ctx))) {
+		account_charge(books(perf), COST_PERF_CREATE);
+		account_stat(books(perf), STAT_PERF_REFUSED);
+		*error = -EOPNOTSUPP;
+		return NULL;
+	}
+	return perf_event_open(perf, attr, ctx, NULL, handler, context, error);
 }
 
 void perf_event_release_kernel(struct perf_cpu *perf, struct perf_event *event)
@@ -214,7 +236,7 @@ u64 perf_event_pause(struct perf_cpu *perf, struct perf_event *event, bool reset
 int perf_event_period(struct perf_cpu *perf, struct perf_event *event, u64 value)
 {
 	if (!event->attr.sample_period || !value || value & BIT_ULL(63) ||
-	    !period_is_taken(perf, value))
+	    !period_is_taken(perf, value) || perf_fault_event_period(perf, event->ctx))
 		return -EINVAL;
 	account_enter(books(perf), COST_PERF_PERIOD);
 	event->attr.sample_period = value;

@@ -18,6 +18,8 @@
 #include "base/fault.h"
 #include "perf/perf_private.h"
 
+#include <errno.h>
+
 static struct account *books(struct perf_cpu *perf)
 {
 	return &perf->pcpu->account;
@@ -67,6 +69,24 @@ static u64 intel_get_event_constraints(const struct perf_cpu *perf,
 	return precise_counters(perf, attr,
 				e->counters & pmu->counter_mask &
 					(FAULTY(PERF_NO_FIXED_COUNTERS) ? gp : ~0ull));
+}
+
+/* A checkpointed counter that overflows in a transaction aborts it, and then counts to there again. */
+#define HSW_LEAST_CHECKPOINTED_PERIOD 0x7fffffffull
+
+/* hsw_hw_config(): events of transactions are not precise, and checkpointed ones hardly sample. */
+static int intel_pmu_hw_config(const struct perf_cpu *perf, const struct perf_event_attr *attr)
+{
+	u64 transactions = attr->config & (HSW_IN_TX | HSW_IN_TX_CHECKPOINTED);
+
+	if (!perf->pcpu->pmu.caps.rtm || !transactions)
+		return 0;
+	if (attr->precise_ip)
+		return -EOPNOTSUPP;
+	if (transactions & HSW_IN_TX_CHECKPOINTED && attr->sample_period &&
+	    attr->sample_period < HSW_LEAST_CHECKPOINTED_PERIOD)
+		return -EOPNOTSUPP;
+	return 0;
 }
 
 static u64 fixed_field_of(const struct perf_event *event)
@@ -199,6 +219,7 @@ void perf_guest_get_pebs(const struct perf_cpu *perf, u64 enable, u64 cross_mapp
 const struct x86_pmu intel_pmu = {
 	.max_period = intel_max_period,
 	.get_event_constraints = intel_get_event_constraints,
+	.hw_config = intel_pmu_hw_config,
 	.enable = intel_pmu_enable_event,
 	.disable = intel_pmu_disable_event,
 	.enable_all = intel_pmu_enable_all,

@@ -11,7 +11,7 @@
  *	sched.c		who gets onto the PMU, in which order; rotation
  *	sample.c	overflows: throttling, frequency mode, the tick
  *	x86_assign.c	which counters	x86.c	one event on its counter
- *	intel.c, amd.c	the registers
+ *	intel.c, amd.c	the registers	perf_fault.c	faults by setting
  *
  * The host's scheduler calls perf_event_task_sched_in() and perf_event_task_sched_out(), stops at
  * perf_deadline() for perf_mux_hrtimer_handler(), and keeps the tick running while perf_needs_tick().
@@ -85,6 +85,7 @@ struct perf_event {
 	struct hw_perf_event hw;
 	u64 count;
 	perf_overflow_handler_t overflow_handler;
+	perf_overflow_handler_t overflow_dropped; /* instead, by a fault; for the books alone */
 	void *overflow_context;
 
 	u64 tstamp; /* the context's time at which the times below were brought up to date */
@@ -118,6 +119,10 @@ struct perf_event_context {
 	u64 time, guest_time, timestamp;
 
 	struct perf_groups pinned, flexible;
+
+	/* Faults by setting: calls and overflows since the last that was hit, entries that KVM has waited */
+	u32 creations, periods, overflows, waited;
+
 	/* Every event in a slot of its own */
 	struct perf_event slots[PERF_MAX_EVENTS];
 };
@@ -133,6 +138,7 @@ struct perf_system {
 	u64 mux_interval, tick_period; /* TSC cycles */
 	u64 sample_rate;	       /* kernel.perf_event_max_sample_rate */
 	struct pp_period_limit period_limit;
+	struct pp_perf_faults faults;
 };
 
 struct x86_pmu;
@@ -184,19 +190,18 @@ void perf_event_context_moved(struct perf_event_context *ctx, const struct move 
  * perf_event_open() in @ctx, NULL: the CPU's, as a sibling of @group_leader, NULL: alone or to lead. The
  * functions below are called on the CPU where the event's context is, or was last.
  *
- * NULL with *error set to -EOPNOTSUPP (an include-guest event while a mediated VM exists), -EINVAL
+ * NULL with *error set to -EOPNOTSUPP (an include-guest event while a mediated VM exists, sampling of what
+ * Intel's driver does not sample, a fault), -EINVAL
  * (nothing that the PMU can ever count, alone or with its group) or -ENOSPC.
  */
 struct perf_event *perf_event_open(struct perf_cpu *perf, const struct perf_event_attr *attr,
 				   struct perf_event_context *ctx, struct perf_event *group_leader,
 				   perf_overflow_handler_t handler, void *context, int *error);
-static inline struct perf_event *
-perf_event_create_kernel_counter(struct perf_cpu *perf, const struct perf_event_attr *attr,
-				 struct perf_event_context *ctx, perf_overflow_handler_t handler,
-				 void *context, int *error)
-{
-	return perf_event_open(perf, attr, ctx, NULL, handler, context, error);
-}
+struct perf_event *perf_event_create_kernel_counter(struct perf_cpu *perf,
+						    const struct perf_event_attr *attr,
+						    struct perf_event_context *ctx,
+						    perf_overflow_handler_t handler, void *context,
+						    int *error);
 void perf_event_release_kernel(struct perf_cpu *perf, struct perf_event *event);
 void perf_event_enable(struct perf_cpu *perf, struct perf_event *event);
 void perf_event_disable(struct perf_cpu *perf, struct perf_event *event);
@@ -210,6 +215,9 @@ u64 perf_event_peek(struct perf_cpu *perf, const struct perf_event *event);
 /* The part of the count that guests made, likewise; that of events with cmask, inv or edge of both sides is
  * not known (~0). */
 u64 perf_event_guest_count(struct perf_cpu *perf, const struct perf_event *event);
+
+/* KVM is about to serve a request to reprogram counters of this thread; not yet, by a fault, if true. */
+bool perf_reprogram_is_late(struct perf_cpu *perf, struct perf_event_context *ctx);
 
 /* The task of @ctx gets this CPU, or loses it; before KVM hears of it. */
 void perf_event_task_sched_in(struct perf_cpu *perf, struct perf_event_context *ctx);

@@ -10,6 +10,8 @@ struct x86_pmu {
 	u64 (*max_period)(const struct perf_cpu *perf);
 	u64 (*get_event_constraints)(const struct perf_cpu *perf,
 				     const struct perf_event_attr *attr);
+	/* 0, or why the driver has no such event */
+	int (*hw_config)(const struct perf_cpu *perf, const struct perf_event_attr *attr);
 	/* One event, placed and with its period loaded: on its counter, and off. */
 	void (*enable)(struct perf_cpu *perf, struct perf_event *event);
 	void (*disable)(struct perf_cpu *perf, struct perf_event *event);
@@ -95,6 +97,11 @@ void perf_event_sched_out(struct perf_cpu *perf, struct perf_event *event);
 void perf_group_sched_out(struct perf_cpu *perf, struct perf_event *leader);
 /* Make room for an event that has become ready. */
 void perf_ctx_resched(struct perf_cpu *perf, const struct perf_event *event);
+
+/* perf_fault.c: whether a fault by setting hits this call, or this overflow. */
+bool perf_fault_event_create(struct perf_cpu *perf, struct perf_event_context *ctx);
+bool perf_fault_event_period(struct perf_cpu *perf, struct perf_event_context *ctx);
+bool perf_fault_overflow(struct perf_cpu *perf, struct perf_event_context *ctx);
 
 /* sample.c */
 void perf_event_overflow(struct perf_cpu *perf, struct perf_event *event);

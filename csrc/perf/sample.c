@@ -135,6 +135,16 @@ static void account_interrupt(struct perf_cpu *perf, struct perf_event *event)
 		adjust_period(perf, event, delta, hw->last_period, true);
 }
 
+static void report(struct perf_cpu *perf, struct perf_event *event)
+{
+	if (!event->overflow_handler)
+		return;
+	if (likely(!perf_fault_overflow(perf, event->ctx)))
+		event->overflow_handler(event);
+	else if (event->overflow_dropped)
+		event->overflow_dropped(event);
+}
+
 void perf_event_overflow(struct perf_cpu *perf, struct perf_event *event)
 {
 	if (!event->attr.sample_period)
@@ -143,8 +153,7 @@ void perf_event_overflow(struct perf_cpu *perf, struct perf_event *event)
 	account_interrupt(perf, event);
 	event->samples++;
 	event->guest_samples += perf->guest_state;
-	if (event->overflow_handler)
-		event->overflow_handler(event);
+	report(perf, event);
 	account_leave(books(perf));
 }
 

@@ -200,6 +200,16 @@ void truth_set_cause(struct truth *t, unsigned int idx, enum loss_cause cause)
 		change_cause(t, idx, cause, first);
 }
 
+void truth_blame(struct truth *t, unsigned int idx, enum loss_cause cause)
+{
+	struct truth_pmc *pmc = &t->pmc[idx];
+
+	if (pmc->blame == cause)
+		return;
+	pmc->blame = (u8)cause;
+	pmc->blamed = t->tsc(t->tsc_ctx);
+}
+
 static s64 explained(const struct truth_pmc *pmc)
 {
 	s64 sum = 0;
@@ -242,7 +252,8 @@ void truth_counter_read(struct truth *t, unsigned int idx, u64 visible)
 		r->wrong_reads++;
 }
 
-/* The rest that no cause explains; an erratum of the silicon, or a gap of the model. */
+/* The rest that no cause explains: what somebody owned up to, an erratum of the silicon, or a gap of the
+ * model. */
 static s64 unexplained(s64 lost, const s64 *causes)
 {
 	for (unsigned int c = 0; c < NR_CAUSES; c++)
@@ -263,11 +274,11 @@ void truth_close_interval(struct truth *t, unsigned int idx, u64 visible, bool l
 	r->counted += delta - (u64)lost;
 	for (unsigned int c = 0; c < NR_CAUSES; c++)
 		r->causes[c] += causes[c];
-	r->causes[CAUSE_ERRATUM] += unexplained(lost, causes);
+	r->causes[pmc->blame] += unexplained(lost, causes);
 	push_error(t, &(struct truth_episode){
-			      .cause = CAUSE_ERRATUM,
+			      .cause = pmc->blame,
 			      .config = pmc->config,
-			      .tsc = t->tsc(t->tsc_ctx),
+			      .tsc = pmc->blame == CAUSE_ERRATUM ? t->tsc(t->tsc_ctx) : pmc->blamed,
 			      .lost = unexplained(lost, causes),
 		      });
 	if (!pmc->read && delta)

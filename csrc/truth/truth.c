@@ -26,8 +26,10 @@ int truth_init(struct truth *t, const struct pp_pmu *guest, const struct event_m
 	t->clk = clk;
 	t->counter_mask = guest->version ? pmu_counter_mask(guest->nr_gp, guest->nr_fixed) : 0;
 	t->global_ctrl = guest->version ? pmu_counter_mask(guest->nr_gp, 0) : 0;
-	for (unsigned int idx = 0; idx < NR_PMC_IDX; idx++)
+	for (unsigned int idx = 0; idx < NR_PMC_IDX; idx++) {
 		t->pmc[idx].cause = CAUSE_NONE;
+		t->pmc[idx].blame = CAUSE_ERRATUM;
+	}
 	t->results = calloc(TRUTH_MAX_EVENTS, sizeof(*t->results));
 	t->errors = calloc(TRUTH_MAX_SILENT_ERRORS, sizeof(*t->errors));
 	return t->results && t->errors ? 0 : -1;
@@ -212,6 +214,7 @@ void truth_counter_written(struct truth *t, unsigned int idx, u64 visible_before
 	truth_settle(t, idx);
 	if (pmc->touched)
 		truth_close_interval(t, idx, visible_before, false);
+	pmc->blame = CAUSE_ERRATUM;
 	pmc->written = value & truth_value_mask(t, idx);
 	pmc->wraps = 0;
 	pmc->touched = pmc->enabled;

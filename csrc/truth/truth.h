@@ -15,8 +15,8 @@
  *  - lost = true - counted, signed, modulo the counter's width. While the arrangement cannot count for
  *    a counter it says why (truth_set_cause()); what the ideal counter counts meanwhile is lost to
  *    that cause. What an erratum of the silicon adds is lost, negative, to that; so is a rest that no
- *    cause explains. When the event changes, what the guest
- *    could have read is taken to be the ideal value less what the causes explain.
+ *    cause explains, unless the arrangement owns up to it (truth_blame()). When the event changes, what
+ *    the guest could have read is taken to be the ideal value less what the causes explain.
  *  - An emulated instruction that the ideal counter counts and nobody credits is lost as uncredited.
  *  - A PMI is due when ideal counters overflow with INT set and LVTPC unmasked; those of one
  *    instruction are one PMI. One that falls due while another is outstanding is coalesced. One that
@@ -70,6 +70,8 @@ struct truth_pmc {
 	s64 unresolved;	  /* not credited meanwhile */
 	u64 cause_delta;  /* true count that has been attributed */
 	s64 causes[NR_CAUSES];
+	u8 blame;     /* the cause that a rest which no other explains goes to ... */
+	u64 blamed;   /* ... since this TSC, unless it is CAUSE_ERRATUM */
 	bool touched; /* written or enabled: there is something to close */
 
 	/* Its last read */
@@ -144,6 +146,8 @@ void truth_counter_read(struct truth *t, unsigned int idx, u64 visible);
 
 /* ---- what the arrangement does ---- */
 void truth_set_cause(struct truth *t, unsigned int idx, enum loss_cause cause);
+/* What no cause explains of the interval is this one's from now on, and no erratum. */
+void truth_blame(struct truth *t, unsigned int idx, enum loss_cause cause);
 /* The host completed one instruction (after cpu_skip_insn()); @credited: counters it credited;
  * @branch: it was a branch. */
 void truth_insn_skipped(struct truth *t, u64 credited, enum privilege priv, bool branch);

@@ -17,7 +17,7 @@ from msgspec import Struct
 
 from pmupass.config import HostEvent
 from pmupass.errors import UsageError
-from pmupass.events.data import ANY, CODE, OS, USR, WHAT
+from pmupass.events.data import ANY, CODE, IN_TX, IN_TXCP, OS, USR, WHAT
 
 MODIFIERS = "ukGHDp"
 MOST_PRECISE = 3
@@ -131,7 +131,9 @@ def terms(text: str) -> list[Term]:
 
 
 def raw(text: str, term: Term, code: int = CODE) -> int | None:
-    """Return what an rNNNN encodes, None if the name is not one; ``code``: bits that name an event.
+    """Return what an rNNNN encodes, None if the name is not one.
+
+    ``code``: bits that name an event, and those of transactions if the CPU has them.
 
     Bits that the driver sets itself (USR, OS, INT, EN, pin control) are dropped, as perf drops
     them. UsageError for AnyThread and for bits beyond the selector's.
@@ -143,6 +145,9 @@ def raw(text: str, term: Term, code: int = CODE) -> int | None:
     if bits & ANY:
         fail(text, term.column, "AnyThread (bit 21): KVM's guests get #GP for it")
     if bits & ~code >> 32 << 32:
-        fields = "in_tx and later fields" if code == CODE else "but 35:32, of the event"
+        fields = {
+            CODE: "in_tx and in_tx_cp, bits 32 and 33, are there with --set cpu.rtm=1",
+            CODE | IN_TX | IN_TXCP: "but in_tx and in_tx_cp, bits 32 and 33",
+        }.get(code, "but 35:32, of the event")
         fail(text, term.column, f"bits above 31 ({fields}) are not supported")
     return bits & WHAT

@@ -10,7 +10,7 @@ from pmupass.config import EventMap, Pmu, Vendor
 from pmupass.cpus.model import FIXED_SHIFT, CpuModel
 from pmupass.errors import UsageError
 from pmupass.events import data
-from pmupass.events.data import ANY, EDGE, OS, USR, WHAT, DataEvent
+from pmupass.events.data import ANY, CMASK, EDGE, IN_TX, IN_TXCP, OS, USR, WHAT, DataEvent
 from pmupass.events.parse import EventSpec, Term, fail, raw, terms
 
 if TYPE_CHECKING:
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 # A listed event that counts edges of a clock (ring 0 transitions) is no fraction of the clock: it
 # counts zero.
 _CLOCKS = ("cycles", "ref-cycles", "slots")
+IN_TXCP_COUNTER = 2  # the only GP counter that has it
 MAX_EVENTS = 32  # NR_EVENTS of the core: base events and named events of profiles together
 
 
@@ -31,6 +32,7 @@ class EventTable:
     def __init__(self, cpu: CpuModel) -> None:
         self.cpu = cpu
         self.code = cpu.event_code
+        self._transactions = IN_TX | IN_TXCP if cpu.pmu.rtm else 0
         self._names: dict[str, int] = {}
         self._shown: dict[int, str] = {}
         self._typed: dict[int, str] = {}
@@ -109,7 +111,7 @@ class EventTable:
         name = data.ALIASES.get(name, name)
         config = self._names.get(name)
         if config is None:
-            encoding = raw(text, term, self.code)
+            encoding = raw(text, term, self.code | self._transactions)
             if encoding is not None:
                 return term.name, encoding
             fail(text, term.column, self._unknown(name))
@@ -146,9 +148,12 @@ class EventTable:
     def counters_of(self, config: int) -> int:
         """Return where perf may place an encoding: bit n GP counter n, bit 32+n fixed counter n.
 
-        Fixed counters know no edge, inv and cmask; an encoding in no list fits every GP counter.
+        Fixed counters know no edge, inv, cmask and transactions; an encoding in no list fits every
+        GP counter, one with IN_TXCP GP counter 2.
         """
         what = config & WHAT
+        if what & self._transactions & IN_TXCP:
+            return 1 << IN_TXCP_COUNTER & self.cpu.gp_mask
         mask = self.cpu.counters_of(what & self.code)
         if mask is not None:
             plain = what == what & self.code
@@ -159,8 +164,18 @@ class EventTable:
         """Return the base event that an encoding counts, None if it counts zero."""
         what = config & WHAT
         feed = self.cpu.feed_of(what & self.code)
+        if what & self._transactions:
+            return self._feed_by_transactions(what, feed)
         edge_of_clock = feed in _CLOCKS and what & EDGE and what in self._listed
         return None if edge_of_clock else feed
+
+    @staticmethod
+    def _feed_by_transactions(what: int, feed: str | None) -> str | None:
+        """Return it for a selector with IN_TX or IN_TXCP: transactions consist of cycles."""
+        both = what & (IN_TX | IN_TXCP) == IN_TX | IN_TXCP
+        if both or what & (EDGE | CMASK) or (feed in _CLOCKS and feed != "cycles"):
+            return None
+        return feed if feed == "cycles" or not what & IN_TX else None
 
     def not_fed(self, config: int) -> str:
         """Return why an encoding counts zero."""

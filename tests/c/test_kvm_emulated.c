@@ -178,6 +178,33 @@ TEST(a_checkpointed_counter_has_no_period)
 	vm_free(vm);
 }
 
+/* As KVM had it before 2017, and what perf makes of a period that is too short. */
+TEST(a_checkpointed_counter_with_a_period)
+{
+	static const struct {
+		u64 period;
+		bool refused;
+	} cases[] = {{0x7ffffffe, true}, {0x7fffffff, false}, {1ull << 47, false}};
+
+	for (unsigned int i = 0; i < ARRAY_SIZE(cases); i++) {
+		struct vm *vm;
+
+		vm_defaults();
+		vm_config.hw.rtm = vm_config.guest.rtm = 1;
+		vm_config.kvm.in_txcp_period = 1;
+		vm = vm_new(PP_MODE_EMULATED);
+		vm_program(vm, 2, EN | OS | HSW_IN_TX_CHECKPOINTED | CYCLES,
+			   ALL_ONES + 1 - cases[i].period);
+		vm_serve_pmu(vm);
+		EXPECT_EQ(cases[i].refused, !event_of(vm, 2));
+		if (event_of(vm, 2))
+			EXPECT_EQ(cases[i].period, event_of(vm, 2)->attr.sample_period);
+		EXPECT_EQ(cases[i].refused ? CAUSE_REFUSED : CAUSE_NONE,
+			  vm->pmu->backend->why(&vm->pmu->pmc[2]));
+		vm_free(vm);
+	}
+}
+
 TEST(the_same_configuration_resumes_another_one_creates)
 {
 	struct vm *vm = vm_new(PP_MODE_EMULATED);

@@ -141,6 +141,35 @@ TEST(an_interval_nobody_reads_ends_with_the_run)
 	world_free(w);
 }
 
+/* Somebody owns up to a rest: until the counter is written again, and from then on in the errors. */
+TEST(a_rest_goes_to_who_owns_up_to_it)
+{
+	struct world *w = world_new();
+	struct pp_counter_result *r;
+	u64 tsc;
+
+	start(w, 0xc0 | OS | EN);
+	go(w, 100);
+	tsc = w->t.tsc(w->t.tsc_ctx);
+	truth_blame(&w->t, 0, CAUSE_COUNTER_WRITE);
+	go(w, 100);
+	truth_counter_written(&w->t, 0, 180, 0);
+	go(w, 50);
+	w->seen[0] = 43;
+	r = finish(w, 0xc0 | OS);
+	EXPECT_EQ(250, r->true_count);
+	EXPECT_EQ(223, r->counted);
+	EXPECT_EQ(20, r->causes[CAUSE_COUNTER_WRITE]);
+	EXPECT_EQ(7, r->causes[CAUSE_ERRATUM]);
+	EXPECT_EQ(2, w->t.nr_errors);
+	EXPECT_EQ(CAUSE_COUNTER_WRITE, w->t.errors[0].cause);
+	EXPECT_EQ(20, w->t.errors[0].lost);
+	EXPECT_EQ(tsc, w->t.errors[0].tsc);
+	EXPECT_TRUE(w->t.errors[0].until > tsc);
+	EXPECT_EQ(CAUSE_ERRATUM, w->t.errors[1].cause);
+	world_free(w);
+}
+
 TEST(a_rewrite_closes_an_interval)
 {
 	struct world *w = world_new();

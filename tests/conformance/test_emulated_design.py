@@ -60,6 +60,41 @@ def test_silicon_that_takes_no_short_periods(mode: str, cpu: str, distance: int)
     assert errors == ([("refused", 50)] if refused else [])
 
 
+LOADS = ((100, 0), (95, 1), (105, 2), (140, 3))
+
+
+@pytest.mark.parametrize("cpu", asm.CPUS)
+@each_mode
+@pytest.mark.parametrize("quirk", [False, True])
+def test_where_short_periods_are_rounded_a_pmi_comes_late(mode: str, cpu: str, quirk: bool) -> None:
+    """An overflow 200 loads away, on silicon that has periods of 128 and multiples of 64 alone.
+
+    perf loads 192, then 128 for the 8 that are left: KVM hears of the overflow behind 320 loads and
+    those of the first one's skid, at most 40 cycles. The guest looks at the status behind 100, 195,
+    300 and 440. No count is lost.
+    """
+    body = "".join(
+        "\tmovq\t(%rsp), %rax\n" * n + f"\txorl\t%eax, %eax\n\tcpuid\n\trd\t0x38e\n\tkeep\t{slot}\n"
+        for n, slot in LOADS
+    )
+    source = f"""
+	{asm.PRELUDE}
+_start:	kernel_setup
+	wr	{asm.PMC0}, {(1 << 48) - 200}
+	wr	0x186, {asm.EN | asm.OS | 1 << 20 | asm.EVENTS["loads"]}
+	{body}
+	pmc	0
+	keep	4
+	finish
+"""
+    settings = ("cpu.period_least=128", "cpu.period_multiple=64") if quirk else ()
+    ran = asm.run(source, mode=mode, cpu=cpu, settings=settings)
+    late = quirk and mode == EMULATED
+    assert ran.results(5) == [0, 0, 0 if late else 1, 1, 440 - 200]
+    (counter,) = ran.machine.counters()
+    assert (counter.true_count, counter.counted, counter.causes) == (440, 440, {})
+
+
 def sleeps(times: int, between: str = "") -> str:
     """Return a guest that counts, stops by its selector, and sleeps so many times."""
     hlts = f"{between}\nwr 0x838, 100000\nsti\nhlt\ncli\n" * times

@@ -9,8 +9,15 @@ only) all cycles but those of aborted ones.
 
 from __future__ import annotations
 
+import errno
+
 import guest_asm as asm
 import pytest
+
+import pmupass
+from pmupass.config import HostEvent
+from pmupass.core import Machine
+from pmupass.errors import UsageError
 
 RTM = ("cpu.rtm=1",)
 IN_TX, IN_TXCP = 1 << 32, 1 << 33
@@ -241,3 +248,100 @@ def test_an_overflow_of_a_checkpointed_counter(mode: str, cpu: str) -> None:
     ]
     *_, status = asm.run_script(ops, mode=mode, cpu=cpu, settings=RTM)
     assert status == (0 if mode == "emulated" else 1 << 2)
+
+
+# ---- IN_TXCP with a period: KVM of before 2017 ----
+
+LEAST = (1 << 31) - 1  # perf's least period of a checkpointed sampling event
+
+
+@each_mode
+@each_cpu
+@pytest.mark.parametrize("period", [LEAST - 1, LEAST, LEAST + 1])
+@pytest.mark.parametrize("old", [False, True])
+def test_a_checkpointed_counter_with_a_period(mode: str, cpu: str, period: int, old: bool) -> None:
+    """Host perf refuses one that is short; the guest's counter stands, and nobody says so."""
+    loads = asm.EN | asm.OS | asm.EVENTS["loads"] | IN_TXCP
+    source = f"""
+	{asm.PRELUDE}
+_start:	kernel_setup
+	wr	{asm.PMC0 + 2}, {(1 << 48) - period}
+	wr	0x188, {loads}
+	.rept	50
+	movq	(%rsp), %rax
+	.endr
+	pmc	2
+	keep	0
+	finish
+"""
+    settings = (*RTM, f"kvm.in_txcp_period={int(old)}")
+    ran = asm.run(source, mode=mode, cpu=cpu, settings=settings)
+    refused = old and mode == "emulated" and period < LEAST
+    assert ran.result(0) == (1 << 48) - period + (0 if refused else 50)
+    (counter,) = ran.machine.counters()
+    assert counter.true_count == 50
+    assert counter.causes == ({"refused": 50} if refused else {})
+    assert ran.machine.stats()["perf_events_refused"] == refused
+
+
+@each_mode
+@pytest.mark.parametrize("cpu", ["skylake-sp"])
+def test_perf_in_the_guest_loses_all_but_the_first_turn(mode: str, cpu: str) -> None:
+    """Two checkpointed events take turns of a millisecond on PMC2, from -(2^31 - 1) on.
+
+    For its second turn an event comes with what is left of its period, which host perf refuses. Of
+    ten turns, five each, the first one of each is counted.
+    """
+    result = pmupass.run(
+        "perf-stat",
+        mode=mode,
+        cpu=cpu,
+        time="10ms",
+        events="r2005100c4:u,r2005100c5:u",
+        settings=(*RTM, "guest.fw_write=0", "kvm.in_txcp_period=1"),
+    )
+    for counter in result.counters:
+        if mode != "emulated":
+            assert (counter.lost, counter.causes) == (0, {})
+            continue
+        assert 0.19 < counter.counted / counter.true < 0.21
+        assert counter.causes == {"refused": counter.lost}
+        # The guest is told that it was on the counter for half of the time.
+        assert 0.48 < counter.running_cycles / counter.enabled_cycles < 0.52
+        assert counter.true_running_cycles < 0.11 * counter.enabled_cycles
+    # With the counter's whole width in its hands perf begins at -(2^47 - 1), and nothing is short.
+    wide = pmupass.run(
+        "perf-stat",
+        mode=mode,
+        cpu=cpu,
+        time="3ms",
+        events="r2005100c4:u,r2005100c5:u",
+        settings=(*RTM, "kvm.in_txcp_period=1"),
+    )
+    assert [counter.lost for counter in wide.counters] == [0, 0]
+
+
+def test_sampling_of_a_checkpointed_event_is_the_guests_own_error() -> None:
+    """Its perf refuses what the host's would refuse."""
+    given = {"workload": "perf-record", "events": "r2000000c4:u", "settings": RTM, "time": "1ms"}
+    with pytest.raises(UsageError, match=r"in_tx_cp Linux refuses a sample period below 2\^31-1"):
+        pmupass.run(**given)
+    with pytest.raises(UsageError, match="in_tx_cp Linux refuses"):
+        pmupass.run(period=LEAST - 1, **given)
+    assert pmupass.run(period=LEAST, **given).counters[0].lost == 0
+
+
+def test_a_checkpointed_event_of_the_host() -> None:
+    """perf_event_open() fails with -EOPNOTSUPP for one that samples, and has no precise one."""
+    config = asm.EVENTS["loads"] | IN_TXCP | asm.OS | asm.USR
+    machine = Machine(
+        asm.config(asm.assemble(asm.script([])), mode="emulated", cpu="skylake-sp", settings=RTM)
+    )
+    for event in (
+        HostEvent(config, sample_period=LEAST - 1),
+        HostEvent(config, precise_ip=1),
+        HostEvent(config & ~IN_TXCP | IN_TX, precise_ip=1),
+    ):
+        assert machine.open_host_event(event) == -errno.EOPNOTSUPP
+    assert machine.open_host_event(HostEvent(config, sample_period=LEAST)) == 0
+    assert machine.open_host_event(HostEvent(config & ~IN_TXCP, precise_ip=1)) == 1

@@ -49,6 +49,37 @@ def test_contention_is_expected_of_the_emulated_design_only(
         assert difference.expected is expected
 
 
+@pytest.mark.parametrize(
+    ("settings", "cause", "mode", "expected"),
+    [
+        ({"host.fault_late_reprogram": 1}, "late_reprogram", "emulated", True),
+        ({"host.fault_late_reprogram": 0}, "late_reprogram", "emulated", False),
+        ({}, "late_reprogram", "emulated", False),
+        ({"kvm.fault_counter_write": "31-bit"}, "counter_write", "emulated", True),
+        ({"kvm.fault_counter_write": "none"}, "counter_write", "emulated", False),
+        # The other fault was asked for; and no fault reaches the bare machine.
+        ({"host.fault_late_reprogram": 1}, "counter_write", "emulated", False),
+        ({"kvm.fault_counter_write": "31-bit"}, "counter_write", "native", False),
+        ({}, "throttled", "emulated", True),
+        ({}, "throttled", "mediated", False),
+    ],
+)
+def test_a_fault_that_was_asked_for_is_expected(
+    make: Make,
+    make_counter: Callable[..., results.Counter],
+    settings: dict[str, results.Value],
+    cause: str,
+    mode: str,
+    expected: bool,
+) -> None:
+    lost = [make_counter("cycles", 100, 140, **{cause: -40})]
+    error = results.SilentError("cycles", 1, 2, -40, cause.replace("_", "-"))
+    faulty = make(mode, counters=lost, silent_errors=[error], settings=settings)
+    document = diff.compare("x", {"other": make("native"), mode: faulty})
+    assert found(document)["cycles: counts lost"].expected is expected
+    assert found(document)["silent errors"].expected is expected
+
+
 def test_what_the_filter_denies_is_expected_everywhere(
     make: Make, make_counter: Callable[..., results.Counter]
 ) -> None:

@@ -3,6 +3,9 @@
 
 from collections.abc import Callable
 
+import msgspec
+import pytest
+
 from pmupass import results, verdict
 
 Make = Callable[..., results.Result]
@@ -42,6 +45,36 @@ def test_it_names_the_worst_loss_and_who_is_exact(
     text = verdict.of_diff({"native": make("native"), "emulated": lossy}, {})
     assert "emulated miscounts cycles: 250 of 1,000 lost (25.00%), contention" in text
     assert "native is exact" in text
+
+
+@pytest.mark.parametrize(
+    ("cause", "words"),
+    [
+        ("refused", "refused: host perf would not create KVM's event, and nobody told the guest"),
+        ("late_reprogram", "late-reprogram: the counter's event ran on, or not yet, until KVM"),
+        ("counter_write", "counter-write: the counter began where the guest did not write it"),
+    ],
+)
+def test_it_says_what_the_name_of_a_cause_does_not(
+    make: Make, make_counter: Callable[..., results.Counter], cause: str, words: str
+) -> None:
+    lossy = make("emulated", counters=[make_counter("cycles", 1000, 750, **{cause: 250})])
+    assert f"lost (25.00%), {words}" in verdict.of_diff({"emulated": lossy}, {})
+    assert f"lost (25.00%), {words}" in verdict.of_run(lossy)
+
+
+@pytest.mark.parametrize(("emulated", "late"), [(52, False), (103, False), (104, True)])
+def test_it_says_when_pmis_are_far_behind(make: Make, emulated: int, late: bool) -> None:
+    def of(mode: str, p50: int) -> results.Result:
+        pmi = make(mode).pmi
+        spread = msgspec.structs.replace(pmi.latency_instructions, p50=p50)
+        return make(mode, pmi=msgspec.structs.replace(pmi, latency_instructions=spread))
+
+    text = verdict.of_diff({"emulated": of("emulated", emulated), "native": of("native", 52)}, {})
+    words = (
+        "PMIs come so many guest instructions behind the overflow (p50): 104 emulated, 52 native"
+    )
+    assert (words in text) is late
 
 
 def test_it_says_when_mediated_exits_more(make: Make) -> None:

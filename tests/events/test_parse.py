@@ -146,7 +146,11 @@ def test_each_repetition_is_an_event_of_its_own() -> None:
         ("{cycles,instructions}", 0, "'{' is not supported yet"),
         ("r12g", 0, "unknown event"),
         ("r2000c0", 0, "AnyThread"),
-        ("r1000000c0", 0, "bits above 31"),
+        (
+            "r1000000c0",
+            0,
+            "bits above 31 (in_tx and in_tx_cp, bits 32 and 33, are there with --set",
+        ),
         ("r11112222333344445", 0, "unknown event"),
     ],
 )
@@ -157,6 +161,35 @@ def test_errors_point_at_the_column(text: str, column: int, what: str) -> None:
     assert first == f"event syntax error: '{text}'"
     assert second.index("\\___ ") == len("event syntax error: '") + column
     assert second.partition("\\___ ")[2].startswith(what)
+
+
+IN_TX, IN_TXCP = 1 << 32, 1 << 33
+
+
+@pytest.mark.parametrize(
+    ("name", "config", "feed", "counters"),
+    [
+        # in_tx counts cycles alone, of which transactions consist here; in_tx_cp counts on GP 2
+        # alone and leaves out nothing but cycles. No fixed counter has either.
+        ("r10000003c", 0x3C | IN_TX, "cycles", 0xF),
+        ("r1000000c0", 0xC0 | IN_TX, None, 0xF),
+        ("r20000003c", 0x3C | IN_TXCP, "cycles", 4),
+        ("r2005100c4", 0xC4 | IN_TXCP, "branches", 4),
+        ("r30000003c", 0x3C | IN_TX | IN_TXCP, None, 4),
+        ("r200000300", 0x300 | IN_TXCP, None, 4),
+        ("r2010000c4", 0xC4 | 1 << 24 | IN_TXCP, None, 4),
+    ],
+)
+def test_events_of_transactions(name: str, config: int, feed: str | None, counters: int) -> None:
+    rtm = EventTable(cpus.load("skylake-sp", {"rtm": "1"}))
+    spec = one(name, rtm)
+    assert spec.config == config | USR | OS
+    assert (spec.feed, spec.counters) == (feed, counters)
+    assert rtm.name_of(spec.config) == name
+    with pytest.raises(
+        UsageError, match=r"bits above 31 \(but in_tx and in_tx_cp, bits 32 and 33\)"
+    ):
+        rtm.parse("r4000000c0")
 
 
 def test_an_event_that_this_cpu_lacks() -> None:
