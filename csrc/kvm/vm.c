@@ -11,6 +11,7 @@
  */
 #include "kvm/vm.h"
 
+#include "base/fault.h"
 #include "kvm/vcpu.h"
 
 #include <stdio.h>
@@ -20,7 +21,7 @@ int kvm_create_vm(struct kvm *kvm, struct perf_cpu *perf, const struct pp_config
 {
 	*kvm = (struct kvm){.perf = perf, .ends_run = ends_run, .stop = PP_STOP_BUDGET};
 	kvm->design = config->mode == PP_MODE_MEDIATED ? &kvm_pmu_mediated : &kvm_pmu_emulated;
-	if (!config->kvm.vpmu)
+	if (!config->kvm.vpmu || (FAULTY(MEDIATED_VM_BY_CPUID) && !config->guest.version))
 		return 0;
 	if (!kvm->design->create_vm(perf)) {
 		kvm->created_pmu = true;
@@ -56,7 +57,7 @@ void kvm_vm_end(struct kvm_vcpu *by, enum pp_stop why)
 	for (u32 i = 0; i < kvm->nr_vcpus; i++) {
 		struct kvm_vcpu *vcpu = kvm->vcpus[i];
 
-		if (vcpu == by)
+		if (vcpu == by || FAULTY(VM_END_SIGNALS_NOBODY))
 			continue;
 		kvm->nr_signals++;
 		kvm_vcpu_kick(vcpu);
@@ -70,7 +71,8 @@ void kvm_vcpu_end(struct kvm_vcpu *vcpu)
 
 	/* What the guest counted ends here; the host goes on. */
 	truth_finish(&vcpu->guest.truth, kvm_pmu_visible, vcpu);
-	vcpu->pmu.backend->destroy(vcpu);
+	if (!FAULTY(VM_END_KEEPS_EVENTS))
+		vcpu->pmu.backend->destroy(vcpu);
 	kvm->nr_threads--;
 	if (kvm->nr_threads)
 		return;

@@ -248,6 +248,43 @@ def registers(cpu: str) -> tuple[list[int], list[int]]:
     return counters, [asm.EVTSEL0 + i for i in range(gp)]
 
 
+# It prints a letter, sends NMIs to all but itself and to APIC ID 1, which it has not, and exits with
+# the letter.
+SHOUTS = f"""
+	{asm.PRELUDE}
+	.macro	shouts letter
+_start:	rd	0x1b
+	orl	$0xc00, %eax
+	xorl	%edx, %edx
+	wrmsr
+	movw	$0x3f8, %dx
+	movb	$\\letter, %al
+	outb	%al, %dx
+	movl	$1000, %r8d
+1:	wr	0x830, 0xc4400
+	wr	0x830, (1 << 32) | 0x4400
+	decl	%r8d
+	jnz	1b
+	movl	$\\letter, %eax
+	outl	%eax, $0xf4
+	.endm
+"""
+
+
+@pytest.mark.parametrize("mode", [EMULATED, MEDIATED])
+@pytest.mark.parametrize("pcpus", [1, 3])
+def test_devices_and_interrupts_are_each_vms_own(mode: str, pcpus: int) -> None:
+    """Serial ports, exit values, IPIs: an NMI would shut a guest down that has no IDT."""
+    cpu = "sapphire-rapids"
+    shouts = [guest(mode, cpu, f"{SHOUTS}\n	shouts {ord(letter)}\n") for letter in "ab"]
+    machine = Machine(beside(guest(mode, cpu, STAYS), *shouts, cpus=pcpus, **SHORT_TURNS))
+    assert machine.run_until(UNLIMITED, 60_000_000) is Stop.UNTIL
+    assert [machine.guest(n).stop for n in range(3)] == [Stop.BUDGET, Stop.EXIT, Stop.EXIT]
+    assert [machine.serial(vm) for vm in range(3)] == ["", "a", "b"]
+    assert [machine.guest(n).exit_value for n in range(3)] == [0, ord("a"), ord("b")]
+    assert machine.stats()["ignored_ipis"] == 2 * 2 * 1000
+
+
 SECRET, OFF = 0x5EC2E7, 0xC0 | asm.OS
 
 
@@ -496,6 +533,22 @@ def test_a_vm_ends_with_all_its_vcpus(mode: str, pcpus: int) -> None:
     assert [machine.guest(n) for n in (1, 2, 3)] == done
     # On one pCPU there is nobody left to take turns with.
     assert words(machine, 0, 1)[0] - rounds > 10_000_000 // 60
+
+
+@pytest.mark.parametrize("cpu", ["sapphire-rapids", "zen2"])
+def test_the_perf_events_of_a_vm_go_with_it(cpu: str) -> None:
+    """Emulated: all that KVM has made for the second VM is released; the first one has none.
+
+    One of the two ends with its counters on: its events are there until the end.
+    """
+    on = "wr 0xc0010200, 0x4300c0" if cpu == "zen2" else "wr 0x186, 0x4300c0\n	wr 0x38f, 1"
+    leaves = guest(EMULATED, cpu, f"{asm.PRELUDE}\n_start:	{on}\n	finish\n")
+    for other, number in ((perf_stat(EMULATED, cpu), 4), (leaves, 1)):
+        machine = Machine(beside(guest(EMULATED, cpu, STAYS), other))
+        assert machine.run_until(UNLIMITED, 60_000_000) is Stop.UNTIL
+        assert machine.guest(1).stop is Stop.EXIT
+        stats = machine.stats()
+        assert stats["perf_events_created"] == stats["perf_events_released"] >= number
 
 
 def test_a_vm_that_is_gone_takes_no_time() -> None:
