@@ -248,8 +248,8 @@ def registers(cpu: str) -> tuple[list[int], list[int]]:
     return counters, [asm.EVTSEL0 + i for i in range(gp)]
 
 
-# It prints a letter, sends NMIs to all but itself and to APIC ID 1, which it has not, and exits with
-# the letter.
+# It prints a letter, sends NMIs to all but itself and to APIC ID 1, which it has not, and exits
+# with the letter.
 SHOUTS = f"""
 	{asm.PRELUDE}
 	.macro	shouts letter

@@ -7,7 +7,8 @@
  *	u8 machine	of configs.py
  *	u8 how		bit 0: the program starts again at its end; bits 2:1: time limit; bit 3: trace;
  *			bit 4: no skid; bit 5: the second run takes no iterations at once;
- *			bit 6: and is asked for a pause before every other slice
+ *			bit 6: and is asked for a pause before every other slice; bit 7: under KVM, a
+ *			second VM with the same guest, without a vPMU if slice is odd
  *	u8 slice	blocks of a slice in the second run
  *	u8 on_interrupt	what the guest does in an interrupt, see guest.S
  *	then the program, see program.h
@@ -98,24 +99,25 @@ struct readout {
 	u32 nr_serial;
 };
 
-static void read_out(struct pp_machine *m, struct readout *r)
+/* Of VM @vm, which has one CPU, and of the host. */
+static void read_out(struct pp_machine *m, u32 vm, struct readout *r)
 {
 	/* The counts decide what of the arrays is compared. */
 	memset(r->costs, 0, sizeof(r->costs)); /* texts are ended, not filled */
 	memset(r->trace, 0, sizeof(r->trace));
 	memset(r->stats, 0, sizeof(r->stats));
-	pp_read_guest(m, 0, &r->guest);
-	r->nr_counters = pp_read_counters(m, 0, r->counters, ARRAY_SIZE(r->counters));
-	r->nr_errors = pp_read_silent_errors(m, 0, r->errors, ARRAY_SIZE(r->errors));
-	pp_read_pmi(m, 0, 1, &r->pmi);
-	r->nr_exits = pp_read_exits(m, 0, r->exits, ARRAY_SIZE(r->exits));
-	r->nr_accesses = pp_read_accesses(m, 0, r->accesses, ARRAY_SIZE(r->accesses));
-	pp_read_switch(m, 0, &r->sw);
+	pp_read_guest(m, vm, &r->guest);
+	r->nr_counters = pp_read_counters(m, vm, r->counters, ARRAY_SIZE(r->counters));
+	r->nr_errors = pp_read_silent_errors(m, vm, r->errors, ARRAY_SIZE(r->errors));
+	pp_read_pmi(m, vm, 1, &r->pmi);
+	r->nr_exits = pp_read_exits(m, vm, r->exits, ARRAY_SIZE(r->exits));
+	r->nr_accesses = pp_read_accesses(m, vm, r->accesses, ARRAY_SIZE(r->accesses));
+	pp_read_switch(m, vm, &r->sw);
 	r->nr_costs = pp_read_costs(m, 0, r->costs, ARRAY_SIZE(r->costs));
 	r->nr_host_events = pp_read_host_events(m, r->host_events, ARRAY_SIZE(r->host_events));
 	r->nr_trace = pp_read_trace(m, 0, r->trace, ARRAY_SIZE(r->trace));
 	pp_read_stats(m, r->stats, ARRAY_SIZE(r->stats));
-	r->nr_serial = pp_read_serial(m, 0, r->serial, sizeof(r->serial));
+	r->nr_serial = pp_read_serial(m, vm, r->serial, sizeof(r->serial));
 	REQUIRE(r->nr_counters <= ARRAY_SIZE(r->counters));
 	REQUIRE(r->nr_errors <= ARRAY_SIZE(r->errors));
 	REQUIRE(r->nr_exits <= ARRAY_SIZE(r->exits) && r->nr_accesses <= ARRAY_SIZE(r->accesses));
@@ -168,16 +170,35 @@ static void compare(const struct readout *a, const struct readout *b)
 	SAME_ARRAY(serial);
 }
 
+/* Like the first one's. */
+static struct pp_vm second_vm(const struct pp_config *c, bool vpmu)
+{
+	struct pp_vm vm = {
+		.memory = c->memory,
+		.guest = c->guest,
+		.kvm = c->kvm,
+		.nr_cpuid = c->nr_cpuid,
+		.cpuid = c->cpuid,
+		.image = c->image,
+		.image_size = c->image_size,
+		.cmdline = c->cmdline,
+	};
+
+	vm.kvm.vpmu &= vpmu;
+	return vm;
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	static const u64 limits[] = {0, 20000, 200000, 2000000};
-	static struct readout whole, sliced;
+	static struct readout whole[2], sliced[2];
 	static struct image image;
 	struct input in = input_of(data, size);
 	struct pp_config config = config_of(take_u8(&in));
 	u8 how = take_u8(&in), slice = take_u8(&in), on_interrupt = take_u8(&in);
 	bool native = config.mode == PP_MODE_NATIVE;
 	struct pp_machine *m;
+	struct pp_vm second;
 	int stop;
 
 	make_image(&image, &in, how & 1, on_interrupt & 15);
@@ -187,10 +208,15 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	config.trace_records = how & 8 ? TRACE_RECORDS : 0;
 	if (how & 16)
 		config.skid_cycles = 0;
+	second = second_vm(&config, !(slice & 1));
+	config.vms = &second;
+	config.nr_vms = !native && how & 128;
 	m = machine_for(&config);
 	stop = run(m, RUN_BLOCKS, RUN_BLOCKS, false);
-	read_out(m, &whole);
-	check_counters(&whole, native);
+	for (u32 vm = 0; vm <= config.nr_vms; vm++) {
+		read_out(m, vm, &whole[vm]);
+		check_counters(&whole[vm], native);
+	}
 	pp_machine_free(m);
 	if (stop == PP_STOP_BUDGET)
 		return 0;
@@ -198,8 +224,10 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	m = machine_for(&config);
 	/* Slices use budget up faster: the last block of each may be a part of one. */
 	if (run(m, 4 * RUN_BLOCKS, slice + 1u, how & 64) == stop) {
-		read_out(m, &sliced);
-		compare(&whole, &sliced);
+		for (u32 vm = 0; vm <= config.nr_vms; vm++) {
+			read_out(m, vm, &sliced[vm]);
+			compare(&whole[vm], &sliced[vm]);
+		}
 	}
 	pp_machine_free(m);
 	return 0;

@@ -196,6 +196,7 @@ HLT, STI, CODE, TO_USER, TO_KERNEL, INT, MEMORY, DEADLINE, VMCALL, AGAIN = range
 LOOP, LVTPC, FAULT, PMU_ON = range(20, 24)
 CLI = STI | 0x80
 FOR_EVER, LIMIT_20K, LIMIT_200K, LIMIT_2M, TRACE, NO_SKID, PAUSES = 1, 2, 4, 6, 8, 16, 64
+TWO_VMS = 128
 ACK, UNMASK, EOI, REARM = 1, 2, 4, 8
 ALL = ACK | UNMASK | EOI
 FIXED, NMI = 0, 0x80  # delivery modes of LVTPC, in units of 8
@@ -236,14 +237,12 @@ MACHINES = (0, 1, 2, 15, 16, 17, 18, 21, 25, 38)
 
 
 def machine() -> dict[str, bytes]:
-    """Return each program on two machines, so that each machine has some."""
+    """Return each program on some machines, so that each machine has some; once with two VMs."""
     found = {}
     for n, (name, (how, on_interrupt, program)) in enumerate(BODIES.items()):
-        for k in range(3):
+        for k, more in enumerate((0, TRACE, TRACE | PAUSES, TRACE | TWO_VMS)):
             number = MACHINES[(n + 3 * k) % len(MACHINES)]
-            head = bytes(
-                [number, how | (TRACE if k else 0) | (PAUSES if k == 2 else 0), 3 * k, on_interrupt]
-            )
+            head = bytes([number, how | more, 3 * k, on_interrupt])
             found[f"{name}-{number}"] = head + program
     return found
 
