@@ -84,6 +84,11 @@ static int check_vm(const struct pp_config *c, struct pp_error *error)
 		return machine_fail(error, PP_EINVAL, "an event filter with too many entries");
 	if (c->nr_profiles > CPU_MAX_PROFILES || c->nr_host_events >= MAX_HOST_EVENTS)
 		return machine_fail(error, PP_EINVAL, "too many profiles or host events");
+	for (u32 i = 0; i < c->nr_host_events; i++) {
+		if (c->host_events[i].thread_kind == PP_THREAD_VCPU)
+			return machine_fail(error, PP_EINVAL,
+					    "an event of a vCPU's thread before there is one");
+	}
 	if (c->nr_vcpus > PP_MAX_CPUS || c->nr_cpus > PP_MAX_CPUS)
 		return machine_fail(error, PP_EINVAL, "too many CPUs");
 	if (c->nr_costs != NR_COSTS)

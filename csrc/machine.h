@@ -61,16 +61,18 @@ struct machine_vm {
 	struct cpu_profile *profiles;
 };
 
-/* perf_event_open() of the host, on every pCPU */
+/* perf_event_open() of the host: on every pCPU, or of one thread */
 struct machine_host_event {
 	struct pp_host_event config;
-	bool is_open; /* not refused, not closed */
-	struct perf_event *event[PP_MAX_CPUS];
-	struct pp_host_event_result result; /* as last read */
+	bool is_open;			       /* not refused, not closed */
+	struct task *task;		       /* NULL: it is CPU-wide */
+	struct perf_event *event[PP_MAX_CPUS]; /* of a thread: the first */
+	struct pp_host_event_result result;    /* as last read */
 
-	/* What it counts, and how far the pCPUs' guests and host had come with that */
+	/* What it counts, and how far the pCPUs' guests and host had come with that; or the thread */
 	struct event_formula formula;
-	u64 guest_from[PP_MAX_CPUS], host_from[PP_MAX_CPUS];
+	struct task_work from[PP_MAX_CPUS];
+	struct task_watch watch;
 };
 
 struct pp_machine {

@@ -175,15 +175,28 @@ struct pp_filter {
 	const struct pp_filter_entry *entries;
 };
 
-/* A host perf event, CPU-wide on every pCPU, open before the VM is made. */
+/* Whose events a host event counts: everybody's, on every pCPU; or one thread's, wherever it runs. */
+enum pp_host_thread {
+	PP_THREAD_NONE, /* CPU-wide */
+	PP_THREAD_VCPU, /* a vCPU's */
+	PP_THREAD_TASK	/* one of struct pp_host_task's; those of pCPU 0 come first */
+};
+
+/* perf_event_open() of the host */
 struct pp_host_event {
 	uint64_t config;	/* PERFEVTSEL bits with USR and OS */
-	uint64_t sample_period; /* 0: counting */
+	uint64_t sample_period; /* 0: counting; @freq: sample_freq, samples a second */
 	uint8_t pinned;
 	uint8_t exclude_host, exclude_guest;
 	uint8_t precise_ip;   /* not 0: PEBS */
 	uint8_t branch_stack; /* it uses the LBR */
-	uint8_t pad[3];
+	uint8_t freq;
+	uint8_t disabled; /* until pp_enable_host_event(); those of a config until all are open */
+	uint8_t pad;
+	uint32_t group_leader; /* the place of its leader plus 1; 0: it leads, or is alone */
+	uint32_t thread_kind;  /* enum pp_host_thread */
+	uint32_t thread;       /* which, from 0 */
+	uint32_t pad2;
 };
 
 /* Threads of the host on a pCPU, each of which computes for @burst TSC cycles and sleeps for @pause; 0:
@@ -378,8 +391,13 @@ int32_t pp_set_msr_filter(struct pp_machine *m, const struct pp_msr_filter *filt
  * PP_EINVAL for a vCPU or a pCPU that is not there; PP_EPERM: a bare machine, or one whose counters have
  * been read out. */
 int32_t pp_move_vcpu(struct pp_machine *m, uint32_t guest, uint32_t cpu);
-/* perf_event_open() on every pCPU: its place in pp_read_host_events(), or a negative errno. */
+/*
+ * perf_event_open(), on every pCPU or of a thread: its place in pp_read_host_events(), or a negative errno;
+ * -ESRCH: there is no such thread, -EBADF: the leader is not open.
+ */
 int32_t pp_open_host_event(struct pp_machine *m, const struct pp_host_event *event);
+/* PERF_EVENT_IOC_ENABLE of the event at this place: 0, or PP_EINVAL if it is not open. */
+int32_t pp_enable_host_event(struct pp_machine *m, uint32_t place);
 /* close() of the event at this place; its result stays. 0, or PP_EINVAL if it is not open. */
 int32_t pp_close_host_event(struct pp_machine *m, uint32_t place);
 
@@ -475,8 +493,12 @@ struct pp_host_event_result {
 	uint64_t config;
 	uint64_t count;
 	uint64_t time_enabled, time_running; /* TSC cycles */
-	/* What it would have counted on a counter of its own, by who did it */
-	uint64_t true_guest, true_host;
+	/* What it would have counted on a counter of its own, by who did it; @excluded_guest: what guests
+	 * did of it while it was open, and it leaves them out */
+	uint64_t true_guest, true_host, excluded_guest;
+	/* Of @count what guests did, ~0: not known (one of both sides with a threshold); how often its
+	 * period was over, and how often of that the PMI interrupted a guest */
+	uint64_t guest_count, samples, guest_samples;
 	uint32_t state;	    /* 0 off, 1 error, 2 inactive, 3 active: the worst of the pCPUs */
 	uint32_t has_truth; /* 0: one with a threshold */
 };

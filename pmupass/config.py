@@ -37,6 +37,14 @@ class CounterWrite(enum.IntEnum):
     BITS_30_0 = 2
 
 
+class HostThread(enum.IntEnum):
+    """Whose perf event one of the host is; ``enum pp_host_thread``."""
+
+    NONE = 0  # CPU-wide
+    VCPU = 1
+    TASK = 2
+
+
 class Vendor(enum.IntEnum):
     """Who made the PMU; ``enum pp_vendor``."""
 
@@ -206,9 +214,13 @@ class MsrFilter:
 
 @dataclass(frozen=True, slots=True)
 class HostEvent:
-    """A host perf event on every pCPU; period 0 counts, ``precise_ip`` is PEBS.
+    """A host perf event on every pCPU, or of one thread; ``precise_ip`` is PEBS.
 
-    ``text`` is how documents call it.
+    ``sample_period`` 0 counts; with ``freq`` it is perf's ``sample_freq``, samples a second.
+    ``disabled`` is open and off until it is enabled, or in a configuration until all are open.
+    ``group_leader`` is the place of the event that leads its group, None for one that leads or is
+    alone. ``thread`` counts the vCPUs, or the host's tasks from those of pCPU 0 on. ``text`` is how
+    documents call it, and ``number`` where it stands in them among the host's events.
     """
 
     config: int
@@ -218,7 +230,18 @@ class HostEvent:
     exclude_guest: bool = False
     precise_ip: int = 0
     branch_stack: bool = False
+    freq: bool = False
+    disabled: bool = False
+    group_leader: int | None = None
+    thread_kind: HostThread = HostThread.NONE
+    thread: int = 0
     text: str = ""
+    number: int = 0
+
+    @property
+    def thread_name(self) -> str:
+        """Its thread as ``-t`` has it, empty for a CPU-wide event."""
+        return f"{self.thread_kind.name.lower()}{self.thread}" if self.thread_kind else ""
 
 
 @dataclass(frozen=True, slots=True)

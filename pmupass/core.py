@@ -45,6 +45,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
 NO_FEED = 0xFF
+UNKNOWN = (1 << 64) - 1  # of a count
 MAX_EVENTS = 32
 _HOST_EVENT_STATES = ("off", "error", "inactive", "active")  # enum perf_event_state
 _REPORT_HEAD = struct.Struct("<II9Q")
@@ -271,7 +272,10 @@ class _Config:
 
 
 def _host_event(event: HostEvent) -> dict[str, int]:
-    return {name: int(getattr(event, name)) for name in HostEvent.__slots__ if name != "text"}
+    apart = ("text", "number", "group_leader")
+    fields = {name: int(getattr(event, name)) for name in HostEvent.__slots__ if name not in apart}
+    fields["group_leader"] = 0 if event.group_leader is None else event.group_leader + 1
+    return fields
 
 
 def _fill_msr_filter(out: Any, msr_filter: MsrFilter) -> list[Any]:
@@ -518,6 +522,12 @@ class Machine:
                 f"{self.cpus}"
             )
 
+    def enable_host_event(self, place: int) -> None:
+        """PERF_EVENT_IOC_ENABLE of one that was opened disabled. InputError if it is not open."""
+        self._require_vcpu("PERF_EVENT_IOC_ENABLE")
+        if lib.pp_enable_host_event(self._handle, place):
+            raise InputError(f"PERF_EVENT_IOC_ENABLE: there is no open host event {place}")
+
     def note_refused(self, event: HostEvent) -> None:
         """Keep in mind an event that the host has refused: :attr:`refused_events`."""
         self._refused.append(event)
@@ -682,14 +692,17 @@ class Machine:
         """Return the host's perf events, in the order they were given."""
         return [
             records.HostEventResult(
-                given.text,
-                e.config,
+                given,
                 e.count,
+                None if e.guest_count == UNKNOWN else e.guest_count,
+                e.samples,
+                e.guest_samples,
                 e.time_enabled,
                 e.time_running,
                 _HOST_EVENT_STATES[e.state],
                 e.true_guest if e.has_truth else None,
                 e.true_host if e.has_truth else None,
+                e.excluded_guest if e.has_truth else None,
             )
             for given, e in zip(
                 self._host_events,

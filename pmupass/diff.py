@@ -8,7 +8,7 @@
   event filter; any under KVM to a fault that a setting asks for, and to an erratum by which the CPU
   model overcounts that event at VM-exits or VM-entries); elsewhere it is not.
 - cost: exits, accesses, host cycles, time; expected to differ.
-- host-visibility: what the host's own perf could see; expected to differ.
+- host-visibility: what the host's own perf could see, beside what there was; expected to differ.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING
 
-from msgspec import UNSET
+from msgspec import UNSET, UnsetType
 
 from pmupass import cpus, verdict
 from pmupass.config import Mode
@@ -26,6 +26,7 @@ from pmupass.results import (
     Diff,
     Difference,
     DifferenceClass,
+    HostEvent,
     PmuShape,
     Refused,
     Result,
@@ -43,6 +44,15 @@ FAULTS = (
 )
 Cell = int | float | str | None
 Values = dict[str, Cell]
+# What a plain profile or count of the host shows, what perf kvm --guest shows, and what was true.
+HOST_EVENT_QUANTITIES: dict[str, Callable[[HostEvent], Cell | UnsetType]] = {
+    "": lambda e: e.count,
+    ": lost": lambda e: e.lost,
+    ": what guests did": lambda e: e.all_guest,
+    ": of guests (perf kvm --guest)": lambda e: e.guest_count,
+    ": samples": lambda e: e.samples,
+    ": samples of guests (perf kvm --guest)": lambda e: e.guest_samples,
+}
 
 
 def compare(workload: str, modes: Mapping[str, Result | Refused]) -> Diff:
@@ -227,15 +237,11 @@ def _cost(results: Mapping[str, Result]) -> list[Difference]:
     )
 
 
-def _host_count(i: int, result: Result) -> Cell:
-    return result.host_events[i].count if i < len(result.host_events) else None
-
-
-def _host_lost(i: int, result: Result) -> Cell:
+def _of_host_event(i: int, what: Callable[[HostEvent], Cell | UnsetType], result: Result) -> Cell:
     if i >= len(result.host_events):
         return None
-    lost = result.host_events[i].lost
-    return None if lost is UNSET else lost
+    value = what(result.host_events[i])
+    return None if value is UNSET else value
 
 
 def _visible_cycles(result: Result) -> Cell:
@@ -268,6 +274,6 @@ def _host_visibility(results: Mapping[str, Result]) -> list[Difference]:
         "cycles that host perf could not see": _blind_cycles,
     }
     for i, event in enumerate(next(iter(under_kvm.values())).host_events if under_kvm else []):
-        quantities[f"host event {event.event}"] = partial(_host_count, i)
-        quantities[f"host event {event.event}: lost"] = partial(_host_lost, i)
+        for what, of in HOST_EVENT_QUANTITIES.items():
+            quantities[f"host event {event.label}{what}"] = partial(_of_host_event, i, of)
     return _listed(under_kvm, "host-visibility", quantities)

@@ -293,6 +293,9 @@ class Session:
         """Run to the end in slices of SLICE_SECONDS of host time, doing what is due at a time."""
         timed = self.plan.timed(mode)
         due = next(timed, None)
+        while due and not due.tsc:
+            due.act(machine)
+            due = next(timed, None)
         blocks = self._blocks or UNLIMITED
         with contextlib.nullcontext() if self._blocks else Slices(machine):
             while True:

@@ -28,6 +28,7 @@ from pmupass.config import (
     EventMap,
     HostEvent,
     HostTask,
+    HostThread,
     Kvm,
     MachineConfig,
     Mode,
@@ -135,6 +136,7 @@ class Plan:
         alone = not further and self.host_cpus == 1
         if alone and self.settings.integer("host.migrate_us"):
             raise UsageError("--set host.migrate_us: the host has one pCPU; set host.cpus as well")
+        self._check_threads()
 
     def _further(self, i: int, options: Options) -> Plan:
         """Return the plan of a further VM on this one's host."""
@@ -237,6 +239,22 @@ class Plan:
             raise UsageError(f"-e: {len(specs)} events; a guest takes {core.MAX_EVENTS} at most")
         return specs
 
+    def _check_threads(self) -> None:
+        """UsageError for a session of a thread that is not there."""
+        vcpus, tasks = self.all_guest_cpus, self.settings.integer("host.tasks") * self.host_cpus
+        for session in self.sessions:
+            thread = session.thread
+            if thread is None:
+                continue
+            number, key = (
+                (vcpus, "guest.cpus") if thread.kind is HostThread.VCPU else (tasks, "host.tasks")
+            )
+            if thread.number >= number:
+                raise UsageError(
+                    f"--host-perf {session.text}: there is no {thread}: {number} of them, counted "
+                    f"from 0 (--set {key}=N)"
+                )
+
     def _filter(self) -> event_filter.CompiledFilter:
         if self.options.filter is None and not self.options.filter_changes:
             return event_filter.CompiledFilter()
@@ -309,7 +327,7 @@ class Plan:
             spec.text
             for session in self.sessions
             for spec in session.specs
-            if spec.guest and not session.start_ns
+            if spec.guest and session.start_ns is None
         ]
         found = self.vm_refusal(mode, counting_guests)
         if found is not None or mode is Mode.NATIVE:
@@ -429,12 +447,13 @@ class Plan:
             yield Timed(self._tsc(number * interval), move)
 
     def _timed_session(self, session: host_perf.HostSession) -> list[Timed]:
-        if not session.start_ns and session.stop_ns is None:
+        if session.start_ns is None and session.stop_ns is None:
             return []
         running = host_perf.Running(session, self._first_place(session))
         found = []
-        if session.start_ns:
-            found.append(Timed(self._tsc(session.start_ns), running.open))
+        if session.start_ns is not None:
+            start = self._tsc(session.start_ns) if session.start_ns else 0
+            found.append(Timed(start, running.open))
         if session.stop_ns is not None:
             found.append(Timed(self._tsc(session.stop_ns), running.close))
         return found
@@ -445,7 +464,7 @@ class Plan:
         for other in self.sessions:
             if other is session:
                 break
-            place += 0 if other.start_ns else len(other.specs)
+            place += len(other.specs) if other.start_ns is None else 0
         return place
 
     def rows(self, mode: Mode, guest: Pmu) -> Sequence[interception.InterceptRow]:
@@ -499,9 +518,11 @@ class Plan:
         )
 
     def _host_events(self) -> tuple[HostEvent, ...]:
-        return tuple(
-            event for session in self.sessions if not session.start_ns for event in session.events()
-        )
+        found: list[HostEvent] = []
+        for session in self.sessions:
+            if session.start_ns is None:
+                found += session.events(len(found))
+        return tuple(found)
 
     @property
     def watchdog(self) -> Watchdog:

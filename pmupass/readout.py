@@ -10,14 +10,14 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from msgspec import UNSET, UnsetType
+from msgspec import UNSET, UnsetType, structs
 
 import pmupass
 from pmupass import core, records, results
 from pmupass.policy import branch_records
 
 if TYPE_CHECKING:
-    from pmupass.config import Pmu
+    from pmupass.config import HostEvent, Pmu
     from pmupass.core import Machine
 
 NameOf = Callable[[int], str]
@@ -344,32 +344,51 @@ def read_costs(machine: Machine) -> list[results.Cost]:
 
 
 def read_host_events(machine: Machine) -> list[results.HostEvent]:
-    """Return the host's perf events, each with its own truth."""
-    refused = [
-        results.HostEvent(e.text, raw(e.config), 0, 0, 0, "refused") for e in machine.refused_events
-    ]
-    return [_host_event(e) for e in machine.host_events()] + refused
+    """Return the host's perf events in the order in which they were asked for."""
+    opened = machine.host_events()
+    places: list[int | None] = [*range(len(opened)), *[None] * len(machine.refused_events)]
+    events = [*(e.event for e in opened), *machine.refused_events]
+    documents = [*map(_host_event, opened), *map(_refused_event, machine.refused_events)]
+    order = sorted(range(len(events)), key=lambda i: events[i].number)
+    index = {places[i]: n for n, i in enumerate(order)}
+    led = {e.event.group_leader for e in opened}
+    for place, e in enumerate(opened):
+        leader = place if place in led else e.event.group_leader
+        if leader is not None:
+            documents[place] = structs.replace(documents[place], group_leader=index[leader])
+    return [documents[i] for i in order]
+
+
+def _refused_event(event: HostEvent) -> results.HostEvent:
+    return results.HostEvent(
+        event.text, raw(event.config), 0, 0, 0, "refused", thread=event.thread_name or UNSET
+    )
 
 
 def _host_event(e: records.HostEventResult) -> results.HostEvent:
-    if e.true_guest is None or e.true_host is None:
-        true_guest: int | UnsetType = UNSET
-        true_host: int | UnsetType = UNSET
-        lost: int | UnsetType = UNSET
-    else:
-        true_guest, true_host = e.true_guest, e.true_host
+    lost: int | UnsetType = UNSET
+    if e.true_guest is not None and e.true_host is not None:
         lost = e.true_guest + e.true_host - e.count
     return results.HostEvent(
-        event=e.text,
-        config=raw(e.config),
+        event=e.event.text,
+        config=raw(e.event.config),
         count=e.count,
         time_enabled=e.time_enabled,
         time_running=e.time_running,
         state=e.state,
-        true_guest=true_guest,
-        true_host=true_host,
+        true_guest=_known(e.true_guest),
+        true_host=_known(e.true_host),
         lost=lost,
+        excluded_guest=_known(e.excluded_guest),
+        guest_count=_known(e.guest_count),
+        samples=e.samples,
+        guest_samples=e.guest_samples,
+        thread=e.event.thread_name or UNSET,
     )
+
+
+def _known(value: int | None) -> int | UnsetType:
+    return UNSET if value is None else value
 
 
 def host_facts(seconds: float) -> results.Host:

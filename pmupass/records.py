@@ -8,6 +8,10 @@ from __future__ import annotations
 
 import enum
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pmupass.config import HostEvent
 
 
 class Stop(enum.IntEnum):
@@ -166,14 +170,19 @@ class Cost:
 class HostEventResult:
     """A host perf event after the run, and what it would have counted on counters of its own.
 
-    ``true_guest`` and ``true_host`` are None for an event with a threshold.
+    ``guest_count`` and ``guest_samples`` are what of count and samples is the guests'.
+    ``excluded_guest``: what guests did of it, if it leaves them out. The truth is None for an event
+    with a threshold, and so is ``guest_count`` if it counts both sides.
     """
 
-    text: str
-    config: int
+    event: HostEvent
     count: int
+    guest_count: int | None
+    samples: int
+    guest_samples: int
     time_enabled: int
     time_running: int
     state: str
     true_guest: int | None
     true_host: int | None
+    excluded_guest: int | None

@@ -225,7 +225,7 @@ class Vm(Struct, frozen=True):
 
 
 class HostEvent(Struct, frozen=True):
-    """A host perf event after the run."""
+    """A host perf event after the run, with its truth, and what of it the guests' is."""
 
     event: str
     config: str
@@ -236,6 +236,24 @@ class HostEvent(Struct, frozen=True):
     true_guest: int | UnsetType = UNSET
     true_host: int | UnsetType = UNSET
     lost: int | UnsetType = UNSET
+    excluded_guest: int | UnsetType = UNSET
+    guest_count: int | UnsetType = UNSET
+    samples: int | UnsetType = UNSET
+    guest_samples: int | UnsetType = UNSET
+    thread: str | UnsetType = UNSET
+    group_leader: int | UnsetType = UNSET
+
+    @property
+    def label(self) -> str:
+        """The event, and whose it is if it is not CPU-wide."""
+        return self.event if self.thread is UNSET else f"{self.event} ({self.thread})"
+
+    @property
+    def all_guest(self) -> int | None:
+        """What guests did of it while it was open, whether it counts them or not."""
+        if self.true_guest is UNSET or self.excluded_guest is UNSET:
+            return None
+        return self.true_guest + self.excluded_guest
 
 
 class Host(Struct, frozen=True):

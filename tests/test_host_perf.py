@@ -18,7 +18,7 @@ def test_a_list_of_events_counts_from_before_the_vm() -> None:
     """As perf's ``-a`` without a command."""
     session = host_perf.parse("cycles:D,instructions:H", TABLE)
     assert [spec.text for spec in session.specs] == ["cycles:D", "instructions:H"]
-    assert (session.period, session.start_ns, session.stop_ns) == (0, 0, None)
+    assert (session.period, session.start_ns, session.stop_ns) == (0, None, None)
     assert [event.pinned for event in session.events()] == [True, False]
 
 
@@ -30,9 +30,37 @@ def test_options_as_perf_has_them() -> None:
     assert host_perf.parse("branches@20ms -a", TABLE).start_ns == 2 * 10**7
 
 
+def test_groups_frequencies_and_threads() -> None:
+    """A group's leader is opened disabled, as by perf; -F is attr.freq."""
+    session = host_perf.parse("-F 4000 loads,{cycles,instructions}:u", TABLE)
+    events = session.events(10)
+    assert [e.group_leader for e in events] == [None, None, 11]
+    assert [e.disabled for e in events] == [False, True, False]
+    assert {(e.freq, e.sample_period) for e in events} == {(True, 4000)}
+    assert host_perf.parse("-F max cycles", TABLE).frequency == 100_000
+    for text in ("-t vcpu3 cycles", "--tid vcpu3 -e cycles"):
+        session = host_perf.parse(text, TABLE)
+        (event,) = session.events()
+        assert (event.thread_name, event.freq, event.disabled) == ("vcpu3", False, False)
+        # There is no such thread before there is a VM.
+        assert session.start_ns == 0
+    assert host_perf.parse("-t task0 cycles", TABLE).start_ns is None
+    assert host_perf.parse("cycles@0ms-2ms", TABLE).start_ns == 0
+    sessions = host_perf.parse_all(["cycles,loads", "stores"], TABLE)
+    assert [e.number for session in sessions for e in session.events()] == [0, 1, 2]
+
+
 @pytest.mark.parametrize(
     ("text", "says"),
     [
+        ("-F", "wants a number"),
+        ("-F 0 cycles", "a number from 1"),
+        ("-F 100001 cycles", "kernel.perf_event_max_sample_rate"),
+        ("-F 99 -c 1000 cycles", "-c and -F exclude each other"),
+        ("-t vcpu0 -a cycles", "-a and -t exclude each other"),
+        ("-t", "wants a thread"),
+        ("-t 1234 cycles", "one thread, a vCPU's"),
+        ("-t vcpu0,vcpu1 cycles", "one thread, a vCPU's"),
         ("", "an event is missing"),
         ("-a", "an event is missing"),
         ("-c", "wants a number"),

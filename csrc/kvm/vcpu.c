@@ -205,6 +205,7 @@ static void vm_entry(struct kvm_vcpu *vcpu)
 		account_charge(vcpu_books(vcpu), COST_INJECT_IRQ);
 	account_charge(vcpu_books(vcpu), vcpu->x86_ops->vcpu_run_cost);
 	account_charge(vcpu_books(vcpu), vcpu->x86_ops->vmentry_cost);
+	perf_take_pmi(vcpu->perf);
 	kvm_pmu_explain(vcpu);
 	vcpu->pmu.backend->vm_entry(vcpu);
 	kvm_pmu_overcount_entry(vcpu);

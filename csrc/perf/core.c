@@ -101,7 +101,8 @@ static void install(struct perf_cpu *perf, struct perf_event *event, struct perf
 	count_event(perf, event, 1);
 	account_stat(books(perf), STAT_PERF_CREATED);
 	/* In a group that is off it is off too, and nobody needs to move. */
-	if (leader && leader->state == PERF_EVENT_STATE_OFF)
+	if (event->group_leader->state == PERF_EVENT_STATE_OFF ||
+	    event->state == PERF_EVENT_STATE_OFF)
 		return;
 	if (perf_context_is_here(perf, event->ctx))
 		perf_ctx_resched(perf, event);
@@ -121,7 +122,7 @@ struct perf_event *perf_event_open(struct perf_cpu *perf, const struct perf_even
 	if (event) {
 		*event = (struct perf_event){
 			.attr = *attr,
-			.state = PERF_EVENT_STATE_INACTIVE,
+			.state = attr->disabled ? PERF_EVENT_STATE_OFF : PERF_EVENT_STATE_INACTIVE,
 			.ctx = ctx,
 			.overflow_handler = handler,
 			.overflow_context = context,

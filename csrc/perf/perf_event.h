@@ -35,6 +35,7 @@ struct perf_event_attr {
 	u64 config;	   /* EVENTSEL_WHAT */
 	u64 sample_period; /* 0: counting; frequency mode: samples a second */
 	bool freq;
+	bool disabled; /* open it switched off */
 	bool pinned;
 	bool exclude_user, exclude_kernel;
 	bool exclude_host, exclude_guest;
@@ -156,6 +157,7 @@ struct perf_cpu {
 	u64 throttled_seq;   /* number of the tick */
 	u32 throttled_count; /* events throttled since */
 	bool guest_ctx_loaded;
+	bool in_nmi;
 	bool guest_state; /* the NMI that is being served has interrupted a guest (KVM says so) */
 
 	/* The core PMU's state on this CPU (cpu_hw_events) */
@@ -238,6 +240,9 @@ void perf_event_task_tick(struct perf_cpu *perf);
 
 /* The PMI of the host: update, re-arm and report every overflowed event. */
 void perf_event_nmi_handler(struct perf_cpu *perf);
+/* The host runs: what has overflowed in its own code interrupts it. Called before it enters a guest, and
+ * before perf stops the PMU: work of the host is charged in lumps, of which each ends somewhere here. */
+void perf_take_pmi(struct perf_cpu *perf);
 /* Intel: GLOBAL_CTRL while the host runs: everything but the counters that only count guests. */
 static inline u64 perf_host_global_ctrl(const struct perf_cpu *perf)
 {

@@ -4,7 +4,7 @@
  *
  * Which event is on which counter is in x86_assign.c; what a vendor's registers want in intel.c and amd.c.
  *
- * Interface: perf_event_nmi_handler(), perf_event_peek(); perf_private.h.
+ * Interface: perf_event_nmi_handler(), perf_take_pmi(), perf_event_peek(); perf_private.h.
  *
  * Not modelled: extra registers.
  */
@@ -194,6 +194,8 @@ void perf_pmu_disable(struct perf_cpu *perf)
 	perf->enabled = false;
 	perf->driver->disable_all(perf);
 	account_leave(books(perf));
+	/* It comes once the PMU stands still, and before anything is half done. */
+	perf_take_pmi(perf);
 }
 
 void perf_pmu_enable(struct perf_cpu *perf)
@@ -214,6 +216,23 @@ void x86_pmu_period_over(struct perf_cpu *perf, struct perf_event *event)
 		perf_event_overflow(perf, event);
 }
 
+void perf_take_pmi(struct perf_cpu *perf)
+{
+	struct pcpu *p = perf->pcpu;
+
+	/* One NMI at a time, and what a guest's counters ask for is not for perf. */
+	if (perf->in_nmi || perf->guest_ctx_loaded || FAULTY(PERF_HOST_PMI_WAITS))
+		return;
+	hwpmu_land(&p->pmu);
+	while (unlikely(p->pmi_at != NO_DEADLINE) && pcpu_take_pmi(p) == LAPIC_NMI) {
+		account_enter(books(perf), COST_NMI);
+		perf_event_nmi_handler(perf);
+		account_leave(books(perf));
+		/* Serving it is work of the host as well; too much of that is throttled. */
+		hwpmu_land(&p->pmu);
+	}
+}
+
 void perf_event_nmi_handler(struct perf_cpu *perf)
 {
 	/* While a guest's PMU is loaded no NMI can be a host PMI. */
@@ -221,6 +240,8 @@ void perf_event_nmi_handler(struct perf_cpu *perf)
 		return;
 	account_enter(books(perf), perf->driver->irq_cost);
 	account_stat(books(perf), STAT_HOST_PMIS);
+	perf->in_nmi = true;
 	perf->driver->handle_irq(perf);
+	perf->in_nmi = false;
 	account_leave(books(perf));
 }

@@ -14,6 +14,16 @@ static u64 cycles_to_tsc(const struct pcpu *p, u64 cycles)
 	return sub_to_ref(&p->clk, cycles << SUB_SHIFT);
 }
 
+/* Core cycles until a PMI that is under way arrives; ~0: none is. */
+static u64 cycles_to_pmi(const struct pcpu *p)
+{
+	u64 now = pcpu_sub(p);
+
+	if (p->pmi_at == NO_DEADLINE)
+		return ~0ull;
+	return p->pmi_at > now ? (p->pmi_at - now + SUB_PER_CYCLE - 1) >> SUB_SHIFT : 1;
+}
+
 /* Core cycles until the TSC has advanced by @tsc, one at least. */
 static u64 tsc_to_cycles(const struct pcpu *p, u64 tsc)
 {
@@ -59,6 +69,7 @@ static enum task_stop host_task_run(struct task *t, u64 *budget, enum pp_stop *s
 			until = min_u64(until, now + h->burst - h->done);
 		/* Nothing is due: a second at a time. */
 		cycles = tsc_to_cycles(p, min_u64(until - now, BIT_ULL(31)));
+		cycles = min_u64(cycles, cycles_to_pmi(p));
 		compute(h, min_u64(cycles,
 				   hwpmu_host_room(&p->pmu, PRIV_USR, p->account.host_ipc_q20)));
 	}
@@ -85,14 +96,15 @@ static const struct task_ops host_task_ops = {
 
 void host_task_init(struct host_task *h, u64 burst, u64 pause)
 {
-	*h = (struct host_task){
-		.task = {.ops = &host_task_ops, .ctx = h},
-		.burst = burst,
-		.pause = pause,
-	};
+	perf_event_context_init(&h->perf_ctx);
+	h->task = (struct task){.ops = &host_task_ops, .ctx = h, .perf_ctx = &h->perf_ctx};
+	h->burst = burst;
+	h->pause = pause;
+	h->done = h->wakes_at = 0;
 }
 
 void host_task_moved(struct host_task *h, const struct move *move)
 {
 	task_moved(&h->task, move);
+	perf_event_context_moved(&h->perf_ctx, move);
 }

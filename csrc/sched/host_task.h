@@ -3,7 +3,7 @@
  * host_task.h - a thread of the host that computes: a vCPU's rival for its pCPU.
  *
  * It computes in user mode for @burst TSC cycles and sleeps for @pause, over and over; with @pause 0 it
- * never sleeps. Its instructions a cycle are those of all host work.
+ * never sleeps. Its instructions a cycle are those of all host work. Perf events of it go with it.
  */
 #ifndef SCHED_HOST_TASK_H_
 #define SCHED_HOST_TASK_H_
@@ -12,6 +12,7 @@
 
 struct host_task {
 	struct task task;
+	struct perf_event_context perf_ctx;
 
 	/* TSC cycles */
 	u64 burst, pause;

@@ -33,6 +33,7 @@ void task_moved(struct task *t, const struct move *move)
 	t->ctx = moved(move, t->ctx);
 	t->rq = moved(move, t->rq);
 	t->perf_ctx = moved(move, t->perf_ctx);
+	t->watches = moved(move, t->watches);
 }
 
 static struct account *books(struct rq *rq)
@@ -264,11 +265,8 @@ void sched_take_pmi(struct rq *rq)
 {
 	struct pcpu *p = rq->pcpu;
 
-	if (pcpu_sub(p) < p->pmi_at || pcpu_take_pmi(p) != LAPIC_NMI)
-		return;
-	account_enter(books(rq), COST_NMI);
-	perf_event_nmi_handler(rq->perf);
-	account_leave(books(rq));
+	if (pcpu_sub(p) >= p->pmi_at)
+		perf_take_pmi(rq->perf);
 }
 
 void sched_wake(struct task *t)
@@ -294,6 +292,7 @@ static struct task *take_off(struct rq *rq)
 	struct task *t = rq->current;
 
 	perf_event_task_sched_out(rq->perf);
+	task_watch_out(t);
 	t->ops->sched_out(t);
 	t->waits_since = pcpu_tsc(rq->pcpu);
 	rq->current = NULL;
@@ -325,6 +324,7 @@ static bool switch_in(struct rq *rq, u64 now)
 	rq->slice_began = now - (t->slice_left ? rq->slice - t->slice_left : 0);
 	t->slice_left = 0;
 	rq->need_resched = false;
+	task_watch_in(t);
 	perf_event_task_sched_in(rq->perf, t->perf_ctx);
 	t->ops->sched_in(t);
 	return true;

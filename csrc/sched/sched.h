@@ -31,6 +31,7 @@
 #include "pcpu/pcpu.h"
 #include "perf/perf_event.h"
 #include "pmupass.h"
+#include "sched/task_watch.h"
 
 /* Threads on one pCPU */
 #define SCHED_MAX_TASKS 16
@@ -62,6 +63,7 @@ struct task {
 	void *ctx;
 	struct rq *rq;
 	struct perf_event_context *perf_ctx; /* NULL: perf knows nothing of it */
+	struct task_watch *watches;
 	bool sleeps;
 
 	/* Moved: it comes from another pCPU, which it has left at @left_at, and runs here no earlier */

@@ -110,7 +110,8 @@ experiment = stacked(
         metavar="SPEC",
         multiple=True,
         help="A perf session of the host: cycles:D counts on all CPUs, from before the VM. Takes "
-        "perf's -c and -e, and times: '-c 100000 cycles:H@10ms-30ms'. May be repeated.",
+        "perf's -c, -F, -e, groups '{a,b}', -t vcpu0 or task0, and times: "
+        "'-F 4000 cycles:H@10ms-30ms'. May be repeated.",
     ),
     click.option(
         "--host",

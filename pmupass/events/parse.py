@@ -4,20 +4,26 @@
 A name is a generic one, one of the CPU's event list, or rNNNN (hexadecimal PERFEVTSEL bits). The
 modifiers: ``u`` user only, ``k`` kernel only, ``G`` guest only, ``H`` host only, ``D`` pinned,
 ``p`` to ``ppp`` precise (PEBS), which leaves guests out unless G says otherwise, as perf has it.
-``name/branch_type=any/modifiers`` has a branch stack, that is, it uses the LBR. Groups, other
-terms and perf's other modifiers are not understood yet.
+``name/branch_type=any/modifiers`` has a branch stack, that is, it uses the LBR. Other terms and
+perf's other modifiers are not understood yet.
+
+``{name:modifiers,name}:modifiers`` is a group, of the host's events alone: who behind the brace is
+modified are all of them, beside what each has of its own; only the first, which leads, is pinned.
 """
 
 from __future__ import annotations
 
 import re
-from typing import NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
-from msgspec import Struct
+from msgspec import Struct, structs
 
 from pmupass.config import HostEvent
 from pmupass.errors import UsageError
 from pmupass.events.data import ANY, CODE, IN_TX, IN_TXCP, OS, USR, WHAT
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 MODIFIERS = "ukGHDp"
 MOST_PRECISE = 3
@@ -48,9 +54,10 @@ class EventSpec(Struct, frozen=True, forbid_unknown_fields=True):
     precise_ip: int = 0
     branch_stack: bool = False
     says_who: bool = False  # G or H was given
+    group: int = 0  # which of its list, from 1; 0: none
 
     def host_event(self, sample_period: int = 0) -> HostEvent:
-        """Return it as a perf event of the host, CPU-wide; a period of 0 counts."""
+        """Return it as a perf event of the host, CPU-wide and alone; a period of 0 counts."""
         return HostEvent(
             config=self.config,
             sample_period=sample_period,
@@ -71,6 +78,7 @@ class Term(Struct, frozen=True):
     text: str
     column: int
     branch_stack: bool = False
+    group: int = 0
 
     @property
     def precise_ip(self) -> int:
@@ -101,33 +109,102 @@ def _modifiers(text: str, column: int, modifiers: str) -> None:
             fail(text, column + i, f"Duplicate modifier '{letter}'")
 
 
-def terms(text: str) -> list[Term]:
-    """Take an event list apart; UsageError points at what is wrong."""
-    found = []
+def modified(event: str, modifiers: str) -> str:
+    """Return how an event is written with some modifiers more."""
+    colon = ":" if modifiers and ":" not in event and BRANCH_STACK not in event else ""
+    return f"{event}{colon}{modifiers}"
+
+
+def _term(text: str, part: str, start: int) -> Term:
+    """Return one event, which begins at a column."""
+    if not part:
+        fail(text, start, "an event name is expected")
+    event, branches, behind = part.partition(BRANCH_STACK)
+    plain = f"{event}:{behind}" if branches and behind else event if branches else part
+    for i, letter in enumerate(plain):
+        if letter in "/{}":
+            fail(
+                text,
+                start + i,
+                f"'{letter}' is not supported yet: write names, rNNNN and modifiers",
+            )
+    name, colon, modifiers = plain.partition(":")
+    if not name:
+        fail(text, start, "an event name is expected")
+    if colon:
+        _modifiers(text, start + len(part) - len(modifiers), modifiers)
+    return Term(name, modifiers, part, start, bool(branches))
+
+
+def _parts(text: str) -> Iterator[tuple[str, int]]:
+    """Return what stands between commas, without blanks, and where."""
     column = 0
     for part in text.split(","):
-        blank = len(part) - len(part.lstrip())
-        stripped = part.strip()
-        start = column + blank
+        yield part.strip(), column + len(part) - len(part.lstrip())
         column += len(part) + 1
-        if not stripped:
-            fail(text, start, "an event name is expected")
-        event, branches, behind = stripped.partition(BRANCH_STACK)
-        plain = f"{event}:{behind}" if branches and behind else event if branches else stripped
-        for i, letter in enumerate(plain):
-            if letter in "/{}":
-                fail(
-                    text,
-                    start + i,
-                    f"'{letter}' is not supported yet: write names, rNNNN and modifiers",
-                )
-        name, colon, modifiers = plain.partition(":")
-        if not name:
-            fail(text, start, "an event name is expected")
-        if colon:
-            _modifiers(text, start + len(stripped) - len(modifiers), modifiers)
-        found.append(Term(name, modifiers, stripped, start, bool(branches)))
+
+
+def terms(text: str) -> list[Term]:
+    """Take an event list without groups apart; UsageError points at what is wrong."""
+    return [_term(text, part, start) for part, start in _parts(text)]
+
+
+def grouped_terms(text: str) -> list[Term]:
+    """Take an event list with groups apart; UsageError points at what is wrong."""
+    found: list[Term] = []
+    members: list[Term] = []
+    opened: int | None = None
+    groups = 0
+    for given, at in _parts(text):
+        part, start = given, at
+        if part.startswith("{"):
+            if opened is not None:
+                fail(text, start, "a group within a group")
+            opened, members = start, []
+            groups += 1
+            part = part[1:].lstrip()
+            start += len(given) - len(part)
+        if opened is None:
+            found.append(_term(text, part, start))
+            continue
+        inner, brace, behind = part.partition("}")
+        members.append(_term(text, inner.rstrip(), start))
+        if not brace:
+            continue
+        found += _group(text, members, behind, start + len(inner) + 1, groups)
+        opened = None
+    if opened is not None:
+        fail(text, opened, "this group has no end: '}' is missing")
     return found
+
+
+def _group(text: str, members: list[Term], behind: str, column: int, number: int) -> list[Term]:
+    """Return the members of a group with the modifiers behind its brace."""
+    if behind and not behind.startswith(":"):
+        fail(text, column, "a group ends here: ',' or ':' and modifiers are expected")
+    shared = behind[1:]
+    if behind:
+        _modifiers(text, column + 1, shared)
+    for i, member in enumerate(members):
+        if i and "D" in member.modifiers:
+            fail(text, member.column, "only the leader of a group can be pinned (D)")
+        if member.modifiers.count("p") + shared.count("p") > MOST_PRECISE:
+            fail(text, column, f"{member.text} and these: more than {MOST_PRECISE} times 'p'")
+    return [_in_group(member, shared, number, leads=not i) for i, member in enumerate(members)]
+
+
+def _in_group(member: Term, shared: str, number: int, *, leads: bool) -> Term:
+    more = "".join(
+        letter
+        for letter in shared
+        if letter == "p" or (letter not in member.modifiers and (leads or letter != "D"))
+    )
+    return structs.replace(
+        member,
+        modifiers=member.modifiers + more,
+        text=modified(member.text, more),
+        group=number,
+    )
 
 
 def raw(text: str, term: Term, code: int = CODE) -> int | None:

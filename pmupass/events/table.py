@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 from pmupass.config import EventMap, Pmu, Vendor
 from pmupass.cpus.model import FIXED_SHIFT, CpuModel
 from pmupass.errors import UsageError
-from pmupass.events import data
+from pmupass.events import data, placement
 from pmupass.events.data import ANY, CMASK, EDGE, IN_TX, IN_TXCP, OS, USR, WHAT, DataEvent
-from pmupass.events.parse import EventSpec, Term, fail, raw, terms
+from pmupass.events.parse import EventSpec, Term, fail, grouped_terms, raw, terms
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -78,13 +78,26 @@ class EventTable:
         return specs
 
     def host(self, text: str) -> tuple[EventSpec, ...]:
-        """Return the events of ``--host-perf``: the same syntax, not shown under these names."""
-        found = terms(text)
+        """Return the events of ``--host-perf``: groups as well, and not shown under these names.
+
+        UsageError for a group that the PMU can never count at once: perf_event_open() refuses it.
+        """
+        found = grouped_terms(text)
         for term in found:
             if self.cpu.maker is Vendor.AMD and (term.precise_ip or term.branch_stack):
                 what = "precise events are IBS" if term.precise_ip else "branch stacks are LbrExtV2"
                 fail(text, term.column, f"{what} on {self.cpu.name}, which is not modelled")
-        return tuple(self._spec(text, term) for term in found)
+        specs = tuple(self._spec(text, term) for term in found)
+        self._check_groups(text, found, specs)
+        return specs
+
+    def _check_groups(self, text: str, found: Sequence[Term], specs: Sequence[EventSpec]) -> None:
+        for number in range(1, max(spec.group for spec in specs) + 1):
+            members = [spec.counters for spec in specs if spec.group == number]
+            if placement.place(members, self.cpu.pmu) is None:
+                term = next(term for term in found if term.group == number)
+                what = f"the {len(members)} events of this group never fit on the PMU at once"
+                fail(text, term.column, f"{what}: perf_event_open() gives -EINVAL")
 
     def _spec(self, text: str, term: Term) -> EventSpec:
         name, config = self._resolve(text, term)
@@ -104,6 +117,7 @@ class EventTable:
             precise_ip=term.precise_ip,
             branch_stack=term.branch_stack,
             says_who=either,
+            group=term.group,
         )
 
     def _resolve(self, text: str, term: Term) -> tuple[str, int]:

@@ -51,6 +51,5 @@ def sessions(name: str, cpu: CpuModel) -> tuple[str, ...]:
                 for start in range(STORM_EVERY_MS, STORM_EVERY_MS * (STORMS + 1), STORM_EVERY_MS)
             ]
         else:
-            second = cpu.tsc_khz * 1000
-            found.append(text.format(ten_seconds=10 * second, quarter_millisecond=second // 4000))
+            found.append(text.format(ten_seconds=10 * cpu.tsc_khz * 1000))
     return tuple(found)

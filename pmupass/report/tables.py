@@ -10,7 +10,7 @@ from msgspec import UNSET, UnsetType
 from rich.markup import escape
 
 from pmupass.report.console import each, number, percent, ratio, table
-from pmupass.results import Counter, Result, Vm
+from pmupass.results import Counter, HostEvent, Result, Vm
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -32,6 +32,7 @@ def everything(results: Results) -> list[Table]:
         silent_errors(results),
         *other_vms(results),
         host_events(results),
+        host_view(results),
     )
     return [table for table in tables if table is not None]
 
@@ -300,8 +301,36 @@ def host_events(results: Results) -> Table | None:
     for mode, e in rows:
         running = ratio(e.time_running, e.time_enabled)
         parts = [_known(e.true_guest), _known(e.true_host), number(e.count), _known(e.lost)]
-        out.add_row(escape(e.event), mode, *parts, running, e.state)
+        out.add_row(escape(e.label), mode, *parts, running, e.state)
     return out
+
+
+def host_view(results: Results) -> Table | None:
+    """What the host's profilers show of guests beside what guests did; None without any.
+
+    ``counted`` and ``of guests`` are what ``perf kvm --guest`` shows, ``samples`` is a plain
+    profile. ``truly`` is the guests' share of what was done, whether the event counts guests or
+    not; ``share`` what the profile says it is.
+    """
+    rows = [(mode, e) for mode, r in results.items() for e in r.host_events]
+    if not rows:
+        return None
+    columns = ("guests did", "truly", "counted", "samples", "of guests", "share")
+    out = table("Guests in host perf", "event", "mode", *columns)
+    out.columns[1].justify = "left"
+    for mode, e in rows:
+        samples, of_guests = e.samples or 0, e.guest_samples or 0
+        cells = [number(e.all_guest), _true_share(e), _known(e.guest_count)]
+        cells += [number(samples), number(of_guests), ratio(of_guests, samples)]
+        out.add_row(escape(e.label), mode, *cells)
+    return out
+
+
+def _true_share(event: HostEvent) -> str:
+    guest = event.all_guest
+    if guest is None or event.true_host is UNSET:
+        return "-"
+    return ratio(guest, guest + event.true_host)
 
 
 def _known(value: int | UnsetType) -> str:

@@ -5,6 +5,7 @@ import contextlib
 
 import pytest
 from hypothesis import given, strategies as st
+from msgspec import structs
 
 from pmupass import cpus
 from pmupass.errors import UsageError
@@ -243,3 +244,70 @@ def test_a_host_event() -> None:
     assert spec.host_event(4096).sample_period == 4096
     (spec,) = SPR.host("cycles:G")
     assert spec.host_event().exclude_host
+
+
+@pytest.mark.parametrize(
+    ("text", "shown", "groups"),
+    [
+        ("{cycles,instructions}", ["cycles", "instructions"], [1, 1]),
+        # Modifiers behind the brace are everybody's, beside one's own; D is the leader's.
+        ("{cycles,instructions}:D", ["cycles:D", "instructions"], [1, 1]),
+        ("{cycles:u,instructions}:kH", ["cycles:ukH", "instructions:kH"], [1, 1]),
+        ("{cycles,cache-misses:G}:H", ["cycles:H", "cache-misses:GH"], [1, 1]),
+        ("{cycles:u,instructions:kp}:p", ["cycles:up", "instructions:kpp"], [1, 1]),
+        ("loads,{cycles:D , stores}, {branches}:u", None, [0, 1, 1, 2]),
+        ("{cycles/branch_type=any/,stores}:D", ["cycles/branch_type=any/D", "stores"], [1, 1]),
+    ],
+)
+def test_groups(text: str, shown: list[str] | None, groups: list[int]) -> None:
+    """As perf's parser has them; its own tests have some of these."""
+    specs = SPR.host(text)
+    assert [spec.group for spec in specs] == groups
+    assert shown is None or [spec.text for spec in specs] == shown
+    # Each is what it is alone, under the name that is shown.
+    for spec in specs:
+        (alone,) = SPR.host(spec.text)
+        assert structs.replace(spec, group=0) == alone
+
+
+@pytest.mark.parametrize(
+    ("text", "column", "what"),
+    [
+        ("{cycles", 0, "this group has no end"),
+        ("loads,{cycles,stores", 6, "this group has no end"),
+        ("{cycles,{stores}}", 8, "a group within a group"),
+        ("{}", 1, "an event name is expected"),
+        ("{cycles,}", 8, "an event name is expected"),
+        ("cycles}", 6, "'}' is not supported yet"),
+        ("g{cycles}", 1, "'{' is not supported yet"),
+        ("{cycles}u", 8, "a group ends here"),
+        ("{cycles}:", 9, "a modifier is expected"),
+        ("{cycles}:uQ", 10, "Bad modifier"),
+        ("{cycles,stores}:S", 16, "modifier 'S' is not supported yet"),
+        ("{cycles,stores:D}", 8, "only the leader of a group can be pinned"),
+        ("{cycles:pp,stores:p}:pp", 20, "cycles:pp and these"),
+        # Reference cycles have one counter: perf_event_open() refuses the second with -EINVAL.
+        ("{ref-cycles,ref-cycles:u}", 1, "the 2 events of this group never fit"),
+        (f"{{{','.join(['loads'] * 9)}}}", 1, "the 9 events of this group never fit"),
+    ],
+)
+def test_errors_in_groups_point_at_the_column(text: str, column: int, what: str) -> None:
+    with pytest.raises(UsageError) as error:
+        SPR.host(text)
+    first, second = str(error.value).split("\n")
+    assert first == f"event syntax error: '{text}'"
+    assert second.index("\\___ ") == len("event syntax error: '") + column
+    assert second.partition("\\___ ")[2].startswith(what)
+
+
+def test_the_guests_perf_has_no_groups() -> None:
+    with pytest.raises(UsageError, match="not supported yet"):
+        SPR.parse("{cycles,instructions}")
+
+
+@given(st.lists(events, min_size=1, max_size=6), st.text("{}:,uDpG ", max_size=12))
+def test_no_group_is_too_strange_for_a_usage_error(texts: list[str], noise: str) -> None:
+    with contextlib.suppress(UsageError):
+        assert SPR.host("{" + ",".join(texts) + "}" + noise)
+    with contextlib.suppress(UsageError):
+        assert SPR.host(noise + ",".join(texts))

@@ -46,6 +46,7 @@ ARRANGEMENTS: tuple[dict[str, object], ...] = (
 CONTENTION: tuple[dict[str, object], ...] = (
     {"host_perf": ("cycles:D", "instructions:D", "branches:D", "branches:D")},
     {"host_perf": ("cycles", "loads:u", "stores:k", "cache-misses:H")},
+    {"host_perf": ("-F 20000 {cycles:H,instructions:H}", "-c 3000 branches:uH")},
 )
 
 
