@@ -237,9 +237,9 @@ struct pp_msr_filter {
 struct pp_perf_faults {
 	uint32_t event_create; /* perf_event_create_kernel_counter() fails: -EOPNOTSUPP */
 	uint32_t event_period; /* perf_event_period() fails: -EINVAL */
-	uint32_t overflow;     /* an overflow whose handler is not called */
-	uint32_t
-		late_reprogram; /* KVM's requests to reprogram are served so many VM-entries late */
+	uint32_t overflow;     /* its handler is not called */
+	/* KVM's requests to reprogram counters are served so many VM-entries late */
+	uint32_t late_reprogram;
 };
 
 /* What KVM takes of a guest's write to a legacy counter, IA32_PERFCTRn */
@@ -263,7 +263,7 @@ struct pp_kvm {
 	uint32_t pmi_nmi;	  /* mediated: the guest's PMIs come as NMIs, not on a vector */
 	uint32_t userspace_lapic; /* the local APIC is the VMM's; without APICv */
 	uint32_t vmware_backdoor; /* enable_vmware_backdoor: the pseudo counters of RDPMC */
-	uint32_t in_txcp_period;  /* an IN_TXCP event gets a period, as before Linux 4.11 */
+	uint32_t in_txcp_period;  /* an IN_TXCP event gets a period, as before 2017 */
 	uint32_t counter_write;	  /* enum pp_counter_write */
 	uint32_t ignore_msrs;	  /* registers that nobody knows read 0, and take anything */
 	const struct pp_msr_intercept *intercepts;

@@ -74,7 +74,10 @@ static u64 intel_get_event_constraints(const struct perf_cpu *perf,
 /* A checkpointed counter that overflows in a transaction aborts it, and then counts to there again. */
 #define HSW_LEAST_CHECKPOINTED_PERIOD 0x7fffffffull
 
-/* hsw_hw_config(): events of transactions are not precise, and checkpointed ones hardly sample. */
+/*
+ * hsw_hw_config(): events of transactions are not precise, and checkpointed ones hardly sample. When an event
+ * is opened, that is: perf_event_period() does not look.
+ */
 static int intel_pmu_hw_config(const struct perf_cpu *perf, const struct perf_event_attr *attr)
 {
 	u64 transactions = attr->config & (HSW_IN_TX | HSW_IN_TX_CHECKPOINTED);

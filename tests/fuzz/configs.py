@@ -2,9 +2,9 @@
 """Write the machines that fuzz_machine.c builds: ``python tests/fuzz/configs.py FILE``.
 
 They are those of the command line: CPU models, modes, arrangements, event filter, host events,
-taken through the same code. For each, the file has the bytes of a ``struct pp_config`` and then of
-the arrays that it points to, in the order of configs.c; the target puts pointers and image in. It
-belongs to this build of the core, so it is made anew each time.
+faults of host perf, taken through the same code. For each, the file has the bytes of a ``struct
+pp_config`` and then of the arrays that it points to, in the order of configs.c; the target puts
+pointers and image in. It belongs to this build of the core, so it is made anew each time.
 """
 
 from __future__ import annotations
@@ -48,6 +48,12 @@ CONTENTION: tuple[dict[str, object], ...] = (
     {"host_perf": ("cycles", "loads:u", "stores:k", "cache-misses:H")},
     {"host_perf": ("-F 20000 {cycles:H,instructions:H}", "-c 3000 branches:uH")},
 )
+# Faults, in an emulated guest.
+FAULTS: tuple[dict[str, object], ...] = (
+    {"settings": ("host.fault_late_reprogram=1", "kvm.fault_counter_write=31-bit")},
+    {"settings": ("host.fault_overflow=2", "host.fault_event_period=2")},
+    {"settings": ("host.fault_event_create=2", "kvm.in_txcp_period=1", "cpu.rtm=1")},
+)
 
 
 def options(folder: Path) -> Iterator[tuple[Options, Mode]]:
@@ -65,7 +71,7 @@ def options(folder: Path) -> Iterator[tuple[Options, Mode]]:
         for cpu in ("sapphire-rapids", "skylake-sp"):
             for mode in (Mode.EMULATED, Mode.MEDIATED):
                 yield Options(**kept, cpu=cpu, **given), mode  # type: ignore[arg-type]
-    for arrangement in CONTENTION:
+    for arrangement in (*CONTENTION, *FAULTS):
         yield Options(**kept, **arrangement), Mode.EMULATED  # type: ignore[arg-type]
 
 
