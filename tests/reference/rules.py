@@ -117,6 +117,7 @@ class Shape:
     fixed_width: int = 48
     host_gp: int = 8  # what host perf has
     host_fixed: int = 4
+    rdpmc_direct: bool = False
 
 
 @dataclass(frozen=True)
@@ -611,6 +612,13 @@ class Kvm(Silicon):
 
 class Mediated(Kvm):
     """The guest's counters are silicon's; what KVM completes it credits, with the same effect."""
+
+    def rdpmc(self, ecx: int, cpl: int, *, pce: bool) -> Value:
+        """RDPMC that does not exit shows counters that KVM hides: 0, since nobody uses them."""
+        hidden = range(1 << 30 | self.shape.fixed, 1 << 30 | self.shape.host_fixed)
+        if self.shape.rdpmc_direct and ecx in hidden and (pce or not cpl):
+            return 0
+        return super().rdpmc(ecx, cpl, pce=pce)
 
     def exits_for(self, msr: int) -> bool:
         """Selectors always exit."""

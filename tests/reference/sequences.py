@@ -105,6 +105,7 @@ def shape(given: Given, made: MachineConfig, mode: str) -> Shape:
         fixed_width=pmu.fixed_width,
         host_gp=made.hw.nr_gp,
         host_fixed=made.hw.nr_fixed,
+        rdpmc_direct=not made.kvm.rdpmc_intercept,
     )
 
 
