@@ -120,6 +120,7 @@ int machine_make_host(struct pp_machine *m, const struct pp_config *config, stru
 		if (make_vcpus(m, &m->vms[i], error))
 			return -1;
 	}
+	m->vms[0].kvm.others = m->nr_vms > 1 || config->nr_host_tasks;
 	return 0;
 }
 

@@ -8,7 +8,7 @@
  * one that sleeps has the time of the next event that may wake it. A turn lasts one quantum, so that no
  * pCPU is ahead of another by more than that. Turns begin and end at times of the machine, not of the
  * budget: where a run is cut shows nowhere. Of several pCPUs a run to a time ends between two turns, with
- * each of them at that time or up to one quantum beyond, or asleep; so does that of one pCPU with several VMs.
+ * each of them at that time or up to one quantum beyond, or asleep.
  *
  * Not modelled: an interrupt or a store of another CPU that takes effect within a quantum of its time.
  */
@@ -34,18 +34,6 @@ static bool first_vm_takes_irqs(struct pp_machine *m)
 	for (u32 n = 0; n < m->vms[0].nr_guests; n++)
 		takes |= cpu_irqs_on(machine_guest(m, n)->cpu);
 	return takes;
-}
-
-/* Nothing will ever wake it; its own vCPUs alone could have sent it something. */
-static bool first_vm_sleeps_for_good(const struct pp_machine *m)
-{
-	for (u32 n = 0; n < m->vms[0].nr_guests; n++) {
-		const struct task *t = &m->vcpus[n].vcpu.task;
-
-		if (!t->sleeps || t->arrives || t->ops->wakes_at(t) != NO_DEADLINE)
-			return false;
-	}
-	return true;
 }
 
 /* Nobody can go on. */
@@ -102,10 +90,6 @@ static enum pp_stop begin_turn(struct pp_machine *m, u64 limit, u64 until)
 	}
 	if (least == NO_DEADLINE)
 		return end_asleep(m, limit);
-	/* The others would go on without an end. */
-	if (m->nr_vms > 1 && first_vm_sleeps_for_good(m) &&
-	    (limit == NO_DEADLINE || !first_vm_takes_irqs(m)))
-		return PP_STOP_HALTED;
 	if (least >= limit)
 		return PP_STOP_TIME;
 	if (least >= until)
@@ -125,6 +109,9 @@ static enum pp_stop run_turns(struct pp_machine *m, u64 limit, u64 until, u64 *b
 		if (stop != PP_STOP_BUDGET)
 			return stop;
 		stop = run_turn(m, budget);
+		/* A pCPU where everybody sleeps, unless it is the first VM for good. */
+		if (stop == PP_STOP_HALTED && kvm_vm_has_ended(&m->vms[0].kvm))
+			return stop;
 		if (stop != PP_STOP_TIME && stop != PP_STOP_HALTED)
 			return stop;
 		m->turn_is_open = false;
@@ -162,8 +149,8 @@ int32_t pp_machine_run_until(struct pp_machine *m, uint64_t blocks, uint64_t tsc
 		return PP_EINVAL;
 	for (u32 i = 0; i < m->nr_vms; i++)
 		m->vms[i].ram.changed = true;
-	stop = m->nr_cpus > 1 || m->nr_vms > 1 ? run_turns(m, limit, tsc, &budget)
-					       : run_one_cpu(m, limit, tsc, &budget);
+	stop = m->nr_cpus > 1 ? run_turns(m, limit, tsc, &budget)
+			      : run_one_cpu(m, limit, tsc, &budget);
 	if (m->check.broken)
 		stop = PP_STOP_INVARIANT;
 	/* The caller's time is no end: there is more to do. */

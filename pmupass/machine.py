@@ -361,7 +361,8 @@ def unimplemented_text(machine: Machine) -> str:
     """Return the error for an instruction that the guest CPU does not have."""
     info = next(i for i in map(machine.guest, range(machine.guests)) if i.bytes)
     code = info.bytes.hex(" ")
-    where = "" if machine.vms == 1 else f" in VM {_vm_that_stopped(machine)}"
+    vm = _vm_that_stopped(machine)
+    where = f" in VM {vm}" if vm else ""
     return (
         f"unimplemented instruction at {info.rip:#x}{where}: {code}\n"
         "The guest CPU does not have it; see docs/model.md for what it has"

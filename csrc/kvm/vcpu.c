@@ -543,8 +543,10 @@ static enum task_stop vcpu_run(struct task *t, u64 *budget, enum pp_stop *stop)
 			lapic_inbox_due(&vcpu->lapic);
 			if (unlikely(vcpu->init_pending))
 				accept_events(vcpu);
-			if (sleeps(vcpu) && !wake_up(vcpu))
-				return TASK_SLEEPS;
+			if (sleeps(vcpu) && !wake_up(vcpu)) {
+				*stop = PP_STOP_HALTED;
+				return kvm_vm_sleeps_for_good(vcpu) ? TASK_ENDS : TASK_SLEEPS;
+			}
 			if (t->rq->need_resched)
 				return TASK_YIELDS;
 			vcpu_enter_guest(vcpu);

@@ -65,6 +65,31 @@ void kvm_vm_end(struct kvm_vcpu *by, enum pp_stop why)
 	}
 }
 
+bool kvm_vm_sleeps_for_good(struct kvm_vcpu *by)
+{
+	struct kvm *kvm = by->kvm;
+	bool takes_irqs = false;
+
+	if (!kvm->ends_run || !kvm->others)
+		return false;
+	for (u32 i = 0; i < kvm->nr_vcpus; i++) {
+		const struct kvm_vcpu *vcpu = kvm->vcpus[i];
+		const struct task *t = &vcpu->task;
+
+		if (vcpu != by && (!t->sleeps || t->arrives))
+			return false;
+		/* An IPI could come from its own vCPUs alone. */
+		if (t->ops->wakes_at(t) != NO_DEADLINE)
+			return false;
+		takes_irqs |= cpu_irqs_on(vcpu->guest.cpu);
+	}
+	/* One that waits for an interrupt waits until the limit. */
+	if (by->config->time_limit && takes_irqs)
+		return false;
+	kvm->stop = PP_STOP_HALTED;
+	return true;
+}
+
 void kvm_vcpu_end(struct kvm_vcpu *vcpu)
 {
 	struct kvm *kvm = vcpu->kvm;

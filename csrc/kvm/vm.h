@@ -30,6 +30,7 @@ struct kvm {
 	u32 nr_threads; /* of them that have not ended */
 
 	bool ends_run; /* the first VM: the run ends with it */
+	bool others;   /* the host has threads besides its vCPUs' */
 	const struct kvm_pmu_backend *design;
 	struct perf_cpu *perf; /* any of the host's */
 	bool created_pmu;      /* perf knows of it */
@@ -57,6 +58,9 @@ static inline bool kvm_vm_is_gone(const struct kvm *kvm)
 }
 /* Its guest is done, as @by finds: the other threads are signalled. */
 void kvm_vm_end(struct kvm_vcpu *by, enum pp_stop why);
+/* The first VM beside others that would go on without an end: nothing can wake it any more, now that @by
+ * sleeps. */
+bool kvm_vm_sleeps_for_good(struct kvm_vcpu *by);
 /* The last that the vCPU's thread does, outside of the guest. */
 void kvm_vcpu_end(struct kvm_vcpu *vcpu);
 

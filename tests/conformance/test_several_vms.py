@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import guest_asm as asm
 import pytest
 
-from pmupass.config import Filter, FilterAction, FilterEntry, HostEvent, Mode, Vm
+from pmupass.config import Filter, FilterAction, FilterEntry, HostEvent, HostTask, Mode, Vm
 from pmupass.core import Machine, VmRefusedError
 from pmupass.errors import InputError, ModelError
 from pmupass.options import Options
@@ -46,6 +46,9 @@ VIRTUAL = [
     (MEDIATED, "zen4"),
 ]
 each_kind = pytest.mark.parametrize(("mode", "cpu"), VIRTUAL)
+some_kinds = pytest.mark.parametrize(
+    ("mode", "cpu"), [(EMULATED, "sapphire-rapids"), (MEDIATED, "skylake-sp"), (MEDIATED, "zen4")]
+)
 # Turns of 100 us at 2 GHz, so that short guests take many.
 SHORT_TURNS: dict[str, Any] = {"slice": 200_000, "tick_period": 200_000}
 INSTRUCTIONS = 0xC0 | asm.USR | asm.OS
@@ -206,7 +209,7 @@ number:	movl	$0, %eax
 """
 
 
-@each_kind
+@some_kinds
 def test_memory_and_decoded_code_are_each_vms_own(mode: str, cpu: str) -> None:
     """Self-modifying code at the same addresses of three VMs, which take many turns on one pCPU."""
     seeds = (3, 1 << 20, 0x40000000)
@@ -535,15 +538,19 @@ def test_a_vm_ends_with_all_its_vcpus(mode: str, pcpus: int) -> None:
     assert words(machine, 0, 1)[0] - rounds > 10_000_000 // 60
 
 
-@pytest.mark.parametrize("cpu", ["sapphire-rapids", "zen2"])
+@pytest.mark.parametrize("cpu", ["skylake-sp", "zen2"])
 def test_the_perf_events_of_a_vm_go_with_it(cpu: str) -> None:
     """Emulated: all that KVM has made for the second VM is released; the first one has none.
 
-    One of the two ends with its counters on: its events are there until the end.
+    One ends with a counter on, one with the LBR: their events are there until the end.
     """
     on = "wr 0xc0010200, 0x4300c0" if cpu == "zen2" else "wr 0x186, 0x4300c0\n	wr 0x38f, 1"
     leaves = guest(EMULATED, cpu, f"{asm.PRELUDE}\n_start:	{on}\n	finish\n")
-    for other, number in ((perf_stat(EMULATED, cpu), 4), (leaves, 1)):
+    others = [(perf_stat(EMULATED, cpu), 4), (leaves, 1)]
+    if cpu != "zen2":
+        lbr = f"{asm.PRELUDE}\n_start:	wr 0x1d9, 1\n	finish\n"
+        others.append((guest(EMULATED, cpu, lbr, "guest.lbr=1"), 1))
+    for other, number in others:
         machine = Machine(beside(guest(EMULATED, cpu, STAYS), other))
         assert machine.run_until(UNLIMITED, 60_000_000) is Stop.UNTIL
         assert machine.guest(1).stop is Stop.EXIT
@@ -586,10 +593,29 @@ def test_what_the_guest_cpu_does_not_have_ends_the_run() -> None:
 
 @pytest.mark.parametrize("pcpus", [1, 2])
 def test_a_first_vm_that_sleeps_for_good_ends_the_run(pcpus: int) -> None:
+    """Whoever else would go on, another VM or the host; in any slices at the same time."""
     cpu = "sapphire-rapids"
     halts = guest(EMULATED, cpu, f"{asm.PRELUDE}\n_start:	cli\n	hlt\n")
-    machine = Machine(beside(halts, guest(EMULATED, cpu, STAYS), cpus=pcpus))
-    assert machine.run(UNLIMITED) is Stop.HALTED
+    tasks = tuple(HostTask(cpu=n) for n in range(pcpus))
+    for made in (
+        beside(halts, guest(EMULATED, cpu, STAYS), cpus=pcpus),
+        beside(halts, cpus=pcpus, host_tasks=tasks),
+        beside(halts, cpus=pcpus, host_tasks=tasks[-1:]),
+    ):
+        ends = []
+        for blocks in (1 << 20, 1):
+            machine = to_end(Machine(made), blocks, Stop.HALTED)
+            ends.append([machine.guest(n).tsc_cycles for n in range(machine.guests)])
+        assert ends[0] == ends[1]
+
+
+def test_a_first_vm_that_waits_for_a_limit_has_others_go_on_until_then() -> None:
+    """HLT with interrupts on, and nothing that could come: the others run up to the limit."""
+    cpu = "sapphire-rapids"
+    waits = guest(EMULATED, cpu, f"{asm.PRELUDE}\n_start:	sti\n	hlt\n", time_limit=5_000_000)
+    machine = to_end(Machine(beside(waits, guest(EMULATED, cpu, STAYS))), end=Stop.TIME)
+    assert machine.guest(0).tsc_cycles >= 5_000_000
+    assert machine.guest(1).core_cycles > 4_000_000
 
 
 # ---- runs ----
@@ -614,7 +640,7 @@ def a_bit_of_all(mode: str, cpu: str, pcpus: int) -> MachineConfig:
     )
 
 
-@each_kind
+@some_kinds
 @pytest.mark.parametrize("pcpus", [1, 2])
 def test_budgets_show_nowhere(mode: str, cpu: str, pcpus: int) -> None:
     made = a_bit_of_all(mode, cpu, pcpus)
@@ -623,7 +649,7 @@ def test_budgets_show_nowhere(mode: str, cpu: str, pcpus: int) -> None:
         assert everything(to_end(Machine(made), blocks)) == whole
 
 
-@each_kind
+@some_kinds
 def test_a_clone_goes_on_alike(mode: str, cpu: str) -> None:
     """Before the second VM has ended and behind that; neither notices the other."""
     made = a_bit_of_all(mode, cpu, 1)
