@@ -152,7 +152,8 @@ void perf_event_overflow(struct perf_cpu *perf, struct perf_event *event)
 	account_enter(books(perf), COST_PERF_OVERFLOW);
 	account_interrupt(perf, event);
 	event->samples++;
-	event->guest_samples += perf->guest_state;
+	/* One that leaves guests out and overflows behind the exit is the host's (should_sample_guest()). */
+	event->guest_samples += perf->guest_state && !event->attr.exclude_guest;
 	report(perf, event);
 	account_leave(books(perf));
 }

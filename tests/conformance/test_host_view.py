@@ -174,6 +174,16 @@ def test_samples_of_a_guest_that_never_leaves(cpu: str) -> None:
     assert 0 <= late <= sum(e.count for e in result.exits) // 4
 
 
+def test_a_sample_of_what_leaves_guests_out_is_never_the_guests() -> None:
+    """Nor if its overflow, behind the exit for another event, is served with that one's."""
+    both, host = run("emulated", "-F max cycles@0ms", "-F max cycles:H@0ms").host_events
+    assert isinstance(both.guest_samples, int)
+    assert both.guest_samples > 50
+    assert isinstance(host.samples, int)
+    assert host.samples > 50
+    assert host.guest_samples == 0
+
+
 @pytest.mark.parametrize("mode", UNDER_KVM)
 @pytest.mark.parametrize("host", ["-c 2000 cycles:H", "-F 20000 cycles:H@0ms"])
 def test_an_overflow_in_host_code_interrupts_the_host(mode: str, host: str) -> None:
