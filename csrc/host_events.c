@@ -87,6 +87,9 @@ static struct task_work work_of(const struct machine_host_event *h, const struct
 
 static void begin_truth(struct machine_host_event *h, u32 i, const struct pcpu *p)
 {
+	/* Of an event with a threshold there is none. */
+	if (!event_formula_is_plain(&h->formula))
+		return;
 	if (h->task)
 		task_watch_start(h->task, &h->watch, &h->formula);
 	else

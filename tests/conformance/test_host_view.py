@@ -12,9 +12,10 @@ import errno
 from typing import TYPE_CHECKING
 
 import pytest
+from msgspec import UNSET
 
 import pmupass
-from pmupass import cpus
+from pmupass import cpus, host_perf
 from pmupass.config import HostEvent, HostTask, HostThread, Mode
 from pmupass.core import Machine
 from pmupass.errors import UsageError
@@ -288,6 +289,15 @@ def test_a_frequency_is_reached_where_nothing_disturbs(cpu: str, hz: int) -> Non
     assert samples_at(90) - begin == pytest.approx(hz * 0.03, rel=0.02, abs=1)
 
 
+def test_the_greatest_frequency_is_the_kernels() -> None:
+    """perf_event_open() gives -EINVAL beyond the rate that -F max asks for."""
+    made = machine("emulated", work=1000)
+    fast = HostEvent(INSTRUCTIONS, sample_period=host_perf.MAX_SAMPLE_RATE, freq=True)
+    assert made.open_host_event(fast) == 0
+    faster = dataclasses.replace(fast, sample_period=fast.sample_period + 1)
+    assert made.open_host_event(faster) == -errno.EINVAL
+
+
 # ---- threads ----
 
 SHARED = ("guest.cpus=2", "host.cpus=1")
@@ -459,6 +469,34 @@ def test_a_thread_on_another_pcpu() -> None:
     assert min(first.count, second.count) > computed // 4
     assert isinstance(result.vcpus, list)
     assert vcpu.count == result.vcpus[1].instructions - result.vcpus[1].emulated
+
+
+@pytest.mark.parametrize("mode", UNDER_KVM)
+def test_events_follow_a_vcpu_from_pcpu_to_pcpu(mode: str) -> None:
+    """Each half millisecond the two vCPUs change places; each event stays with its vCPU."""
+    settings = ("guest.cpus=2", "host.cpus=2", "host.migrate_us=500")
+    modifier = {"emulated": "G", "mediated": "H"}[mode]
+    host = tuple(f"-t vcpu{n} instructions:{modifier}" for n in range(2))
+    result = run(mode, *host, ms=6, settings=settings)
+    assert isinstance(result.vcpus, list)
+    done = [vcpu.instructions - vcpu.emulated for vcpu in result.vcpus]
+    assert [e.all_guest for e in result.host_events] == done
+    assert result.stats["cpu_migrations"] > 8
+    for event in result.host_events:
+        assert event.time_running == event.time_enabled > 0
+        if mode == "emulated":
+            assert event.count == event.true_guest
+        else:
+            assert 0 < event.count <= known(event.true_host)  # type: ignore[arg-type]
+
+
+def test_an_event_with_a_threshold_has_no_truth() -> None:
+    """Nor is its guests' part known; its count is there, CPU-wide and of a thread."""
+    wide, thread = run("emulated", "r10100c0", "-t vcpu0 r10100c0").host_events
+    for event in (wide, thread):
+        assert event.count > 0
+        assert event.true_guest is event.true_host is event.lost is UNSET
+        assert event.guest_count is event.excluded_guest is UNSET
 
 
 def test_tasks_of_the_core_are_counted_from_the_first_pcpu_on() -> None:
