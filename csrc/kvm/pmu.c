@@ -128,8 +128,7 @@ void kvm_pmu_request_counter_reprogram(struct kvm_pmc *pmc)
 
 bool kvm_pmu_waits(const struct kvm_pmc *pmc)
 {
-	return pmc->vcpu->requests & KVM_REQ_PMU &&
-	       pmc->vcpu->pmu.reprogram_pmi & BIT_ULL(pmc->idx);
+	return unlikely(pmc->vcpu->pmu.late) && pmc->vcpu->pmu.reprogram_pmi & BIT_ULL(pmc->idx);
 }
 
 u64 pmc_eventsel(const struct kvm_pmc *pmc)
@@ -416,16 +415,26 @@ bool kvm_pmu_is_fastpath_emulation_allowed(struct kvm_vcpu *vcpu)
 	return true;
 }
 
+static void own_up_to_late_reprograms(struct kvm_vcpu *vcpu)
+{
+	struct kvm_pmu *pmu = &vcpu->pmu;
+	unsigned int idx;
+
+	if (likely(!pmu->late))
+		return;
+	for_each_set_bit(idx, pmu->reprogram_pmi & pmu->all_valid_pmc_idx)
+		truth_blame(&vcpu->guest.truth, idx, CAUSE_LATE_REPROGRAM);
+}
+
 void kvm_pmu_explain(struct kvm_vcpu *vcpu)
 {
 	struct kvm_pmu *pmu = &vcpu->pmu;
 	unsigned int idx;
 
+	own_up_to_late_reprograms(vcpu);
 	for_each_set_bit(idx, pmu->all_valid_pmc_idx) {
 		struct kvm_pmc *pmc = &pmu->pmc[idx];
 
-		if (unlikely(kvm_pmu_waits(pmc)))
-			truth_blame(&vcpu->guest.truth, idx, CAUSE_LATE_REPROGRAM);
 		/* A counter at rest keeps its cause, unless the guest can enable it without an exit. */
 		if (pmu->backend->counters_in_hardware ||
 		    (pmc_is_globally_enabled(pmc) && pmc_is_locally_enabled(pmc)))

@@ -89,6 +89,7 @@ struct kvm_pmu {
 	u64 fixed_ctr_ctrl_hw;
 
 	u64 reprogram_pmi; /* counters to look at before the next entry */
+	bool late;	   /* by a fault, they were not looked at before this one */
 	u64 pmc_in_use;	   /* touched by an MSR access in this time slice */
 	bool need_cleanup;
 	u32 event_count; /* perf events held */
@@ -238,7 +239,7 @@ u64 kvm_switch_rdmsr(struct kvm_vcpu *vcpu, u32 msr);
 
 /* Helpers of the backends */
 void kvm_pmu_request_counter_reprogram(struct kvm_pmc *pmc);
-/* The guest is about to be entered, or runs, without the reprogramming of the counter that is asked for. */
+/* By a fault, the guest runs without the reprogramming of the counter that is asked for. */
 bool kvm_pmu_waits(const struct kvm_pmc *pmc);
 bool pmc_is_globally_enabled(const struct kvm_pmc *pmc);
 bool pmc_is_locally_enabled(const struct kvm_pmc *pmc);

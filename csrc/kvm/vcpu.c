@@ -237,6 +237,7 @@ static void serve_requests(struct kvm_vcpu *vcpu, u64 which)
 
 void kvm_vcpu_serve_requests(struct kvm_vcpu *vcpu)
 {
+	vcpu->pmu.late = false;
 	while (vcpu->requests)
 		serve_requests(vcpu, ~0ull);
 }
@@ -244,10 +245,11 @@ void kvm_vcpu_serve_requests(struct kvm_vcpu *vcpu)
 /* Ahead of an entry. By a fault, what is to be reprogrammed may have to wait for another one. */
 static void serve_requests_in_time(struct kvm_vcpu *vcpu)
 {
-	u64 which = ~0ull;
+	struct kvm_pmu *pmu = &vcpu->pmu;
+	u64 which;
 
-	if (vcpu->requests & KVM_REQ_PMU && vcpu->pmu.backend->reprogram_is_late(vcpu))
-		which = ~KVM_REQ_PMU;
+	pmu->late = vcpu->requests & KVM_REQ_PMU && pmu->backend->reprogram_is_late(vcpu);
+	which = pmu->late ? ~KVM_REQ_PMU : ~0ull;
 	while (vcpu->requests & which)
 		serve_requests(vcpu, which);
 }
