@@ -134,7 +134,7 @@ int32_t pp_move_vcpu(struct pp_machine *m, uint32_t n, uint32_t cpu)
 		return PP_EINVAL;
 	vcpu = &m->vcpus[n].vcpu;
 	/* The thread of a VM that is gone is gone, too. */
-	if (m->vcpus[n].cpu == cpu || !vcpu->task.rq)
+	if (m->vcpus[n].cpu == cpu || vcpu->task.exited)
 		return 0;
 	kvm_vcpu_leave_guest(vcpu);
 	sched_move(&vcpu->task, &m->cpus[cpu].rq);

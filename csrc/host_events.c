@@ -46,7 +46,7 @@ static struct task *host_task_of(struct pp_machine *m, u32 n)
 	return NULL;
 }
 
-/* NULL: no such thread, or it is not there yet. */
+/* NULL: no such thread, or it is not there yet, or no more. */
 static struct task *thread_of(struct pp_machine *m, const struct pp_host_event *e)
 {
 	struct task *t = NULL;
@@ -55,7 +55,7 @@ static struct task *thread_of(struct pp_machine *m, const struct pp_host_event *
 		t = host_task_of(m, e->thread);
 	else if (e->thread_kind == PP_THREAD_VCPU && e->thread < m->nr_vcpus)
 		t = &m->vcpus[e->thread].vcpu.task;
-	return t && t->rq ? t : NULL;
+	return t && t->rq && !t->exited ? t : NULL;
 }
 
 /* Perf events that stand behind it: one on each pCPU, or the thread's. */

@@ -307,7 +307,7 @@ static void switch_out(struct rq *rq)
 static void exit_task(struct rq *rq)
 {
 	account_charge(books(rq), COST_SCHEDULE);
-	take_off(rq)->rq = NULL;
+	take_off(rq)->exited = true;
 }
 
 /* False if nobody can run. */

@@ -65,6 +65,7 @@ struct task {
 	struct perf_event_context *perf_ctx; /* NULL: perf knows nothing of it */
 	struct task_watch *watches;
 	bool sleeps;
+	bool exited; /* it is no more; its pCPU was this one */
 
 	/* Moved: it comes from another pCPU, which it has left at @left_at, and runs here no earlier */
 	bool arrives; /* it is asleep for that alone */

@@ -16,7 +16,16 @@ from typing import TYPE_CHECKING, Any
 import guest_asm as asm
 import pytest
 
-from pmupass.config import Filter, FilterAction, FilterEntry, HostEvent, HostTask, Mode, Vm
+from pmupass.config import (
+    Filter,
+    FilterAction,
+    FilterEntry,
+    HostEvent,
+    HostTask,
+    HostThread,
+    Mode,
+    Vm,
+)
 from pmupass.core import Machine, VmRefusedError
 from pmupass.errors import InputError, ModelError
 from pmupass.options import Options
@@ -407,6 +416,32 @@ def test_what_excludes_guests_sees_the_host_beside_both_kinds_of_vms() -> None:
     (event,) = to_end(machine).host_events()
     assert event.true_guest == 0
     assert 0 < event.count < event.true_host
+
+
+@pytest.mark.parametrize("mode", [EMULATED, MEDIATED])
+@pytest.mark.parametrize("pcpus", [1, 2])
+def test_events_of_a_vcpus_thread_stay_behind_it(mode: str, pcpus: int) -> None:
+    """The thread of the second VM ends: its event keeps its count and can be read and closed.
+
+    vCPUs are numbered over all VMs. There is no thread to open another one for (-ESRCH), and none
+    that could move.
+    """
+    cpu = "sapphire-rapids"
+    made = beside(guest(mode, cpu, STAYS), guest(mode, cpu, EXITS_SOON), cpus=pcpus, **SHORT_TURNS)
+    machine = Machine(made)
+    event = of_host(exclude_guest=True)
+    event = dataclasses.replace(event, thread_kind=HostThread.VCPU, thread=1)
+    assert machine.open_host_event(event) == 0
+    assert machine.run_until(UNLIMITED, 5_000_000) is Stop.UNTIL
+    assert machine.guest(1).stop is Stop.EXIT
+    (before,) = machine.host_events()
+    assert before.count > 0
+    assert machine.open_host_event(event) == -errno.ESRCH
+    machine.move_vcpu(1, pcpus - 1)
+    assert machine.run_until(UNLIMITED, 10_000_000) is Stop.UNTIL
+    assert machine.clone().host_events() == machine.host_events() == [before]
+    machine.close_host_event(0)
+    assert machine.host_events()[0].count == before.count
 
 
 # ---- what perf is told of VMs ----
