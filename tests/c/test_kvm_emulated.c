@@ -205,6 +205,19 @@ TEST(a_checkpointed_counter_with_a_period)
 	}
 }
 
+/* Between an exit and the next entry what is asked for is pending, and nothing is late. */
+TEST(a_pending_request_is_no_fault)
+{
+	struct vm *vm = vm_new(PP_MODE_EMULATED);
+
+	vm_program(vm, 0, EN | OS | INSTRUCTIONS, 100);
+	EXPECT_TRUE(vm->vcpu->requests & KVM_REQ_PMU);
+	EXPECT_EQ(CAUSE_NONE, vm->pmu->backend->why(&vm->pmu->pmc[0]));
+	vm->pmu->late = true;
+	EXPECT_EQ(CAUSE_LATE_REPROGRAM, vm->pmu->backend->why(&vm->pmu->pmc[0]));
+	vm_free(vm);
+}
+
 TEST(the_same_configuration_resumes_another_one_creates)
 {
 	struct vm *vm = vm_new(PP_MODE_EMULATED);
