@@ -192,6 +192,16 @@ static void inject_exception(struct kvm_vcpu *vcpu)
 		   exception.error);
 }
 
+/* Instructions of the guest so far */
+static u64 completed(const struct kvm_vcpu *vcpu)
+{
+	const struct cpu *cpu = vcpu->guest.cpu;
+	const struct cpu_skipped *skipped = cpu_skipped(cpu);
+
+	return events_count(cpu_totals(cpu), EVENT_INSTRUCTIONS, PRIV_MASK_OS | PRIV_MASK_USR) +
+	       skipped->instructions[PRIV_OS] + skipped->instructions[PRIV_USR];
+}
+
 /* One VM-entry. Events are delivered in non-root mode, once the guest's GLOBAL_CTRL is in force. */
 static void vm_entry(struct kvm_vcpu *vcpu)
 {
@@ -210,7 +220,9 @@ static void vm_entry(struct kvm_vcpu *vcpu)
 	vcpu->pmu.backend->vm_entry(vcpu);
 	kvm_pmu_overcount_entry(vcpu);
 	close_exit_books(vcpu);
-	pcpu_trace(vcpu->pcpu, TRACE_KVM_ENTRY, 0, cpu_rip(vcpu->guest.cpu), 0, 0);
+	if (vcpu->pcpu->account.trace_size)
+		pcpu_trace(vcpu->pcpu, TRACE_KVM_ENTRY, vcpu->lapic.id, cpu_rip(vcpu->guest.cpu),
+			   completed(vcpu), 0);
 	cpu_horizon_changed(vcpu->guest.cpu);
 	vcpu->in_guest = true;
 	inject_exception(vcpu);
@@ -442,8 +454,18 @@ void kvm_vcpu_leave_guest(struct kvm_vcpu *vcpu)
 	}
 }
 
+/* Whoever has the pCPU gives way: its counters are not to count what the host does for another vCPU. */
+static void interrupt_guest_on(struct rq *rq)
+{
+	struct task *t = rq ? rq->current : NULL;
+
+	if (t && t->ops == &vcpu_task_ops)
+		kvm_vcpu_leave_guest(t->ctx);
+}
+
 void kvm_vcpu_kick_out(struct kvm_vcpu *vcpu)
 {
+	interrupt_guest_on(vcpu->task.rq);
 	kvm_vcpu_leave_guest(vcpu);
 	/* What the last instruction lost is lost by the rules that held for it. */
 	kvm_pmu_explain(vcpu);
@@ -577,13 +599,8 @@ static u64 vcpu_wakes_at(const struct task *t)
 
 static void trace_switch(struct kvm_vcpu *vcpu, bool in)
 {
-	const struct cpu *cpu = vcpu->guest.cpu;
-	const struct cpu_skipped *skipped = cpu_skipped(cpu);
-
-	pcpu_trace(vcpu->pcpu, TRACE_SCHED_SWITCH, in, vcpu->lapic.id,
-		   events_count(cpu_totals(cpu), EVENT_INSTRUCTIONS, PRIV_MASK_OS | PRIV_MASK_USR) +
-			   skipped->instructions[PRIV_OS] + skipped->instructions[PRIV_USR],
-		   0);
+	if (vcpu->pcpu->account.trace_size)
+		pcpu_trace(vcpu->pcpu, TRACE_SCHED_SWITCH, in, vcpu->lapic.id, completed(vcpu), 0);
 }
 
 /* kvm_arch_vcpu_load(): what the pCPU before still has of it is fetched. */

@@ -194,3 +194,62 @@ def test_init_leaves_the_counters_alone(
     left = to_end(Machine(made)).physical(0x9010, 8)
     assert int.from_bytes(left[:4], "little") == asm.OS | branches
     assert int.from_bytes(left[4:], "little") == LOOPS
+
+
+# The second CPU counts its loops, again and again, and leaves the most that it has counted.
+ROUNDS = f"""
+{asm.PRELUDE}
+_start:	kernel_setup
+	movl	$0x8000, %edi
+	movl	$others, %esi
+	movl	$(others_end - others), %ecx
+	rep movsb
+	wr	0x830, 0xc4500
+	wr	0x830, 0xc4608
+	movl	$4000000, %ecx
+1:	decl	%ecx
+	jnz	1b
+	finish
+
+	.code16
+others:	cli
+1:	wr	{asm.PERFCTR0}, 0
+	wr	{asm.EVTSEL0}, {asm.EN | asm.OS | 0xC0}
+	movw	${LOOPS}, %cx
+2:	decw	%cx
+	jnz	2b
+	wr	{asm.EVTSEL0}, 0
+	movl	${asm.PERFCTR0}, %ecx
+	rdmsr
+	cmpl	0x9000, %eax
+	jbe	3f
+	movl	%eax, 0x9000
+3:	incl	0x9004
+	jmp	1b
+others_end:
+	.code64
+"""
+
+
+@pytest.mark.parametrize("mode", ["emulated", "mediated"])
+def test_what_a_vmm_asks_of_one_vcpu_another_one_does_not_count(mode: str) -> None:
+    """Two vCPUs take turns on a pCPU, and a VMM reads and writes registers of the first all along.
+
+    The second counts the WRMSR that enables, MOV, its loop, and three MOVs, wherever it stands.
+    """
+    made = Machine(
+        asm.config(
+            asm.assemble(ROUNDS),
+            mode=mode,
+            cpu="sapphire-rapids",
+            vcpus=2,
+            tick_period=20_000,
+            slice=20_000,
+        )
+    )
+    for number in range(1, 120):
+        assert made.run_until(1 << 40, number * 10_007) is Stop.UNTIL
+        made.set_msrs([(asm.PERFCTR0, made.get_msrs([asm.PERFCTR0])[0])])
+    raw = made.physical(0x9000, 8)
+    assert int.from_bytes(raw[:4], "little") == 1 + 1 + 2 * LOOPS + 3
+    assert int.from_bytes(raw[4:], "little") >= 3

@@ -116,6 +116,11 @@ class AmdKvm(Kvm, AmdSilicon):
 class AmdEmulated(Emulated, AmdKvm):
     """The emulated design."""
 
+    def touch(self, msr: int) -> None:
+        """Counters and selectors have several names."""
+        if place := self.place(msr):
+            self.touched.add(place[1])
+
 
 class AmdMediated(Mediated, AmdKvm):
     """The mediated design."""

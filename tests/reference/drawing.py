@@ -28,6 +28,14 @@ class Given:
     hosts: tuple[host_perf.HostEvent, ...] = ()  # host events that are there before the guest
     overcount: rules.Overcount = field(default_factory=rules.Overcount)
     quiet: bool = False  # no counter overflows
+    vcpus: int = 1  # the guest's CPUs; the second one has a program of its own
+    cpus: int = 1  # the host's
+    tasks: int = 0  # threads of the host that compute, on each of its CPUs
+
+    @property
+    def takes_turns(self) -> bool:
+        """Return whether somebody else wants the pCPU of the first vCPU, or may some time."""
+        return bool(self.tasks) or self.vcpus > 1
 
 
 SECRET = 0x5EC2E7 << 16  # planted in counters; bits 39:16 of a value
@@ -215,6 +223,20 @@ WHERE = st.one_of(
 )
 
 
+# Whose turn it is: mostly there is no question.
+TURNS = st.sampled_from(
+    [
+        *((1, 1, 0),) * 5,  # vCPUs, pCPUs, threads of the host on each
+        (1, 2, 0),
+        (1, 1, 1),
+        (1, 2, 1),
+        (2, 1, 0),
+        (2, 2, 0),
+        (2, 2, 1),
+    ]
+)
+
+
 def crowds(events: tuple[int, ...]) -> st.SearchStrategy[tuple[host_perf.HostEvent, ...]]:
     """Return events of a host: mostly none, or about as many as there are counters."""
     few = st.lists(host_events(events), max_size=3).map(tuple)
@@ -239,8 +261,11 @@ def host_events(events: tuple[int, ...]) -> st.SearchStrategy[host_perf.HostEven
 
 HOST_EVENTS = (*EVENTS, rules.BRANCHES, host_perf.CYCLES, host_perf.REF_CYCLES)
 machines = st.builds(
-    lambda where, filter, hosts: Given(*where, filter=filter, hosts=hosts),  # noqa: A006
+    lambda where, filter, hosts, turns: Given(  # noqa: A006
+        *where, filter=filter, hosts=hosts, vcpus=turns[0], cpus=turns[1], tasks=turns[2]
+    ),
     where=WHERE,
     filter=filters_of(EVENTS),
     hosts=crowds(HOST_EVENTS),
+    turns=TURNS,
 )

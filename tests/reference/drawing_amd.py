@@ -12,6 +12,7 @@ from drawing import (
     RDPMC_ODD,
     SOON,
     STARTS,
+    TURNS,
     Given,
     crowds,
     filters_of,
@@ -100,8 +101,11 @@ WHERE = st.one_of(
 )
 HOST_EVENTS = (*EVENTS, 0x76)  # cycles
 machines = st.builds(
-    lambda where, filter, hosts: Given(*where, filter=filter, hosts=hosts),  # noqa: A006
+    lambda where, filter, hosts, turns: Given(  # noqa: A006
+        *where, filter=filter, hosts=hosts, vcpus=turns[0], cpus=turns[1], tasks=turns[2]
+    ),
     where=WHERE,
     filter=filters_of(EVENTS),
     hosts=crowds(HOST_EVENTS),
+    turns=TURNS,
 )

@@ -45,7 +45,8 @@ class Slice:
 
     "nothing"; "read": KVM_GET_MSRS of all registers; "write": KVM_SET_MSRS of one; "replace":
     another event filter; "clone": a clone goes on; "migrate": the guest, in the other design;
-    "open": another host event; "close": the host event of the place ``value``, if it is there.
+    "move": the vCPU's thread, to the pCPU ``value``; "open": another host event; "close": the host
+    event of the place ``value``, if it is there.
     """
 
     blocks: int
@@ -89,7 +90,7 @@ def slices(
     return Slice(
         blocks if how != "moment" else draw(st.integers(1, 8)),
         act,
-        times if act in ("read", "write", "migrate") else 1,
+        times if act in ("read", "write", "migrate", "move") else 1,
         msr,
         value,
         draw(filters) if act == "replace" else rules.Filter(),
@@ -110,6 +111,8 @@ def examples(draw: st.DrawFn, *, vendors: tuple[str, ...] = ("intel", "amd")) ->
     rest = [step for group in groups for step in group]
     given = draw(drawn.machines)
     acts = (*ACTS, *HOST_ACTS, *HOST_ACTS) if given.hosts else (*ACTS, "open")
+    if given.cpus > 1:
+        acts = (*acts, "move", "move", "move")
     filters, events = drawing.filters_of(drawn.EVENTS), drawing.host_events(drawn.HOST_EVENTS)
     some = draw(st.lists(slices(acts, writes, filters, events), max_size=8))
     return Example(given, (*begin, *rest[:60]), tuple(some))

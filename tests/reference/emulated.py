@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from host_perf import HostEvent, HostPerf
-from rules import EN, FIXED, INT, Fault, Filter, Kvm, Silicon, Unknown
+from rules import EN, EVTSEL0, FIXED, INT, Fault, Filter, Kvm, Silicon, Unknown
 
 
 @dataclass
@@ -32,6 +32,10 @@ class Emulated(Kvm):
     wrapped the counter that is an overflow when it is reprogrammed. So a counter that passes zero
     before its period is over, and is reprogrammed then, overflows without a trace.
 
+    When the host takes the vCPU's thread off its CPU, and puts it on again, here or elsewhere, the
+    events go with it, and all start anew. KVM then gives up, at the next entry, the events of
+    counters that are off and that nobody has written since it looked the last time.
+
     Whether an overflow makes a PMI is known from the time when the event was made, which is after a
     wrap by a credit of the same exit.
     """
@@ -43,6 +47,9 @@ class Emulated(Kvm):
     interrupt: dict[int, bool] = field(default_factory=dict)  # of the events
     changed: set[int] = field(default_factory=set)  # to be reprogrammed at the entry
     wrapped: set[int] = field(default_factory=set)  # of these, by a credit
+    touched: set[int] = field(default_factory=set)  # written since the last look
+    has_run: bool = False
+    looks: bool = False  # for events to give up, at the entry
     perf: HostPerf = field(init=False)
     fresh: bool = False  # the last instruction has overflowed an event
 
@@ -92,6 +99,22 @@ class Emulated(Kvm):
         """Let perf start all of the guest's events anew."""
         for index in self.left:
             self.start(index)
+
+    # ---- the host's scheduler ----
+
+    def sched_in(self) -> None:
+        """The thread comes back, on whatever CPU."""
+        self.perf.guests_in()
+        self.start_all()
+        self.looks |= self.has_run and bool(self.perf.guests)
+
+    def give_up(self) -> None:
+        """Give up events that nobody needs."""
+        for index in self.indices():
+            on = self.field(index) & 3 if index >= FIXED else self.selectors[index] & EN
+            if index not in self.touched and not on:
+                self.perf.release(index)
+        self.touched = set()
 
     # ---- the host's events ----
 
@@ -151,6 +174,10 @@ class Emulated(Kvm):
                 self.overflow(index)
             self.reprogram(index)
         self.changed, self.wrapped = set(), set()
+        if self.looks:
+            self.looks = False
+            self.give_up()
+        self.has_run = True
 
     def set_counter(self, index: int, value: int) -> None:
         """A write begins a period and pauses nothing.
@@ -163,6 +190,24 @@ class Emulated(Kvm):
         self.wrapped.discard(index)
         self.begin_period(index)
 
+    def write_msr(self, msr: int, value: int) -> None:
+        """A write of a counter or of its selector touches it, also one that faults."""
+        self.touch(msr)
+        super().write_msr(msr, value)
+
+    def host_writes(self, msr: int, value: int) -> bool:
+        """So does a VMM's."""
+        self.touch(msr)
+        return super().host_writes(msr, value)
+
+    def touch(self, msr: int) -> None:
+        """Remember who was touched."""
+        index = self.counter_of(msr)
+        if index is None and 0 <= msr - EVTSEL0 < self.shape.gp:
+            index = msr - EVTSEL0
+        if index is not None:
+            self.touched.add(index)
+
     def write_selector(self, index: int, value: int) -> None:
         """Another value changes the counter."""
         before = self.selectors[index]
@@ -174,9 +219,9 @@ class Emulated(Kvm):
         """So does another value of its field."""
         changed = self.fixed_ctr_ctrl ^ value
         super().write_fixed_ctr_ctrl(value)
-        self.changed |= {
-            i for i in self.indices() if i >= FIXED and changed >> 4 * (i - FIXED) & 15
-        }
+        fields = {i for i in self.indices() if i >= FIXED and changed >> 4 * (i - FIXED) & 15}
+        self.changed |= fields
+        self.touched |= fields
 
     def write_global_ctrl(self, value: int) -> None:
         """So does another value of its bit."""
@@ -189,6 +234,7 @@ class Emulated(Kvm):
         """It counts through perf from here on."""
         super().adopt(other)
         self.contended = True
+        self.touched = set(self.indices())  # the VMM has written all of them
 
     def set_filter(self, chosen: Filter) -> None:
         """Every counter is reprogrammed.

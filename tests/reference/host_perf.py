@@ -108,6 +108,10 @@ class HostPerf:
             now.state = "ready"
         self.guests_in()
 
+    def release(self, index: int) -> None:
+        """KVM gives up a guest's event."""
+        self.guests = [e for e in self.guests if e.index != index]
+
     def guests_in(self) -> None:
         """Schedule the guest's events anew, behind the pinned ones of the CPU."""
         placed = [e.event for e in self.pinned.values()]

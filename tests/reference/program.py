@@ -13,6 +13,10 @@ comes when, and where in the program a PMI or a stop of the host falls.
     ("work", n, profile)    the work instruction; ("uwork", n, profile) at CPL 3
     ("cpuid", n, 0)         a loop of CPUIDs, which exit
 
+A guest with two CPUs starts the other one first, which goes round for ever beside the steps: with a
+secret in an idle counter and an idle selector, it counts the same instructions again and again, and
+leaves the least and the most that it has counted, and how often something was not as it should be.
+
 For each step the guest leaves what it read, whether it faulted, how many PMIs there have been, and
 RCX at the last one: the rest of the loop or of the work.
 """
@@ -24,6 +28,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple
 
 import guest_asm as asm
+import rules
 from rules import Fault, Kvm, Silicon, Value
 
 if TYPE_CHECKING:
@@ -101,9 +106,63 @@ END = "\tmovl\t$0, %eax\n\toutl\t%eax, $0xf4\n"
 CPUID_HEAD = "\tmovl\t%ecx, %r12d\n"
 CPUID_BODY = "\txorl\t%eax, %eax\n"
 
+# The other CPU, in real mode. What it leaves, at OTHER: least and most counted, rounds, and what
+# else was wrong.
+OTHER = 0x9000
+OTHER_LOOPS = 5000
+OTHER_SECRET = 0x3A5EC2E7  # bit 31 is clear: a legacy write is sign-extended
+OTHER_SELECTOR = 0x5EC2
+# The WRMSR that enables; MOV, the loop, three MOVs.
+OTHER_COUNTS = 1 + 1 + 2 * OTHER_LOOPS + 3
+OTHER_CPU = f"""
+	.code16
+others:	cli
+	wr	SELECTOR + STEP, {OTHER_SELECTOR}
+	wr	COUNTER + STEP, {OTHER_SECRET}
+	movl	$-1, {OTHER}
+1:	wr	COUNTER, 0
+	wr	SELECTOR, {asm.EN | asm.OS | asm.USR | 0xC0}
+	movw	${OTHER_LOOPS}, %cx
+2:	decw	%cx
+	jnz	2b
+	wr	SELECTOR, {asm.OS | asm.USR | 0xC0}
+	movl	$(COUNTER), %ecx
+	rdmsr
+	cmpl	{OTHER}, %eax
+	jae	3f
+	movl	%eax, {OTHER}
+3:	cmpl	{OTHER + 4}, %eax
+	jbe	4f
+	movl	%eax, {OTHER + 4}
+4:	orl	%edx, {OTHER + 12}
+	movl	$(COUNTER + STEP), %ecx
+	rdmsr
+	xorl	${OTHER_SECRET}, %eax
+	orl	%edx, %eax
+	orl	%eax, {OTHER + 12}
+	movl	$(SELECTOR + STEP), %ecx
+	rdmsr
+	xorl	${OTHER_SELECTOR}, %eax
+	orl	%edx, %eax
+	orl	%eax, {OTHER + 12}
+	incl	{OTHER + 8}
+	jmp	1b
+others_end:
+	.code64
+"""
+START_OTHER = """
+	movl	$0x8000, %edi
+	movl	$others, %esi
+	movl	$(others_end - others), %ecx
+	rep movsb
+	wr	0x830, 0xc4500
+	wr	0x830, 0xc4608
+"""
+
 SOURCE = f"""
 	{asm.PRELUDE}
 _start:	kernel_setup 1
+	START_OTHER
 	gate	2, on_pmi, 1
 	gate	13, on_general_protection
 	wr	{LVTPC}, {NMI}
@@ -154,12 +213,24 @@ handlers:
 table:	.rept	{MAX_STEPS + 1}
 	.byte	{", ".join(f"{byte:#x}" for byte in MARK)}
 	.endr
+	.text
+	OTHER_CPU
 """
+# Selector, counter, and from one counter to the next: registers that every guest has.
+REGISTERS = {"intel": (rules.EVTSEL0, rules.PERFCTR0), "amd": (0xC0010000, 0xC0010004)}
 
 
-def image(steps: list[Step]) -> bytes:
+def source(other: str) -> str:
+    """Return the guest; ``other``: the vendor of the other CPU, "" for none."""
+    start, code = (START_OTHER, OTHER_CPU) if other else ("", "")
+    for place, number in zip(("SELECTOR", "COUNTER"), REGISTERS.get(other, (0, 0)), strict=True):
+        code = code.replace(f"{place} + STEP", str(number + 1)).replace(place, str(number))
+    return SOURCE.replace("\tSTART_OTHER\n", start).replace("\tOTHER_CPU\n", code)
+
+
+def image(steps: list[Step], other: str = "") -> bytes:
     """Return the guest with these steps in its table."""
-    blank = asm.assemble(SOURCE)
+    blank = asm.assemble(source(other))
     at = blank.index(MARK * (MAX_STEPS + 1))
     words = [
         word.to_bytes(8, "little")
@@ -198,6 +269,10 @@ class Profile:
         """Return the branches of the next so many instructions: floors of cumulative totals."""
         begin, end = self.done, self.done + instructions
         return (end * self.rate >> 20) - (begin * self.rate >> 20)
+
+
+def entry(_: Guest) -> None:
+    """A stop: the guest was entered, and has not come to its next instruction."""
 
 
 @dataclass
@@ -243,18 +318,21 @@ class Guest:
 
     def host(self) -> None:
         """Do what the host does at this point; then the guest goes on, with a PMI if one is due."""
-        while True:
-            while self.stops and self.stops[0][0] <= self.retired:
+        entered = True
+        while entered:
+            entered = False
+            while self.stops and self.stops[0][0] <= self.retired and not entered:
                 at, act = self.stops.pop(0)
                 assert at == self.retired, "the host stopped inside of what is done at once here"
                 self.exit(certain=False)
+                entered = act is entry
                 act(self)
             self.pmu.enter()
             self.entry()
-            if not self.pmu.pmi or self.in_handler:
-                return
-            self.pmu.deliver()
-            self.handle_pmi()
+            if self.pmu.pmi and not self.in_handler:
+                self.pmu.deliver()
+                self.handle_pmi()
+                entered = True
 
     def exit(self, *, certain: bool) -> None:
         """A VM-exit happens, or may."""
