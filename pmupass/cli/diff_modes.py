@@ -9,6 +9,7 @@ import click
 
 from pmupass.bench import SUITES
 from pmupass.cli import options, output
+from pmupass.cli.pictures import Pictures
 from pmupass.errors import ExitStatus
 from pmupass.options import MODES, check_modes
 
@@ -24,7 +25,13 @@ if TYPE_CHECKING:
     default=None,
     help=f"The modes to compare (default {','.join(MODES)}).",
 )
-def command(modes: str | None, json_to: str | None, **experiment: Any) -> int:
+def command(
+    modes: str | None,
+    json_to: str | None,
+    flamegraph_to: str | None,
+    folded_to: str | None,
+    **experiment: Any,
+) -> int:
     """Run a guest image in several modes and say how they differ, and why.
 
     A mode that KVM refuses (-EBUSY, say) is reported beside the others; the exit status is 3 only
@@ -39,6 +46,8 @@ def command(modes: str | None, json_to: str | None, **experiment: Any) -> int:
     output.check_target(
         json_to, (*workloads.BUILT_IN, *SUITES), "pmupass diff-modes perf-record --json"
     )
+    pictures = Pictures(flamegraph_to, folded_to)
+    pictures.check(json_to)
     chosen = MODES if modes is None else check_modes(modes.split(","))
     from pmupass.cli.watching import Watching
     from pmupass.machine import BrokenRunError, Session
@@ -53,7 +62,14 @@ def command(modes: str | None, json_to: str | None, **experiment: Any) -> int:
             diff = session.diff_modes(chosen)
         except BrokenRunError as error:
             broken, diff = error, cast("Diff", error.document)
-    output.emit(diff, json_to, lambda console: report.render(console, diff))
+    title = f"{diff.workload} on {experiment['cpu']}: where the host's time goes"
+    pictures.write(title, diff.results, by_mode=True)
+    output.emit(
+        diff,
+        json_to,
+        lambda console: report.render(console, diff),
+        tables=not pictures.replace_tables,
+    )
     if broken is not None:
         raise broken
     if not diff.complete:

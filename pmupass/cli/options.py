@@ -57,6 +57,19 @@ json = click.option(
     default=None,
     help="Write the document as JSON: to stdout in place of the tables, or to --json=FILE.",
 )
+flamegraph = click.option(
+    "--flamegraph",
+    "flamegraph_to",
+    metavar="FILE",
+    help="Draw where the host's time goes, as an SVG.",
+)
+folded = click.option(
+    "--folded",
+    "folded_to",
+    metavar="FILE",
+    help="Write the host's cycles by call stack, a line each, for flamegraph.pl or speedscope; "
+    "- for stdout in place of the tables.",
+)
 no_host = click.option(
     "--no-host", is_flag=True, help="Leave facts of this computer out of the JSON."
 )
@@ -132,6 +145,8 @@ experiment = stacked(
     settings,
     click.option("--seed", metavar="N", type=int, default=1, show_default=True, help="Seed."),
     no_host,
+    flamegraph,
+    folded,
     json,
 )
 

@@ -36,15 +36,31 @@ def check_target(json_to: str | None, taken: Iterable[str], example: str) -> Non
             f"--json took {json_to!r} as the file to write; write --json=FILE, or --json at the "
             f"end: {example}"
         )
-    path = Path(json_to)
+    check_file("--json", json_to)
+
+
+def check_file(option: str, target: str) -> None:
+    """Refuse the name of a file that cannot be written where it is: InputError, UsageError."""
+    if not target:
+        raise UsageError(f"{option}=: the name of a file is missing")
+    path = Path(target)
     if path.is_dir():
-        raise InputError(f"--json={json_to}: is a folder")
+        raise InputError(f"{option}={target}: is a folder")
     if not path.absolute().parent.is_dir():
-        raise InputError(f"--json={json_to}: there is no folder {path.parent}")
+        raise InputError(f"{option}={target}: there is no folder {path.parent}")
 
 
-def emit(document: Struct, json_to: str | None, render: Callable[[Console], None]) -> None:
-    """Write a document: JSON alone to stdout, or tables there and JSON to a file if asked."""
+def emit(
+    document: Struct,
+    json_to: str | None,
+    render: Callable[[Console], None],
+    *,
+    tables: bool = True,
+) -> None:
+    """Write a document: JSON alone to stdout, or tables there and JSON to a file if asked.
+
+    Without ``tables`` something else has stdout.
+    """
     from pmupass.results import encode
 
     if json_to == STDOUT:
@@ -52,6 +68,8 @@ def emit(document: Struct, json_to: str | None, render: Callable[[Console], None
         return
     if json_to is not None:
         write_whole(Path(json_to), encode(document))
+    if not tables:
+        return
     from pmupass.report import console
 
     render(console.make())

@@ -9,6 +9,7 @@ import click
 
 from pmupass.bench import SUITES
 from pmupass.cli import options, output
+from pmupass.cli.pictures import Pictures
 from pmupass.errors import ExitStatus
 from pmupass.options import MODES, check_modes
 
@@ -25,7 +26,13 @@ if TYPE_CHECKING:
     show_default=True,
     help="How the PMU is arranged.",
 )
-def command(mode: str, json_to: str | None, **experiment: Any) -> int:
+def command(
+    mode: str,
+    json_to: str | None,
+    flamegraph_to: str | None,
+    folded_to: str | None,
+    **experiment: Any,
+) -> int:
     """Run a guest image in one mode.
 
     WORKLOAD is a built-in name (pmupass list workloads) or the path of an ELF image. The report
@@ -38,6 +45,8 @@ def command(mode: str, json_to: str | None, **experiment: Any) -> int:
     from pmupass import workloads
 
     output.check_target(json_to, (*workloads.BUILT_IN, *SUITES), "pmupass run perf-stat --json")
+    pictures = Pictures(flamegraph_to, folded_to)
+    pictures.check(json_to)
     (mode,) = check_modes([mode])
     from pmupass.cli.watching import Watching
     from pmupass.machine import BrokenRunError, Session
@@ -52,7 +61,14 @@ def command(mode: str, json_to: str | None, **experiment: Any) -> int:
             result = session.run(mode)
         except BrokenRunError as error:
             broken, result = error, cast("Result", error.document)
-    output.emit(result, json_to, lambda console: report.render(console, result))
+    title = f"{result.workload}, {result.mode} on {result.cpu}: where the host's time goes"
+    pictures.write(title, {result.mode: result}, by_mode=False)
+    output.emit(
+        result,
+        json_to,
+        lambda console: report.render(console, result),
+        tables=not pictures.replace_tables,
+    )
     if broken is not None:
         raise broken
     if not result.complete:
