@@ -402,7 +402,15 @@ def costs() -> str:
     loaded = package.load()
     parts: list[str] = []
     rows: list[tuple[str, ...]] = []
-    head = ("function", "`--set cost.`", "cycles", "unit", "confidence", "source and arithmetic")
+    head = (
+        "function",
+        "`--set cost.`",
+        "cycles",
+        "range",
+        "unit",
+        "confidence",
+        "source and arithmetic",
+    )
     for entry in def_list("costs"):
         if len(entry) == 1:
             if rows:
@@ -418,6 +426,7 @@ def costs() -> str:
                 f"`{cost.function}`",
                 f"`{cost.id}`",
                 str(cost.cycles),
+                f"{cost.range[0]} to {cost.range[1]}" if cost.range else "",
                 entry[2],
                 cost.confidence,
                 source,

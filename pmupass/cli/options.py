@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 
 import click
 
+from pmupass.costs import read_settings
 from pmupass.errors import UsageError
 from pmupass.options import DEFAULT_CPU, Options, parse_filters, parse_time
 from pmupass.settings import from_guest_cpuid
@@ -47,6 +48,12 @@ guest_cpuid = click.option(
     multiple=True,
     help="The PMU in the guest's CPUID, as a VMM sets it: pmu_version, gp_counters, gp_width, "
     "fw_write, ...; short for --set guest.NAME=VALUE. Natively the silicon is like that.",
+)
+costs = click.option(
+    "--costs",
+    "costs_from",
+    metavar="FILE",
+    help="Costs in place of ours, a TOML file (wrmsr = 90); --set cost.NAME goes before it.",
 )
 json = click.option(
     "--json",
@@ -142,6 +149,7 @@ experiment = stacked(
         help="Where the PMU changes hands.",
     ),
     guest_cpuid,
+    costs,
     settings,
     click.option("--seed", metavar="N", type=int, default=1, show_default=True, help="Seed."),
     no_host,
@@ -182,6 +190,7 @@ def collect(
     time: str | None,
     filters: tuple[str, ...],
     guest_cpuid: tuple[str, ...],
+    costs_from: str | None,
     settings: tuple[str, ...],
     cpu: str = DEFAULT_CPU,
     host_perf: tuple[str, ...] = (),
@@ -197,6 +206,7 @@ def collect(
             "WORKLOAD is missing: a built-in name (pmupass list workloads) or the path of an image"
         )
     filter_file, filter_changes = parse_filters(filters)
+    costs = () if costs_from is None else read_settings(costs_from)
     return Options(
         workload=workload,
         cpu=cpu,
@@ -209,7 +219,7 @@ def collect(
         host_perf=host_perf,
         scenario=scenario,
         switch=switch,
-        settings=(*from_guest_cpuid(guest_cpuid), *settings),
+        settings=(*costs, *from_guest_cpuid(guest_cpuid), *settings),
         seed=seed,
         host=not no_host,
         vms=tuple(parse_vm(text) for text in vms),

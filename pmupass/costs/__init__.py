@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from pmupass.costs.model import Cost, CostTable
 
-__all__ = ["Cost", "CostTable", "cycles", "load"]
+__all__ = ["Cost", "CostTable", "cycles", "load", "read_settings"]
 
 
 def load(overrides: Mapping[str, int | str] | None = None) -> CostTable:
@@ -39,6 +39,13 @@ def cycles(
 ) -> tuple[int, ...]:
     """Return the cycles of the core's list of costs, in its order; ModelError for a missing one."""
     return load(overrides).in_order(names)
+
+
+def read_settings(path: str) -> tuple[str, ...]:
+    """Return what ``--costs FILE`` says, as settings; InputError for a file that is no good."""
+    from pmupass.costs import files
+
+    return files.settings(path, load())
 
 
 def __getattr__(name: str) -> object:

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
 MAX_CYCLES = 1_000_000_000
+Cycles = Annotated[int, Meta(ge=0, le=MAX_CYCLES)]
 Confidence = Literal["high", "medium", "low", "estimate"]
 
 
@@ -23,15 +24,17 @@ class Cost(Struct, frozen=True, forbid_unknown_fields=True):
     """One function's cost.
 
     ``confidence``: high, medium and low are the published number's own; an estimate has none.
-    ``note`` has the arithmetic. ``id`` is the entry's ID in costs.def, in lower case.
+    ``note`` has the arithmetic. ``range`` is where a measurement may find the cycles; what is so by
+    definition has none. ``id`` is the entry's ID in costs.def, in lower case.
     """
 
     id: str
     function: str
-    cycles: Annotated[int, Meta(ge=0, le=MAX_CYCLES)]
+    cycles: Cycles
     source: Annotated[str, Meta(min_length=1)]
     confidence: Confidence
     note: str = ""
+    range: tuple[Cycles, Cycles] | None = None
 
 
 class CostTable(dict[str, Cost]):
@@ -78,13 +81,14 @@ def parse(text: str, overrides: Mapping[str, int | str]) -> CostTable:
         try:
             cost = table[key]
         except KeyError:
-            raise UsageError(_unknown(key, table)) from None
+            raise UsageError(f"no setting cost.{unknown(key, table)}") from None
         table[cost.function] = msgspec.structs.replace(cost, cycles=_cycles(key, given))
     return table
 
 
-def _unknown(key: str, table: CostTable) -> str:
+def unknown(key: str, table: CostTable) -> str:
+    """Return the end of an error about an entry that is not there: the key, and what is near."""
     names = [*table, *(cost.id for cost in table.values())]
     near = difflib.get_close_matches(key, names, n=3)
     hint = f"; did you mean {' or '.join(f'cost.{n}' for n in near)}?" if near else ""
-    return f"no setting cost.{key}{hint} (pmupass list costs)"
+    return f"{key}{hint} (pmupass list costs)"

@@ -1,11 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
 """The cost table: complete, sourced, and its sums are the published ones."""
 
+import re
+from pathlib import Path
+
 import pytest
 
 from pmupass import costs
 from pmupass.costs.model import parse
-from pmupass.errors import ModelError, UsageError
+from pmupass.errors import InputError, ModelError, UsageError
 
 
 @pytest.fixture(scope="module")
@@ -45,6 +48,50 @@ def test_every_entry_says_where_it_comes_from(table: costs.CostTable) -> None:
             assert cost.note, f"{cost.id}: an estimate shows its arithmetic"
         else:
             assert "no published number" not in cost.source, cost.id
+
+
+def test_every_entry_but_a_definition_has_a_range(table: costs.CostTable) -> None:
+    """An estimate without a range says nothing: the head of the table has the rule."""
+    without = {cost.id for cost in table.values() if cost.range is None}
+    assert without == {"host_task"}
+    for cost in table.values():
+        if cost.range is None:
+            continue
+        low, high = cost.range
+        assert low <= cost.cycles <= high, cost.id
+        if cost.confidence == "estimate" and "no published number" in cost.source:
+            assert 3 * low <= 2 * high, f"{cost.id}: nobody knows that so well"
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("wrmsr = 90\n[perf_event_period]\ncycles = 700\nsource = 'here'\n", ""),
+        ("nothing = 1\n", "no cost nothing"),
+        ("wrmsr = -1\n", "wrmsr: Expected `int` >= 0"),
+        ("wrmsr = 'fast'\n", "wrmsr: Expected `int`, got `str`"),
+        ("[wrmsr]\ncycle = 1\n", "wrmsr: Object contains unknown field `cycle`"),
+        ("wrmsr = 1\nnative_write_msr = 2\n", "a second entry for wrmsr"),
+        ("wrmsr = \n", "Invalid value"),
+    ],
+)
+def test_costs_of_a_file(tmp_path: Path, text: str, said: str) -> None:
+    file = tmp_path / "costs.toml"
+    file.write_text(text)
+    if not said:
+        assert costs.read_settings(str(file)) == ("cost.wrmsr=90", "cost.perf_period=700")
+        return
+    with pytest.raises(InputError, match=re.escape(said)) as error:
+        costs.read_settings(str(file))
+    assert str(file) in str(error.value)
+
+
+def test_a_file_that_is_not_there(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="No such file"):
+        costs.read_settings(str(tmp_path / "none.toml"))
+    (tmp_path / "bytes.toml").write_bytes(b"\xff")
+    with pytest.raises(InputError, match="no UTF-8"):
+        costs.read_settings(str(tmp_path / "bytes.toml"))
 
 
 EXIT = "vmexit + vmentry + vmx_vcpu_run + vcpu_enter_guest + vcpu_run + handle_exit"
