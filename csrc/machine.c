@@ -57,6 +57,8 @@ static int check_vm(const struct pp_config *c, struct pp_error *error)
 {
 	if (c->mode > PP_MODE_MEDIATED)
 		return machine_fail(error, PP_EINVAL, "no such mode");
+	if (!kvm_pmu_switch_policy(c->kvm.switch_policy))
+		return machine_fail(error, PP_EINVAL, "no such switch policy");
 	if (!pmu_is_sane(&c->hw) || !pmu_is_sane(&c->guest))
 		return machine_fail(error, PP_EINVAL, "a PMU that the model cannot hold");
 	if (c->guest.nr_gp > c->hw.nr_gp || c->guest.nr_fixed > c->hw.nr_fixed ||

@@ -248,6 +248,8 @@ enum pp_counter_write {
 	PP_COUNTER_WRITE_ZERO_EXTENDED, /* a fault: bits 31:0 */
 	PP_COUNTER_WRITE_31_BIT		/* a fault: bits 30:0 */
 };
+/* Where the PMU changes hands */
+enum pp_switch_policy { PP_SWITCH_UPSTREAM, PP_SWITCH_ENTRY_EXIT };
 
 enum pp_interception { PP_INTERCEPT_UPSTREAM, PP_INTERCEPT_RFC2024, PP_INTERCEPT_NONE };
 
@@ -266,6 +268,8 @@ struct pp_kvm {
 	uint32_t in_txcp_period;  /* an IN_TXCP event gets a period, as before 2017 */
 	uint32_t counter_write;	  /* enum pp_counter_write */
 	uint32_t ignore_msrs;	  /* registers that nobody knows read 0, and take anything */
+	uint32_t switch_policy;	  /* mediated: enum pp_switch_policy */
+	uint32_t elide_wrmsr;	  /* mediated: load leaves out writes of values that are there */
 	const struct pp_msr_intercept *intercepts;
 	const uint32_t *msrs_to_save; /* KVM_GET_MSR_INDEX_LIST */
 	struct pp_filter filter;

@@ -52,6 +52,13 @@ class Vendor(enum.IntEnum):
     AMD = 1
 
 
+class SwitchPolicy(enum.IntEnum):
+    """Where the PMU changes hands; ``enum pp_switch_policy``."""
+
+    UPSTREAM = 0
+    ENTRY_EXIT = 1
+
+
 class FilterAction(enum.IntEnum):
     """``enum pp_filter_action``."""
 
@@ -287,6 +294,8 @@ class Kvm:
     in_txcp_period: bool = False
     counter_write: CounterWrite = CounterWrite.RIGHT
     ignore_msrs: bool = False
+    switch_policy: SwitchPolicy = SwitchPolicy.UPSTREAM
+    elide_wrmsr: bool = True
     intercepts: tuple[MsrIntercept, ...] = ()
     msrs_to_save: tuple[int, ...] = ()
     filter: Filter = field(default_factory=Filter)

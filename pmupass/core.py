@@ -214,6 +214,8 @@ class _Config:
             "in_txcp_period",
             "counter_write",
             "ignore_msrs",
+            "switch_policy",
+            "elide_wrmsr",
         ):
             setattr(out, name, int(getattr(kvm, name)))
         out.nr_intercepts = len(kvm.intercepts)

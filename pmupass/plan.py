@@ -35,6 +35,7 @@ from pmupass.config import (
     MsrFilter,
     PerfFaults,
     Pmu,
+    SwitchPolicy,
     Vendor,
     Vm,
     Watchdog,
@@ -498,6 +499,8 @@ class Plan:
             in_txcp_period=self.settings.flag("kvm.in_txcp_period"),
             counter_write=COUNTER_WRITES[self.settings.text("kvm.fault_counter_write")],
             ignore_msrs=self.settings.flag("kvm.ignore_msrs"),
+            switch_policy=SwitchPolicy[self.options.switch.replace("-", "_").upper()],
+            elide_wrmsr=self.settings.flag("kvm.elide_wrmsr"),
             intercepts=tuple(interception.msr_intercepts([*rows, *others])),
             msrs_to_save=msr_list.msrs_to_save(
                 self.cpu,

@@ -24,7 +24,8 @@ OPEN_NAMESPACES = {
     "cost": "the cycles of one kernel function",
     "profile": "a rate of the work profile per 2^20 instructions",
 }
-SWITCH_POLICIES_LATER = ("entry-exit", "vcpu-loop", "lazy", "enlightened")
+SWITCH_POLICIES = ("upstream", "entry-exit")
+SWITCH_POLICIES_LATER = ("vcpu-loop", "lazy", "enlightened")
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,6 +134,13 @@ SETTINGS: tuple[Setting, ...] = (
         "how the PMIs of a mediated guest reach KVM: on a vector of their own as in Linux 7.0, or "
         "as NMIs, where late ones are lost",
         choices=("vector", "nmi"),
+    ),
+    Setting(
+        "kvm.elide_wrmsr",
+        bool,
+        default=True,
+        doc="a PMU load leaves out writes of counters that hold their value already, as the "
+        "mediated vPMU's series does since its version 5",
     ),
     Setting(
         "kvm.msr_filter",
@@ -571,10 +579,13 @@ def near(word: str, words: Iterable[str]) -> str:
 
 def check_switch_policy(policy: str) -> str:
     """Return the switch policy; UsageError for one that this version does not have."""
-    if policy == "upstream":
+    if policy in SWITCH_POLICIES:
         return policy
+    here = " and ".join(SWITCH_POLICIES)
     if policy in SWITCH_POLICIES_LATER:
-        raise UsageError(f"--switch {policy}: not in this version; only upstream is")
+        raise UsageError(f"--switch {policy}: not in this version; {here} are")
     raise UsageError(
-        f"--switch {policy}: no such policy" + near(policy, ("upstream", *SWITCH_POLICIES_LATER))
+        f"--switch {policy}: no such policy"
+        + near(policy, (*SWITCH_POLICIES, *SWITCH_POLICIES_LATER))
+        + f" ({here})"
     )

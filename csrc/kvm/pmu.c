@@ -64,6 +64,7 @@ void kvm_pmu_init(struct kvm_vcpu *vcpu, const struct kvm_pmu_backend *backend,
 
 	memset(pmu, 0, sizeof(*pmu));
 	pmu->backend = backend;
+	pmu->policy = kvm_pmu_switch_policy(vcpu->config->kvm.switch_policy);
 	pmu->pebs.state = pmu->lbr.state = NR_STATS;
 	for (unsigned int idx = 0; idx < NR_PMC_IDX; idx++) {
 		pmu->pmc[idx].idx = (u8)idx;

@@ -74,6 +74,7 @@ struct kvm_lbr {
 
 struct kvm_pmu {
 	const struct kvm_pmu_backend *backend;
+	const struct kvm_pmu_switch_policy *policy;
 	const struct kvm_pmu_ops *ops;
 	bool pdcm; /* the guest's CPUID has PERF_CAPABILITIES */
 	u32 version, nr_gp, nr_fixed;
@@ -173,6 +174,19 @@ struct kvm_pmu_backend {
 	/* Release what is unused. */
 	void (*cleanup)(struct kvm_vcpu *vcpu);
 };
+
+/* Where the backend loads and puts; pmu_switch.c. */
+struct kvm_pmu_switch_policy {
+	/* The inner run loop begins and ends. */
+	void (*enter_loop)(struct kvm_vcpu *vcpu);
+	void (*leave_loop)(struct kvm_vcpu *vcpu);
+	/* One VM-entry is about to begin; one VM-exit is over, and a late PMI latched. */
+	void (*before_entry)(struct kvm_vcpu *vcpu);
+	void (*after_exit)(struct kvm_vcpu *vcpu);
+};
+
+/* By enum pp_switch_policy; NULL: there is none. */
+const struct kvm_pmu_switch_policy *kvm_pmu_switch_policy(u32 policy);
 
 extern const struct kvm_pmu_backend kvm_pmu_emulated;
 extern const struct kvm_pmu_backend kvm_pmu_mediated;

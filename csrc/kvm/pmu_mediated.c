@@ -5,13 +5,13 @@
  * Interface: kvm_pmu_mediated, one instance of struct kvm_pmu_backend.
  *
  * Selectors and FIXED_CTR_CTRL are intercepted and staged in their _hw copies after the filter;
- * load and put move the PMU around the inner run loop; GLOBAL_CTRL is switched by VM-entry and
- * VM-exit. Values in hardware are zeroed at put: nothing leaks to the host, nothing counts there.
+ * load and put move the PMU when the switch policy says so (pmu_switch.c); GLOBAL_CTRL is switched by
+ * VM-entry and VM-exit. Values in hardware are zeroed at put: nothing leaks to the host, nothing counts there.
  *
  * With kvm.pmi=nmi the PMIs of a loaded guest are NMIs, as the host's are: the arrangement that the
  * dedicated vector is there to avoid.
  *
- * Not modelled: other switch policies, PEBS, LBR and PERF_METRICS, nested guests.
+ * Not modelled: PEBS, LBR and PERF_METRICS, nested guests.
  */
 #include "kvm/vcpu.h"
 
@@ -124,7 +124,8 @@ static void trace_switch(struct kvm_vcpu *vcpu, enum trace_type type,
 static void load_counter(struct kvm_vcpu *vcpu, struct kvm_pmc *pmc)
 {
 	/* Reading is cheap, writing is not: leave out the write of a value that is there. */
-	if (sw_rdpmc(vcpu, pmc) != pmc->counter || FAULTY(MEDIATED_LOAD_WRITES_ALL))
+	if (!vcpu->config->kvm.elide_wrmsr || sw_rdpmc(vcpu, pmc) != pmc->counter ||
+	    FAULTY(MEDIATED_LOAD_WRITES_ALL))
 		sw_wrmsr(vcpu, counter_register(pmc), pmc->counter);
 	else
 		account_stat(books(vcpu), STAT_ELIDED);

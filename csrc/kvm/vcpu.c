@@ -209,6 +209,7 @@ static void vm_entry(struct kvm_vcpu *vcpu)
 	bool nmi = vcpu->lapic.nmi_pending && vcpu->exception.vector < 0 &&
 		   cpu_can_take_nmi(vcpu->guest.cpu);
 
+	vcpu->pmu.policy->before_entry(vcpu);
 	if (nmi)
 		account_charge(vcpu_books(vcpu), COST_INJECT_NMI);
 	if (!vcpu->config->kvm.apicv && lapic_pending_vector(&vcpu->lapic) >= 0)
@@ -303,7 +304,7 @@ static void vcpu_enter_guest(struct kvm_vcpu *vcpu)
 	account_charge(vcpu_books(vcpu), COST_VCPU_RUN);
 	account_enter(vcpu_books(vcpu), COST_VCPU_ENTER_GUEST);
 	serve_requests_in_time(vcpu);
-	vcpu->pmu.backend->load(vcpu);
+	vcpu->pmu.policy->enter_loop(vcpu);
 	kvm_load_debug_registers(vcpu);
 	vm_entry(vcpu);
 }
@@ -369,6 +370,7 @@ static void vm_exit(struct kvm_vcpu *vcpu, enum exit_reason reason)
 	vcpu->perf->guest_state = reason == EXIT_EXCEPTION_NMI && !vcpu->intercept_exit;
 	serve_host_pmi(vcpu, LAPIC_NMI, COST_NMI);
 	vcpu->perf->guest_state = false;
+	vcpu->pmu.policy->after_exit(vcpu);
 }
 
 static enum pp_stop leave_guest(struct kvm_vcpu *vcpu, enum exit_reason reason, bool intercept)
@@ -381,7 +383,7 @@ static enum pp_stop leave_guest(struct kvm_vcpu *vcpu, enum exit_reason reason, 
 		vm_entry(vcpu);
 		return PP_STOP_BUDGET;
 	}
-	vcpu->pmu.backend->put(vcpu);
+	vcpu->pmu.policy->leave_loop(vcpu);
 	kvm_sync_debug_registers(vcpu);
 	account_leave(vcpu_books(vcpu));
 	serve_host_pmi(vcpu, LAPIC_FIXED, COST_INTERRUPT);

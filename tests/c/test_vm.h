@@ -73,7 +73,7 @@ static struct pp_config *vm_defaults(void)
 		       .fw_write = 1,
 		       .perf_capabilities = PERF_CAP_FW_WRITES},
 		.timing = {.ref_num = 1, .ref_den = 1, .issue_width = 4, .simple = 64},
-		.kvm = {.vpmu = 1, .exit_save_global_ctrl = 1, .rdpmc_intercept = 1},
+		.kvm = {.vpmu = 1, .exit_save_global_ctrl = 1, .rdpmc_intercept = 1, .elide_wrmsr = 1},
 		.nr_event_maps = ARRAY_SIZE(vm_events),
 		.event_maps = vm_events,
 		.nr_costs = NR_COSTS,

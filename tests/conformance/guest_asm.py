@@ -34,6 +34,8 @@ if TYPE_CHECKING:
 
     from pmupass.records import Counter
 
+# Another switch policy for the whole suite: PMUPASS_SWITCH=entry-exit pytest tests/conformance
+SWITCH = os.environ.get("PMUPASS_SWITCH", "upstream")
 MODES = ("native", "emulated", "mediated")
 # The two CPUs that differ in all that the machine's code looks at: perfmon version, numbers of
 # counters, exit-save of GLOBAL_CTRL. The whole suite runs on them.
@@ -455,6 +457,7 @@ def _plan(cpu: str, settings: tuple[str, ...], host_perf: tuple[str, ...]) -> Pl
         cpu=cpu,
         host=False,
         host_perf=host_perf,
+        switch=SWITCH,
         settings=("guest.memory_mb=16", *NO_ERRATA.get(cpu, ()), *settings),
     )
     return Plan(options, Workload("guest", "a guest of the test", data=b"guest"))
