@@ -270,8 +270,10 @@ void host_events_moved(struct pp_machine *m, const struct move *move)
 static void leave_guests(struct pp_machine *m, const struct task *thread)
 {
 	for (u32 n = 0; n < m->nr_vcpus; n++) {
-		if (!thread || thread == &m->vcpus[n].vcpu.task)
-			kvm_vcpu_leave_guest(&m->vcpus[n].vcpu);
+		if (thread && thread != &m->vcpus[n].vcpu.task)
+			continue;
+		kvm_vcpu_leave_guest(&m->vcpus[n].vcpu);
+		kvm_pmu_take_back(&m->vcpus[n].vcpu);
 	}
 }
 

@@ -249,7 +249,13 @@ enum pp_counter_write {
 	PP_COUNTER_WRITE_31_BIT		/* a fault: bits 30:0 */
 };
 /* Where the PMU changes hands */
-enum pp_switch_policy { PP_SWITCH_UPSTREAM, PP_SWITCH_ENTRY_EXIT };
+enum pp_switch_policy {
+	PP_SWITCH_UPSTREAM,
+	PP_SWITCH_ENTRY_EXIT,
+	PP_SWITCH_VCPU_LOOP,
+	PP_SWITCH_LAZY,
+	PP_SWITCH_ENLIGHTENED
+};
 
 enum pp_interception { PP_INTERCEPT_UPSTREAM, PP_INTERCEPT_RFC2024, PP_INTERCEPT_NONE };
 

@@ -57,6 +57,9 @@ class SwitchPolicy(enum.IntEnum):
 
     UPSTREAM = 0
     ENTRY_EXIT = 1
+    VCPU_LOOP = 2
+    LAZY = 3
+    ENLIGHTENED = 4
 
 
 class FilterAction(enum.IntEnum):

@@ -24,8 +24,7 @@ OPEN_NAMESPACES = {
     "cost": "the cycles of one kernel function",
     "profile": "a rate of the work profile per 2^20 instructions",
 }
-SWITCH_POLICIES = ("upstream", "entry-exit")
-SWITCH_POLICIES_LATER = ("vcpu-loop", "lazy", "enlightened")
+SWITCH_POLICIES = ("upstream", "entry-exit", "vcpu-loop", "lazy", "enlightened")
 
 
 @dataclass(frozen=True, slots=True)
@@ -578,14 +577,10 @@ def near(word: str, words: Iterable[str]) -> str:
 
 
 def check_switch_policy(policy: str) -> str:
-    """Return the switch policy; UsageError for one that this version does not have."""
+    """Return the switch policy; UsageError for one that there is not."""
     if policy in SWITCH_POLICIES:
         return policy
-    here = " and ".join(SWITCH_POLICIES)
-    if policy in SWITCH_POLICIES_LATER:
-        raise UsageError(f"--switch {policy}: not in this version; {here} are")
     raise UsageError(
-        f"--switch {policy}: no such policy"
-        + near(policy, (*SWITCH_POLICIES, *SWITCH_POLICIES_LATER))
-        + f" ({here})"
+        f"--switch {policy}: no such policy{near(policy, SWITCH_POLICIES)}"
+        f"\nPolicies: {', '.join(SWITCH_POLICIES)}"
     )

@@ -157,7 +157,7 @@ static void emulate_io(struct kvm_vcpu *vcpu, const struct cpu_exit *exit)
 	u64 keep, value;
 
 	account_enter(vcpu_books(vcpu), COST_FAST_PIO);
-	account_charge(vcpu_books(vcpu), COST_USERSPACE);
+	kvm_vcpu_exit_to_userspace(vcpu);
 	if (exit->insn == CPU_INSN_OUT) {
 		ports_out(vcpu->ports, exit->port, exit->size, (u32)exit->value);
 	} else {
@@ -228,7 +228,7 @@ void kvm_emulate_exit(struct kvm_vcpu *vcpu)
 		account_enter(vcpu_books(vcpu), COST_EMULATE_HALT);
 		kvm_skip_emulated_instruction(vcpu);
 		if (!lapic_in_kernel(vcpu))
-			account_charge(vcpu_books(vcpu), COST_USERSPACE);
+			kvm_vcpu_exit_to_userspace(vcpu);
 		account_leave(vcpu_books(vcpu));
 		/* The thread goes to sleep only if there is nothing to wake it. */
 		vcpu->halted = !kvm_vcpu_has_events(vcpu);

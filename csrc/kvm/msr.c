@@ -23,8 +23,10 @@ static bool is_ignored(const struct kvm_vcpu *vcpu, int ret)
 static int get_msr(struct kvm_vcpu *vcpu, struct msr_data *msr)
 {
 	if (lapic_owns_msr(msr->index)) {
-		account_charge(vcpu_books(vcpu),
-			       lapic_in_kernel(vcpu) ? COST_LAPIC_MSR_READ : COST_USERSPACE);
+		if (lapic_in_kernel(vcpu))
+			account_charge(vcpu_books(vcpu), COST_LAPIC_MSR_READ);
+		else
+			kvm_vcpu_exit_to_userspace(vcpu);
 		return lapic_rdmsr(&vcpu->lapic, msr->index, &msr->data);
 	}
 	if (!pcpu_guest_rdmsr_plain(&vcpu->guest, msr->index, &msr->data))
@@ -47,7 +49,7 @@ static int set_lapic_msr(struct kvm_vcpu *vcpu, const struct msr_data *msr)
 	int fault;
 
 	if (!lapic_in_kernel(vcpu))
-		account_charge(vcpu_books(vcpu), COST_USERSPACE);
+		kvm_vcpu_exit_to_userspace(vcpu);
 	else
 		account_charge(vcpu_books(vcpu), deadline ? COST_SET_TSCDEADLINE : COST_LAPIC_MSR);
 	fault = lapic_wrmsr(&vcpu->lapic, msr->index, msr->data);

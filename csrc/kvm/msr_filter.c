@@ -97,6 +97,6 @@ int kvm_msr_denied(struct kvm_vcpu *vcpu)
 	account_stat(vcpu_books(vcpu), STAT_MSR_FILTER_DENIED);
 	if (!vcpu->msr_filter.user_exits)
 		return -1;
-	account_charge(vcpu_books(vcpu), COST_USERSPACE);
+	kvm_vcpu_exit_to_userspace(vcpu);
 	return 0;
 }

@@ -170,6 +170,7 @@ bool pmc_is_event_allowed(const struct kvm_pmc *pmc)
 int kvm_pmu_get_msr(struct kvm_vcpu *vcpu, struct msr_data *msr)
 {
 	account_charge(vcpu_books(vcpu), COST_PMU_GET_MSR);
+	kvm_pmu_take_back(vcpu);
 	if (!vcpu->pmu.ops->is_valid_msr(&vcpu->pmu, msr->index))
 		return KVM_MSR_RET_UNSUPPORTED;
 	return vcpu->pmu.ops->get_msr(vcpu, msr);
@@ -181,6 +182,7 @@ int kvm_pmu_set_msr(struct kvm_vcpu *vcpu, struct msr_data *msr)
 	int ret = KVM_MSR_RET_UNSUPPORTED;
 
 	account_enter(vcpu_books(vcpu), COST_PMU_SET_MSR);
+	kvm_pmu_take_back(vcpu);
 	if (ops->is_valid_msr(&vcpu->pmu, msr->index))
 		ret = ops->set_msr(vcpu, msr);
 	account_leave(vcpu_books(vcpu));
@@ -276,6 +278,7 @@ int kvm_pmu_rdpmc(struct kvm_vcpu *vcpu, u32 ecx, u64 *value)
 	int idx;
 
 	account_enter(vcpu_books(vcpu), COST_PMU_RDPMC);
+	kvm_pmu_take_back(vcpu);
 	idx = pmu->version ? pmu_vendor(&pmu->guest)->rdpmc_of(&pmu->guest, ecx) : -1;
 	if (idx >= 0)
 		*value = kvm_pmu_read_counter(&pmu->pmc[idx], false);
@@ -293,6 +296,7 @@ void kvm_pmu_handle_event(struct kvm_vcpu *vcpu)
 	unsigned int idx;
 
 	account_enter(vcpu_books(vcpu), COST_PMU_HANDLE_EVENT);
+	kvm_pmu_take_back(vcpu);
 	/* Clear only what was seen; an overflow may ask again while counters are reprogrammed. */
 	pmu->reprogram_pmi &= ~bitmap;
 	for_each_set_bit(idx, bitmap & pmu->all_valid_pmc_idx) {
@@ -361,6 +365,9 @@ static u64 trigger_event(struct kvm_vcpu *vcpu, u64 event)
 	if (!pmu->version)
 		return 0;
 	account_charge(vcpu_books(vcpu), COST_PMU_TRIGGER_EVENT);
+	/* Selectors that the guest writes directly are known only after put. */
+	if (vcpu->config->kvm.selectors_direct)
+		kvm_pmu_take_back(vcpu);
 	for_each_set_bit(idx, pmu->all_valid_pmc_idx) {
 		struct kvm_pmc *pmc = &pmu->pmc[idx];
 

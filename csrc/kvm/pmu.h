@@ -75,6 +75,8 @@ struct kvm_lbr {
 struct kvm_pmu {
 	const struct kvm_pmu_backend *backend;
 	const struct kvm_pmu_switch_policy *policy;
+	bool loaded; /* by the policy; its registers in memory are of the last put */
+	bool lvtpc_is_guests;
 	const struct kvm_pmu_ops *ops;
 	bool pdcm; /* the guest's CPUID has PERF_CAPABILITIES */
 	u32 version, nr_gp, nr_fixed;
@@ -146,9 +148,10 @@ struct kvm_pmu_backend {
 	void (*destroy_vm)(struct perf_cpu *perf);
 	/* The vCPU ends before the run does: what it holds of the host's. */
 	void (*destroy)(struct kvm_vcpu *vcpu);
-	/* Around the inner run loop. */
+	/* When the switch policy says so; resume: the guest goes on, and is loaded still. */
 	void (*load)(struct kvm_vcpu *vcpu);
 	void (*put)(struct kvm_vcpu *vcpu);
+	void (*resume)(struct kvm_vcpu *vcpu);
 	/* At each VM-entry and VM-exit: what hardware switches by itself. */
 	void (*vm_entry)(struct kvm_vcpu *vcpu);
 	void (*vm_exit)(struct kvm_vcpu *vcpu);
@@ -183,10 +186,14 @@ struct kvm_pmu_switch_policy {
 	/* One VM-entry is about to begin; one VM-exit is over, and a late PMI latched. */
 	void (*before_entry)(struct kvm_vcpu *vcpu);
 	void (*after_exit)(struct kvm_vcpu *vcpu);
+	/* Registers that can make no difference stay as they are. */
+	bool frugal;
 };
 
 /* By enum pp_switch_policy; NULL: there is none. */
 const struct kvm_pmu_switch_policy *kvm_pmu_switch_policy(u32 policy);
+/* The PMU is the host's from now on, and the guest's registers are in memory. */
+void kvm_pmu_take_back(struct kvm_vcpu *vcpu);
 
 extern const struct kvm_pmu_backend kvm_pmu_emulated;
 extern const struct kvm_pmu_backend kvm_pmu_mediated;

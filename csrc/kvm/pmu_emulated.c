@@ -360,6 +360,7 @@ const struct kvm_pmu_backend kvm_pmu_emulated = {
 	.destroy = emulated_destroy,
 	.load = emulated_load,
 	.put = emulated_put,
+	.resume = emulated_load,
 	.vm_entry = emulated_vm_entry,
 	.vm_exit = emulated_vm_exit,
 	.host_pmi = emulated_host_pmi,

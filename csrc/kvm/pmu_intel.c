@@ -248,7 +248,9 @@ static void intel_mediated_load(struct kvm_vcpu *vcpu)
 	if (toggle & pmu->global_status && !FAULTY(MEDIATED_LOAD_FORGETS_STATUS))
 		kvm_switch_wrmsr(vcpu, MSR_CORE_PERF_GLOBAL_STATUS_SET,
 				 toggle & pmu->global_status);
-	kvm_switch_wrmsr(vcpu, MSR_CORE_PERF_FIXED_CTR_CTRL, pmu->fixed_ctr_ctrl_hw);
+	/* perf leaves it 0. */
+	if (pmu->fixed_ctr_ctrl_hw || !pmu->policy->frugal || vcpu->config->kvm.selectors_direct)
+		kvm_switch_wrmsr(vcpu, MSR_CORE_PERF_FIXED_CTR_CTRL, pmu->fixed_ctr_ctrl_hw);
 }
 
 static void intel_mediated_put(struct kvm_vcpu *vcpu)

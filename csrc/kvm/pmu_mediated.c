@@ -121,6 +121,18 @@ static void trace_switch(struct kvm_vcpu *vcpu, enum trace_type type,
 		   sw->wrmsr - before->wrmsr, sw->rdpmc - before->rdpmc);
 }
 
+/*
+ * perf leaves selectors behind with their enable bit off, and the guest cannot read them: another one whose
+ * bit is off does not have to go in. Selectors that the guest writes directly do.
+ */
+static bool selector_moves(const struct kvm_pmc *pmc)
+{
+	const struct kvm_vcpu *vcpu = pmc->vcpu;
+
+	return !vcpu->pmu.policy->frugal || vcpu->config->kvm.selectors_direct ||
+	       pmc->eventsel_hw & ARCH_PERFMON_EVENTSEL_ENABLE;
+}
+
 static void load_counter(struct kvm_vcpu *vcpu, struct kvm_pmc *pmc)
 {
 	/* Reading is cheap, writing is not: leave out the write of a value that is there. */
@@ -129,7 +141,7 @@ static void load_counter(struct kvm_vcpu *vcpu, struct kvm_pmc *pmc)
 		sw_wrmsr(vcpu, counter_register(pmc), pmc->counter);
 	else
 		account_stat(books(vcpu), STAT_ELIDED);
-	if (!pmc_is_fixed(pmc))
+	if (!pmc_is_fixed(pmc) && selector_moves(pmc))
 		sw_wrmsr(vcpu, pmu_selector_register(pmc->idx), pmc->eventsel_hw);
 }
 
@@ -142,6 +154,22 @@ static u32 guest_lvtpc(const struct kvm_vcpu *vcpu)
 	if (FAULTY(MEDIATED_LVTPC_MASK_NOT_MIRRORED))
 		return how;
 	return how | (lapic_reg(&vcpu->lapic, APIC_LVTPC) & APIC_LVT_MASKED);
+}
+
+/* A counter that is not enabled raises no PMI, and the guest enables none without an exit. */
+static bool lvtpc_moves(const struct kvm_vcpu *vcpu)
+{
+	const struct kvm_pmu *pmu = &vcpu->pmu;
+	unsigned int idx;
+
+	if (!pmu->policy->frugal || vcpu->config->kvm.selectors_direct || pmu->fixed_ctr_ctrl_hw)
+		return true;
+	for_each_set_bit(idx, pmu->all_valid_pmc_idx) {
+		if (idx < INTEL_PMC_IDX_FIXED &&
+		    pmu->pmc[idx].eventsel_hw & ARCH_PERFMON_EVENTSEL_ENABLE)
+			return true;
+	}
+	return false;
 }
 
 static void mediated_load(struct kvm_vcpu *vcpu)
@@ -157,7 +185,9 @@ static void mediated_load(struct kvm_vcpu *vcpu)
 	trace_state(vcpu, 0);
 	/* perf stops counters one by one; stop the whole PMU before foreign values go in. */
 	kvm_switch_wrmsr(vcpu, vcpu->pcpu->pmu.vendor->global_ctrl, 0);
-	sw_lvtpc(vcpu, guest_lvtpc(vcpu));
+	pmu->lvtpc_is_guests = lvtpc_moves(vcpu);
+	if (pmu->lvtpc_is_guests)
+		sw_lvtpc(vcpu, guest_lvtpc(vcpu));
 	for_each_set_bit(idx, FAULTY(MEDIATED_LOADS_UNEXPOSED) ? vcpu->pcpu->pmu.counter_mask
 							       : pmu->all_valid_pmc_idx)
 		load_counter(vcpu, &pmu->pmc[idx]);
@@ -167,6 +197,16 @@ static void mediated_load(struct kvm_vcpu *vcpu)
 	pmu->sw.loads++;
 	pmu->blind_start = books(vcpu)->host_cycles;
 	pmu->sw.cycles += pmu->blind_start - start;
+}
+
+/* What a guest whose PMU stays loaded can have changed without KVM taking the PMU back: the mask of PMIs,
+ * which hardware sets, too. */
+static void mediated_resume(struct kvm_vcpu *vcpu)
+{
+	u32 lvtpc = guest_lvtpc(vcpu);
+
+	if (vcpu->pmu.lvtpc_is_guests && lapic_reg(&vcpu->pcpu->lapic, APIC_LVTPC) != lvtpc)
+		sw_lvtpc(vcpu, lvtpc);
 }
 
 /* ---- put ---- */
@@ -183,7 +223,7 @@ static void put_counter(struct kvm_vcpu *vcpu, struct kvm_pmc *pmc)
 	if (vcpu->config->kvm.selectors_direct)
 		pmc->eventsel_hw = pmc->eventsel =
 			kvm_switch_rdmsr(vcpu, hw->vendor->selector_msr(&hw->caps, pmc->idx));
-	if (pmc->eventsel_hw && !FAULTY(MEDIATED_SECRET_IN_SELECTOR))
+	if (pmc->eventsel_hw && selector_moves(pmc) && !FAULTY(MEDIATED_SECRET_IN_SELECTOR))
 		sw_wrmsr(vcpu, pmu_selector_register(pmc->idx), 0);
 }
 
@@ -201,7 +241,7 @@ static void mediated_put(struct kvm_vcpu *vcpu)
 	pmu->ops->mediated_put(vcpu);
 	for_each_set_bit(idx, pmu->all_valid_pmc_idx)
 		put_counter(vcpu, &pmu->pmc[idx]);
-	if (!FAULTY(MEDIATED_PUT_KEEPS_LVTPC))
+	if (pmu->lvtpc_is_guests && !FAULTY(MEDIATED_PUT_KEEPS_LVTPC))
 		sw_lvtpc(vcpu, APIC_DM_NMI);
 	trace_switch(vcpu, TRACE_PMU_PUT, &before);
 	perf_put_guest_context(vcpu->perf);
@@ -270,10 +310,24 @@ static void mediated_write_counter(struct kvm_pmc *pmc, u64 value)
 	pmc->counter = value;
 }
 
+/* On the live counter; false: it would wrap, which is for the copies in memory to see to. */
+static bool credit_live(struct kvm_pmc *pmc)
+{
+	u64 value = (sw_rdpmc(pmc->vcpu, pmc) + 1) & pmc_bitmask(&pmc->vcpu->pmu, pmc);
+
+	if (!value)
+		return false;
+	sw_wrmsr(pmc->vcpu, counter_register(pmc), value);
+	return true;
+}
+
 static void mediated_credit(struct kvm_pmc *pmc)
 {
 	struct kvm_vcpu *vcpu = pmc->vcpu;
 
+	if (vcpu->pmu.loaded && credit_live(pmc))
+		return;
+	kvm_pmu_take_back(vcpu);
 	PP_CHECK(vcpu->pcpu->check, !vcpu->perf->guest_ctx_loaded);
 	pmc->counter = (pmc->counter + (FAULTY(MEDIATED_CREDIT_TWICE) ? 2 : 1)) &
 		       pmc_bitmask(&vcpu->pmu, pmc);
@@ -346,6 +400,7 @@ const struct kvm_pmu_backend kvm_pmu_mediated = {
 	.destroy = mediated_destroy,
 	.load = mediated_load,
 	.put = mediated_put,
+	.resume = mediated_resume,
 	.vm_entry = mediated_vm_entry,
 	.vm_exit = mediated_vm_exit,
 	.host_pmi = mediated_host_pmi,

@@ -2,7 +2,7 @@
 /*
  * pmu_switch.c - where the PMU changes hands between guest and host.
  *
- * Interface: struct kvm_pmu_switch_policy, one instance per policy.
+ * Interface: struct kvm_pmu_switch_policy, one instance per policy; kvm_pmu_take_back().
  *
  * A policy says when the backend loads the guest's PMU and when it puts it; what that takes in registers
  * is the backend's. A late PMI, one under way at a VM-exit, is latched while the guest's LVTPC is in
@@ -10,19 +10,50 @@
  *
  *	upstream	around the inner run loop, as Linux 7.0: exits of the fastpath do not switch
  *	entry-exit	at each VM-entry and each VM-exit, as the series of January 2024
+ *	vcpu-loop	around KVM_RUN: put when the thread goes out, or back to user space
+ *	lazy		as vcpu-loop while the host has no event of its own, else as upstream
+ *	enlightened	as upstream, without what can make no difference: selectors whose enable bit is off,
+ *			a FIXED_CTR_CTRL of 0, and LVTPC while none of the guest's counters is enabled
  *
- * Not modelled: vcpu-loop, lazy, enlightened.
+ * A PMU that stays loaded in the host counts nothing there: GLOBAL_CTRL is 0 after the exit, and on AMD's
+ * CPUs selectors are GuestOnly. What KVM then does to it: a credit goes to the live counter; for all else
+ * (an intercepted access, a reprogramming, a VMM's ioctl) it takes the PMU back first, which costs what
+ * upstream pays at each exit.
+ *
+ * Not modelled: a load that waits for the guest's first access, hints of the guest.
  */
 #include "kvm/vcpu.h"
 
 static void load(struct kvm_vcpu *vcpu)
 {
+	vcpu->pmu.loaded = true;
 	vcpu->pmu.backend->load(vcpu);
 }
 
 static void put(struct kvm_vcpu *vcpu)
 {
+	vcpu->pmu.loaded = false;
 	vcpu->pmu.backend->put(vcpu);
+}
+
+void kvm_pmu_take_back(struct kvm_vcpu *vcpu)
+{
+	if (vcpu->pmu.loaded)
+		put(vcpu);
+}
+
+static void load_or_resume(struct kvm_vcpu *vcpu)
+{
+	if (vcpu->pmu.loaded)
+		vcpu->pmu.backend->resume(vcpu);
+	else
+		load(vcpu);
+}
+
+static void put_for_host_events(struct kvm_vcpu *vcpu)
+{
+	if (perf_has_events(vcpu->perf))
+		put(vcpu);
 }
 
 static void nothing(struct kvm_vcpu *vcpu)
@@ -44,6 +75,28 @@ static const struct kvm_pmu_switch_policy policies[] = {
 			.leave_loop = nothing,
 			.before_entry = load,
 			.after_exit = put,
+		},
+	[PP_SWITCH_VCPU_LOOP] =
+		{
+			.enter_loop = load_or_resume,
+			.leave_loop = nothing,
+			.before_entry = nothing,
+			.after_exit = nothing,
+		},
+	[PP_SWITCH_LAZY] =
+		{
+			.enter_loop = load_or_resume,
+			.leave_loop = put_for_host_events,
+			.before_entry = nothing,
+			.after_exit = nothing,
+		},
+	[PP_SWITCH_ENLIGHTENED] =
+		{
+			.enter_loop = load,
+			.leave_loop = put,
+			.before_entry = nothing,
+			.after_exit = nothing,
+			.frugal = true,
 		},
 };
 

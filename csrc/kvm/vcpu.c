@@ -465,13 +465,19 @@ static void interrupt_guest_on(struct rq *rq)
 		kvm_vcpu_leave_guest(t->ctx);
 }
 
+void kvm_vcpu_exit_to_userspace(struct kvm_vcpu *vcpu)
+{
+	kvm_pmu_take_back(vcpu);
+	account_charge(vcpu_books(vcpu), COST_USERSPACE);
+}
+
 void kvm_vcpu_kick_out(struct kvm_vcpu *vcpu)
 {
 	interrupt_guest_on(vcpu->task.rq);
 	kvm_vcpu_leave_guest(vcpu);
 	/* What the last instruction lost is lost by the rules that held for it. */
 	kvm_pmu_explain(vcpu);
-	account_charge(vcpu_books(vcpu), COST_USERSPACE);
+	kvm_vcpu_exit_to_userspace(vcpu);
 }
 
 void kvm_userspace_event_exit(struct kvm_vcpu *vcpu)
@@ -486,7 +492,7 @@ void kvm_userspace_event_exit(struct kvm_vcpu *vcpu)
 	case EXIT_EPT_MISCONFIG: break;
 	default: return;
 	}
-	account_charge(vcpu_books(vcpu), COST_USERSPACE);
+	kvm_vcpu_exit_to_userspace(vcpu);
 }
 
 bool kvm_event_due(struct kvm_vcpu *vcpu)
@@ -569,6 +575,8 @@ static enum task_stop vcpu_run(struct task *t, u64 *budget, enum pp_stop *stop)
 			lapic_inbox_due(&vcpu->lapic);
 			if (unlikely(vcpu->init_pending))
 				accept_events(vcpu);
+			if (sleeps(vcpu))
+				kvm_pmu_take_back(vcpu);
 			if (sleeps(vcpu) && !wake_up(vcpu)) {
 				*stop = PP_STOP_HALTED;
 				return kvm_vm_sleeps_for_good(vcpu) ? TASK_ENDS : TASK_SLEEPS;
@@ -648,6 +656,7 @@ static void kvm_sched_out(struct task *t)
 	struct kvm_vcpu *vcpu = t->ctx;
 
 	PP_CHECK(vcpu->pcpu->check, !vcpu->in_guest);
+	kvm_pmu_take_back(vcpu);
 	trace_switch(vcpu, false);
 	/* What others do meanwhile is no time of an exit. */
 	vcpu->exit_start = vcpu_books(vcpu)->host_cycles - vcpu->exit_start;

@@ -268,6 +268,8 @@ void perf_guest_get_pebs(const struct perf_cpu *perf, u64 enable, u64 cross_mapp
 /* Mediated VMs: -EBUSY while an include-guest event exists. */
 int perf_create_mediated_pmu(struct perf_cpu *perf);
 void perf_release_mediated_pmu(struct perf_cpu *perf);
+/* Whether anybody on this CPU, or its current thread, has an event. */
+bool perf_has_events(const struct perf_cpu *perf);
 void perf_load_guest_context(struct perf_cpu *perf);
 void perf_put_guest_context(struct perf_cpu *perf);
 

@@ -353,6 +353,11 @@ static void ctx_load_guest(struct perf_cpu *perf, struct perf_event_context *ctx
 	classes_sched_out(perf, ctx, EVENT_ALL);
 }
 
+bool perf_has_events(const struct perf_cpu *perf)
+{
+	return perf->ctx.nr_events || (perf->task_ctx && perf->task_ctx->nr_events);
+}
+
 void perf_load_guest_context(struct perf_cpu *perf)
 {
 	if (!PP_CHECK(perf->pcpu->check, !perf->guest_ctx_loaded))
@@ -360,7 +365,7 @@ void perf_load_guest_context(struct perf_cpu *perf)
 	account_enter(books(perf), COST_PERF_LOAD_GUEST);
 	perf_update_clock(perf);
 	/* A context without events of this PMU touches no register. */
-	if (perf->ctx.nr_events || (perf->task_ctx && perf->task_ctx->nr_events)) {
+	if (perf_has_events(perf)) {
 		perf_pmu_disable(perf);
 		ctx_load_guest(perf, &perf->ctx);
 		ctx_load_guest(perf, perf->task_ctx);
@@ -384,7 +389,7 @@ void perf_put_guest_context(struct perf_cpu *perf)
 		return;
 	account_enter(books(perf), COST_PERF_PUT_GUEST);
 	perf_update_clock(perf);
-	if (perf->ctx.nr_events || (task && task->nr_events)) {
+	if (perf_has_events(perf)) {
 		perf_context_update_time(perf, &perf->ctx);
 		if (task)
 			perf_context_update_time(perf, task);
