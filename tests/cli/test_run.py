@@ -135,7 +135,7 @@ def test_a_guest_that_fails_is_status_1(pmupass: Callable, image: Callable) -> N
         (["diff-modes", "perf-stat", "--modes", "native,"], "no mode ''"),
         (["run", "perf-stat", "--time", "5"], "--time 5"),
         (["run", "perf-stat", "--set", "guest.hertz=5"], "did you mean guest.hz"),
-        (["run", "perf-stat", "--switch", "lazy"], "not in this version"),
+        (["run", "perf-stat", "--switch", "layz"], "did you mean lazy"),
         (["run", "perf-stat", "--cpu", "pentium"], "sapphire-rapids"),
         (["run", "perf-stat", "--host-perf", "cycles:Q"], "modifier"),
         (["run", "perf-sta"], "did you mean perf-stat"),
