@@ -190,7 +190,7 @@ def collect(
     time: str | None,
     filters: tuple[str, ...],
     guest_cpuid: tuple[str, ...],
-    costs_from: str | None,
+    costs_from: str | None = None,
     settings: tuple[str, ...],
     cpu: str = DEFAULT_CPU,
     host_perf: tuple[str, ...] = (),
