@@ -173,7 +173,7 @@ def test_a_mediated_vm_is_refused_beside_a_host_event() -> None:
         ({"events": "branches:D" + ",branches" * 8}, "do not fit on the guest's counters"),
         ({"events": "slots"}, "fixed counter"),
         ({"events": ",".join(["cycles"] * 33)}, "32 at most"),
-        ({"switch": "lazy"}, "not in this version"),
+        ({"switch": "layz"}, "no such policy; did you mean lazy"),
         ({"settings": ("guest.profile=spec",)}, "did you mean spec-int"),
     ],
 )

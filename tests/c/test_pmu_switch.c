@@ -12,6 +12,7 @@ static struct kvm_vcpu *vcpu_new(struct bench *b, const struct kvm_pmu_ops *ops)
 
 	vcpu->pcpu = &b->pcpu;
 	vcpu->pmu.ops = ops;
+	vcpu->pmu.policy = kvm_pmu_switch_policy(PP_SWITCH_UPSTREAM);
 	vcpu->pmu.global_status = GUEST_STATUS;
 	return vcpu;
 }
