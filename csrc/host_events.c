@@ -266,14 +266,16 @@ void host_events_moved(struct pp_machine *m, const struct move *move)
 	}
 }
 
-/* Those come out of guest mode whose pCPUs get an IPI for it: that of the thread, or all. */
+/*
+ * Those come out of guest mode whose pCPUs have work with it: that of the thread, which may be another's turn
+ * there, or all.
+ */
 static void leave_guests(struct pp_machine *m, const struct task *thread)
 {
 	for (u32 n = 0; n < m->nr_vcpus; n++) {
-		if (thread && thread != &m->vcpus[n].vcpu.task)
+		if (thread && thread->rq != m->vcpus[n].vcpu.task.rq)
 			continue;
 		kvm_vcpu_leave_guest(&m->vcpus[n].vcpu);
-		kvm_pmu_take_back(&m->vcpus[n].vcpu);
 	}
 }
 

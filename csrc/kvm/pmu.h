@@ -186,8 +186,8 @@ struct kvm_pmu_switch_policy {
 	/* One VM-entry is about to begin; one VM-exit is over, and a late PMI latched. */
 	void (*before_entry)(struct kvm_vcpu *vcpu);
 	void (*after_exit)(struct kvm_vcpu *vcpu);
-	/* Registers that can make no difference stay as they are. */
-	bool frugal;
+	bool stays_loaded; /* while KVM handles exits: a credit finds live counters */
+	bool frugal;	   /* registers that can make no difference stay as they are */
 };
 
 /* By enum pp_switch_policy; NULL: there is none. */

@@ -325,9 +325,11 @@ static void mediated_credit(struct kvm_pmc *pmc)
 {
 	struct kvm_vcpu *vcpu = pmc->vcpu;
 
-	if (vcpu->pmu.loaded && credit_live(pmc))
-		return;
-	kvm_pmu_take_back(vcpu);
+	if (vcpu->pmu.policy->stays_loaded && vcpu->pmu.loaded) {
+		if (credit_live(pmc))
+			return;
+		kvm_pmu_take_back(vcpu);
+	}
 	PP_CHECK(vcpu->pcpu->check, !vcpu->perf->guest_ctx_loaded);
 	pmc->counter = (pmc->counter + (FAULTY(MEDIATED_CREDIT_TWICE) ? 2 : 1)) &
 		       pmc_bitmask(&vcpu->pmu, pmc);

@@ -78,6 +78,7 @@ static const struct kvm_pmu_switch_policy policies[] = {
 		},
 	[PP_SWITCH_VCPU_LOOP] =
 		{
+			.stays_loaded = true,
 			.enter_loop = load_or_resume,
 			.leave_loop = nothing,
 			.before_entry = nothing,
@@ -85,6 +86,7 @@ static const struct kvm_pmu_switch_policy policies[] = {
 		},
 	[PP_SWITCH_LAZY] =
 		{
+			.stays_loaded = true,
 			.enter_loop = load_or_resume,
 			.leave_loop = put_for_host_events,
 			.before_entry = nothing,

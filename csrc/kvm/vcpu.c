@@ -388,6 +388,10 @@ static enum pp_stop leave_guest(struct kvm_vcpu *vcpu, enum exit_reason reason, 
 	account_leave(vcpu_books(vcpu));
 	serve_host_pmi(vcpu, LAPIC_FIXED, COST_INTERRUPT);
 	serve_host_timer(vcpu);
+	/* The tick is perf's, too, which switches the whole PMU on when it is done. */
+	if (vcpu->pmu.loaded && perf_has_events(vcpu->perf) &&
+	    pcpu_tsc(vcpu->pcpu) >= sched_deadline(vcpu->task.rq))
+		kvm_pmu_take_back(vcpu);
 	sched_interrupt(vcpu->task.rq);
 	return kvm_handle_exit(vcpu);
 }
@@ -454,6 +458,7 @@ void kvm_vcpu_leave_guest(struct kvm_vcpu *vcpu)
 		leave_guest(vcpu, EXIT_EXTERNAL_INTERRUPT, false);
 		account_charge(vcpu_books(vcpu), COST_INTERRUPT);
 	}
+	kvm_pmu_take_back(vcpu);
 }
 
 /* Whoever has the pCPU gives way: its counters are not to count what the host does for another vCPU. */
@@ -581,8 +586,10 @@ static enum task_stop vcpu_run(struct task *t, u64 *budget, enum pp_stop *stop)
 				*stop = PP_STOP_HALTED;
 				return kvm_vm_sleeps_for_good(vcpu) ? TASK_ENDS : TASK_SLEEPS;
 			}
-			if (t->rq->need_resched)
+			if (t->rq->need_resched) {
+				kvm_pmu_take_back(vcpu);
 				return TASK_YIELDS;
+			}
 			vcpu_enter_guest(vcpu);
 		}
 		*stop = run_guest(vcpu, budget, &out_of_budget);

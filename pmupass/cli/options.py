@@ -12,7 +12,7 @@ import click
 from pmupass.costs import read_settings
 from pmupass.errors import UsageError
 from pmupass.options import DEFAULT_CPU, Options, parse_filters, parse_time
-from pmupass.settings import from_guest_cpuid
+from pmupass.settings import SWITCH_POLICIES, from_guest_cpuid
 
 OF_A_VM = (
     "A further VM takes a workload, -e, -F, -c, --time, --filter, --guest-cpuid and --set; what is "
@@ -146,7 +146,7 @@ experiment = stacked(
         metavar="POLICY",
         default="upstream",
         show_default=True,
-        help="Where the PMU changes hands.",
+        help=f"Where the PMU changes hands: {', '.join(SWITCH_POLICIES)}.",
     ),
     guest_cpuid,
     costs,

@@ -30,6 +30,11 @@ class Pictures:
         for option, target in (("--flamegraph", self.flamegraph), ("--folded", self.folded)):
             if target is not None and target != output.STDOUT:
                 output.check_file(option, target)
+        files = [
+            t for t in (self.flamegraph, self.folded, json_to) if t not in (None, output.STDOUT)
+        ]
+        if len(set(files)) < len(files):
+            raise UsageError(f"--flamegraph, --folded and --json: {files[-1]} is named twice")
         if self.flamegraph == output.STDOUT:
             raise UsageError(
                 "--flamegraph -: a picture goes to a file, as in --flamegraph host.svg"

@@ -84,6 +84,7 @@ def test_names_are_text(pmupass: Callable, tmp_path: Path) -> None:
     [
         (("--flamegraph", "-"), 2, "a picture goes to a file"),
         (("--flamegraph", "no/such/folder.svg"), 3, "there is no folder no/such"),
+        (("--folded", "x", "--json=x"), 2, "x is named twice"),
         (("--folded="), 2, "the name of a file is missing"),
         (("--folded", "-", "--json"), 2, "both want stdout"),
     ],

@@ -515,3 +515,21 @@ def test_tasks_of_the_core_are_counted_from_the_first_pcpu_on() -> None:
     on = [next(c.cycles for c in machine.costs(n) if c.stack == "host_task") for n in range(2)]
     assert (zero, one + two) == (on[0], on[1])
     assert machine.open_host_event(HostEvent(0x1003C, thread_kind=HostThread.TASK, thread=3)) < 0
+
+
+@pytest.mark.parametrize("mode", ["emulated", "mediated"])
+def test_opening_an_event_of_another_thread_is_no_part_of_the_guest(mode: str) -> None:
+    """perf_event_open() for a thread that waits takes host time on a pCPU that a guest has.
+
+    The guest gives way for it: 25,000 cycles to create the event and 10,000 to release it are not
+    among those that its counters have.
+    """
+    result = pmupass.run(
+        "perf-stat",
+        mode=mode,
+        time="3ms",
+        host_perf=("-t task0 cycles:H@1ms-2ms",),
+        settings={"host.tasks": 1, "host.task_run_us": 50},
+    )
+    for counter in result.counters:
+        assert (counter.lost, counter.causes) == (0, {})

@@ -19,6 +19,7 @@ from pathlib import Path
 import guest_asm as asm
 import pytest
 
+import pmupass
 from pmupass.config import MachineConfig, SwitchPolicy
 from pmupass.core import Machine
 from pmupass.settings import SWITCH_POLICIES
@@ -182,6 +183,25 @@ def test_credits_reach_a_live_counter(cpu: str, policy: str) -> None:
     assert words[8] == 1
     (result,) = (c for c in machine.counters() if c.config == OS | 0xC0)
     assert (result.true_count, result.counted, result.causes) == (counted, counted, {})
+
+
+@pytest.mark.parametrize("policy", SWITCH_POLICIES)
+def test_host_ticks_and_turns_beside_a_sampling_host_event(policy: str) -> None:
+    """What the host does in a tick, or at a switch of threads, is no part of the guest's counts.
+
+    The event is throttled: ticks go on, and perf's part in each ends with the PMU switched on.
+    """
+    result = pmupass.run(
+        "perf-record",
+        time="5ms",
+        switch=policy,
+        host_perf=("-c 2000 cycles:H",),
+        settings={"host.tasks": 1, "host.task_run_us": 50},
+    )
+    assert result.stats["perf_throttles"] > 0
+    for counter in result.counters:
+        assert (counter.lost, counter.causes) == (0, {})
+    assert result.pmi.delivered <= result.pmi.due
 
 
 @pytest.mark.slow
