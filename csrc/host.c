@@ -2,7 +2,8 @@
 /*
  * host.c - the host: what is there before the VMs, and what others on it do between two runs.
  *
- * Interface: machine_make_host(); pp_move_vcpu(), pp_set_msr_filter() of pmupass.h. Its perf events are in host_events.c.
+ * Interface: machine_make_host(); pp_move_vcpu(), pp_set_msr_filter() of pmupass.h. Its perf events are
+ * in host_events.c.
  *
  * An ioctl of the VM makes a request of the vCPU, and a vCPU in guest mode is kicked: an external
  * interrupt ends its stay there, and the request is served before it enters again.

@@ -270,18 +270,19 @@ void host_events_moved(struct pp_machine *m, const struct move *move)
  * Those come out of guest mode whose pCPUs have work with it: that of the thread, which may be another's turn
  * there, or all.
  */
-static void leave_guests(struct pp_machine *m, const struct task *thread)
+static void leave_guests(struct pp_machine *m, struct task *thread)
 {
-	for (u32 n = 0; n < m->nr_vcpus; n++) {
-		if (thread && thread->rq != m->vcpus[n].vcpu.task.rq)
-			continue;
-		kvm_vcpu_leave_guest(&m->vcpus[n].vcpu);
+	if (thread) {
+		kvm_interrupt_guest_on(thread->rq);
+		return;
 	}
+	for (u32 i = 0; i < m->nr_cpus; i++)
+		kvm_interrupt_guest_on(&m->cpus[i].rq);
 }
 
 int32_t pp_open_host_event(struct pp_machine *m, const struct pp_host_event *event)
 {
-	const struct task *thread = thread_of(m, event);
+	struct task *thread = thread_of(m, event);
 	int error;
 
 	if (m->is_native || m->nr_host_events == MAX_HOST_EVENTS)

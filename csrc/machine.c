@@ -113,10 +113,21 @@ static u32 nr_guests_of(const struct pp_config *c)
 	return c->nr_vcpus ? c->nr_vcpus : 1;
 }
 
+/* In all VMs */
+static u32 nr_guests_of_all(const struct pp_config *c)
+{
+	u32 sum = 0;
+
+	for (u32 i = 0; i <= c->nr_vms; i++) {
+		const struct pp_config vm = machine_vm_config(c, i);
+
+		sum += nr_guests_of(&vm);
+	}
+	return sum;
+}
+
 int machine_check_config(const struct pp_config *c, struct pp_error *error)
 {
-	u32 nr_vcpus = 0;
-
 	if (c->nr_vms >= PP_MAX_CPUS || (c->nr_vms && c->mode == PP_MODE_NATIVE))
 		return machine_fail(error, PP_EINVAL, "too many VMs, or VMs on a bare machine");
 	for (u32 i = 0; i <= c->nr_vms; i++) {
@@ -125,10 +136,9 @@ int machine_check_config(const struct pp_config *c, struct pp_error *error)
 		error->vm = i;
 		if (check_vm(&vm, error))
 			return -1;
-		nr_vcpus += nr_guests_of(&vm);
 	}
 	error->vm = 0;
-	if (nr_vcpus > PP_MAX_CPUS)
+	if (nr_guests_of_all(c) > PP_MAX_CPUS)
 		return machine_fail(error, PP_EINVAL, "too many vCPUs in all VMs together");
 	return check_host(c, error);
 }
@@ -303,11 +313,9 @@ static int build(struct pp_machine *m, const struct pp_config *config, struct pp
 struct pp_machine *machine_alloc_for(const struct pp_config *config)
 {
 	bool is_native = config->mode == PP_MODE_NATIVE;
-	u32 nr_guests = nr_guests_of(config), nr_cpus;
+	u32 nr_guests = nr_guests_of_all(config), nr_cpus;
 	struct pp_machine *m;
 
-	for (u32 i = 0; i < config->nr_vms; i++)
-		nr_guests += config->vms[i].nr_vcpus ? config->vms[i].nr_vcpus : 1;
 	nr_cpus = is_native ? nr_guests : config->nr_cpus ? config->nr_cpus : 1;
 	m = machine_alloc(nr_cpus, is_native ? 0 : nr_guests, 1 + config->nr_vms);
 	if (!m)

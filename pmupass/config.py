@@ -61,6 +61,11 @@ class SwitchPolicy(enum.IntEnum):
     LAZY = 3
     ENLIGHTENED = 4
 
+    @classmethod
+    def named(cls, text: str) -> SwitchPolicy:
+        """Return the policy that ``--switch`` calls so; KeyError if there is none."""
+        return cls[text.replace("-", "_").upper()]
+
 
 class FilterAction(enum.IntEnum):
     """``enum pp_filter_action``."""

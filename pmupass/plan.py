@@ -499,7 +499,7 @@ class Plan:
             in_txcp_period=self.settings.flag("kvm.in_txcp_period"),
             counter_write=COUNTER_WRITES[self.settings.text("kvm.fault_counter_write")],
             ignore_msrs=self.settings.flag("kvm.ignore_msrs"),
-            switch_policy=SwitchPolicy[self.options.switch.replace("-", "_").upper()],
+            switch_policy=SwitchPolicy.named(self.options.switch),
             elide_wrmsr=self.settings.flag("kvm.elide_wrmsr"),
             intercepts=tuple(interception.msr_intercepts([*rows, *others])),
             msrs_to_save=msr_list.msrs_to_save(

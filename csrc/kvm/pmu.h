@@ -192,6 +192,9 @@ struct kvm_pmu_switch_policy {
 
 /* By enum pp_switch_policy; NULL: there is none. */
 const struct kvm_pmu_switch_policy *kvm_pmu_switch_policy(u32 policy);
+/* Whether a switch moves registers that can make no difference, too. Where the guest writes selectors
+ * directly nobody knows which those are. */
+bool kvm_pmu_moves_all(const struct kvm_vcpu *vcpu);
 /* The PMU is the host's from now on, and the guest's registers are in memory. */
 void kvm_pmu_take_back(struct kvm_vcpu *vcpu);
 

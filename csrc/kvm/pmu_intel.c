@@ -249,7 +249,7 @@ static void intel_mediated_load(struct kvm_vcpu *vcpu)
 		kvm_switch_wrmsr(vcpu, MSR_CORE_PERF_GLOBAL_STATUS_SET,
 				 toggle & pmu->global_status);
 	/* perf leaves it 0. */
-	if (pmu->fixed_ctr_ctrl_hw || !pmu->policy->frugal || vcpu->config->kvm.selectors_direct)
+	if (pmu->fixed_ctr_ctrl_hw || kvm_pmu_moves_all(vcpu))
 		kvm_switch_wrmsr(vcpu, MSR_CORE_PERF_FIXED_CTR_CTRL, pmu->fixed_ctr_ctrl_hw);
 }
 

@@ -127,10 +127,7 @@ static void trace_switch(struct kvm_vcpu *vcpu, enum trace_type type,
  */
 static bool selector_moves(const struct kvm_pmc *pmc)
 {
-	const struct kvm_vcpu *vcpu = pmc->vcpu;
-
-	return !vcpu->pmu.policy->frugal || vcpu->config->kvm.selectors_direct ||
-	       pmc->eventsel_hw & ARCH_PERFMON_EVENTSEL_ENABLE;
+	return kvm_pmu_moves_all(pmc->vcpu) || pmc->eventsel_hw & ARCH_PERFMON_EVENTSEL_ENABLE;
 }
 
 static void load_counter(struct kvm_vcpu *vcpu, struct kvm_pmc *pmc)
@@ -162,7 +159,7 @@ static bool lvtpc_moves(const struct kvm_vcpu *vcpu)
 	const struct kvm_pmu *pmu = &vcpu->pmu;
 	unsigned int idx;
 
-	if (!pmu->policy->frugal || vcpu->config->kvm.selectors_direct || pmu->fixed_ctr_ctrl_hw)
+	if (kvm_pmu_moves_all(vcpu) || pmu->fixed_ctr_ctrl_hw)
 		return true;
 	for_each_set_bit(idx, pmu->all_valid_pmc_idx) {
 		if (idx < INTEL_PMC_IDX_FIXED &&

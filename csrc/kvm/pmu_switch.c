@@ -2,7 +2,7 @@
 /*
  * pmu_switch.c - where the PMU changes hands between guest and host.
  *
- * Interface: struct kvm_pmu_switch_policy, one instance per policy; kvm_pmu_take_back().
+ * Interface: struct kvm_pmu_switch_policy, one instance per policy; kvm_pmu_moves_all(), kvm_pmu_take_back().
  *
  * A policy says when the backend loads the guest's PMU and when it puts it; what that takes in registers
  * is the backend's. A late PMI, one under way at a VM-exit, is latched while the guest's LVTPC is in
@@ -34,6 +34,11 @@ static void put(struct kvm_vcpu *vcpu)
 {
 	vcpu->pmu.loaded = false;
 	vcpu->pmu.backend->put(vcpu);
+}
+
+bool kvm_pmu_moves_all(const struct kvm_vcpu *vcpu)
+{
+	return !vcpu->pmu.policy->frugal || vcpu->config->kvm.selectors_direct;
 }
 
 void kvm_pmu_take_back(struct kvm_vcpu *vcpu)

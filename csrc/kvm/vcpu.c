@@ -461,8 +461,7 @@ void kvm_vcpu_leave_guest(struct kvm_vcpu *vcpu)
 	kvm_pmu_take_back(vcpu);
 }
 
-/* Whoever has the pCPU gives way: its counters are not to count what the host does for another vCPU. */
-static void interrupt_guest_on(struct rq *rq)
+void kvm_interrupt_guest_on(struct rq *rq)
 {
 	struct task *t = rq ? rq->current : NULL;
 
@@ -478,7 +477,7 @@ void kvm_vcpu_exit_to_userspace(struct kvm_vcpu *vcpu)
 
 void kvm_vcpu_kick_out(struct kvm_vcpu *vcpu)
 {
-	interrupt_guest_on(vcpu->task.rq);
+	kvm_interrupt_guest_on(vcpu->task.rq);
 	kvm_vcpu_leave_guest(vcpu);
 	/* What the last instruction lost is lost by the rules that held for it. */
 	kvm_pmu_explain(vcpu);

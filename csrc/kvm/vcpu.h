@@ -168,6 +168,8 @@ int kvm_vcpu_restore(struct kvm_vcpu *vcpu, const struct kvm_vcpu *from,
 void kvm_vcpu_serve_requests(struct kvm_vcpu *vcpu);
 /* Take the vCPU out of the guest and back to the VMM, as a signal does; no more than a place on the way
  * if it is not in the guest. */
+/* Whoever has the pCPU gives way: its counters are not to count what the host does there for others. */
+void kvm_interrupt_guest_on(struct rq *rq);
 /* KVM_RUN returns to the VMM, which does something and comes back. */
 void kvm_vcpu_exit_to_userspace(struct kvm_vcpu *vcpu);
 void kvm_vcpu_kick_out(struct kvm_vcpu *vcpu);

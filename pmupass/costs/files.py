@@ -21,10 +21,9 @@ from typing import Any
 import msgspec
 from msgspec import Struct
 
+from pmupass import text_file
 from pmupass.costs.model import Confidence, CostTable, Cycles, unknown
 from pmupass.errors import InputError
-
-MAX_BYTES = 1 << 20
 
 
 class Entry(Struct, frozen=True, forbid_unknown_fields=True):
@@ -36,20 +35,6 @@ class Entry(Struct, frozen=True, forbid_unknown_fields=True):
     confidence: Confidence = "estimate"
     note: str = ""
     range: tuple[Cycles, Cycles] | None = None
-
-
-def _text(path: Path) -> str:
-    try:
-        with path.open("rb") as file:
-            raw = file.read(MAX_BYTES + 1)
-    except OSError as error:
-        raise InputError(f"--costs {path}: {error.strerror or error}") from None
-    if len(raw) > MAX_BYTES:
-        raise InputError(f"--costs {path}: larger than {MAX_BYTES >> 20} MiB, no cost table")
-    try:
-        return raw.decode("utf-8")
-    except UnicodeDecodeError:
-        raise InputError(f"--costs {path}: no UTF-8 text") from None
 
 
 def _cycles(path: Path, name: str, value: Any) -> int:
@@ -64,7 +49,9 @@ def settings(path: str | Path, table: CostTable) -> tuple[str, ...]:
     """Return a file's costs as settings, ``cost.ID=CYCLES``; InputError for one that is no good."""
     path = Path(path)
     try:
-        data = tomllib.loads(_text(path))
+        data = tomllib.loads(text_file.read(path, name=f"--costs {path}", kind="cost table"))
+    except FileNotFoundError as error:
+        raise InputError(f"--costs {path}: {error.strerror}") from None
     except tomllib.TOMLDecodeError as error:
         raise InputError(f"--costs {path}: {error}") from None
     found: dict[str, int] = {}

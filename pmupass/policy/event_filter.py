@@ -27,6 +27,7 @@ from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn, TypeGuard
 
+from pmupass import text_file
 from pmupass.config import FilterAction, FilterEntry
 from pmupass.errors import InputError
 from pmupass.policy.filter_rules import (
@@ -59,7 +60,6 @@ __all__ = [
     "shipped",
 ]
 
-MAX_BYTES = 1 << 20
 _KEYS = ("action", "events", "fixed", "fixed_bitmap", "masked")
 _ENTRY_KEYS = ("event", "umask", "mask", "exclude")
 
@@ -344,17 +344,9 @@ def load(path: str | Path, table: EventTable) -> CompiledFilter:
         return parse(ours[str(path)], table, source=str(path), shared=True)
     path = Path(path)
     try:
-        with path.open("rb") as file:
-            raw = file.read(MAX_BYTES + 1)
-        if len(raw) > MAX_BYTES:
-            raise InputError(f"{path}: larger than {MAX_BYTES >> 20} MiB, no event filter")
-        text = raw.decode("utf-8")
+        text = text_file.read(path, name=str(path), kind="event filter")
     except FileNotFoundError:
         raise InputError(
             f"{path}: no such file, nor a filter that comes with pmupass: {', '.join(ours)}"
         ) from None
-    except OSError as error:
-        raise InputError(f"{path}: {error.strerror or error}") from None
-    except UnicodeDecodeError:
-        raise InputError(f"{path}: no UTF-8 text") from None
     return parse(text, table, source=str(path))

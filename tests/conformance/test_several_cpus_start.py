@@ -18,15 +18,19 @@ from pmupass.records import Stop
 LOOPS = 3_000
 EACH = 4 + 2 * LOOPS
 
-SOURCE = f"""
-{asm.PRELUDE}
-_start:	kernel_setup
+# The code at 0x8000 is what the others start with: INIT and SIPI to all but the CPU itself.
+START_OTHERS = """\
 	movl	$0x8000, %edi
 	movl	$others, %esi
 	movl	$(others_end - others), %ecx
 	rep movsb
 	wr	0x830, 0xc4500
-	wr	0x830, 0xc4608
+	wr	0x830, 0xc4608"""
+
+SOURCE = f"""
+{asm.PRELUDE}
+_start:	kernel_setup
+{START_OTHERS}
 	movl	$COUNT, %ebx
 1:	pause
 	cmpl	%ebx, 0x9000
@@ -200,12 +204,7 @@ def test_init_leaves_the_counters_alone(
 ROUNDS = f"""
 {asm.PRELUDE}
 _start:	kernel_setup
-	movl	$0x8000, %edi
-	movl	$others, %esi
-	movl	$(others_end - others), %ecx
-	rep movsb
-	wr	0x830, 0xc4500
-	wr	0x830, 0xc4608
+{START_OTHERS}
 	movl	$4000000, %ecx
 1:	decl	%ecx
 	jnz	1b

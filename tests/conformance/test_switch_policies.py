@@ -11,38 +11,38 @@ enlightened   as upstream, in fewer registers
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import guest_asm as asm
 import pytest
 
 import pmupass
 from pmupass.config import MachineConfig, SwitchPolicy
-from pmupass.core import Machine
 from pmupass.settings import SWITCH_POLICIES
+
+if TYPE_CHECKING:
+    from pmupass.core import Machine
 
 CPUS = ("skylake-sp", "sapphire-rapids", "zen4")
 GUEST = asm.PRELUDE + asm.CPUID_STORM + "\tfinish\n"
-EN, USR, OS, INT = 1 << 22, 1 << 16, 1 << 17, 1 << 20
 
 
-def config(policy: str, source: str, **given: object) -> MachineConfig:
+def config(policy: str, **given: object) -> MachineConfig:
     """Return a mediated machine with a policy; ``cpu``, ``host_perf`` and ``settings`` as given."""
-    made = asm.config(asm.assemble(source), mode="mediated", **given)  # type: ignore[arg-type]
-    kvm = {"switch_policy": SwitchPolicy[policy.replace("-", "_").upper()]}
-    return asm.dataclasses.replace(made, kvm=asm.dataclasses.replace(made.kvm, **kvm))
+    made = asm.config(b"", mode="mediated", **given)  # type: ignore[arg-type]
+    kvm = dataclasses.replace(made.kvm, switch_policy=SwitchPolicy.named(policy))
+    return dataclasses.replace(made, kvm=kvm)
 
 
 def run(policy: str, source: str = GUEST, **given: object) -> Machine:
     """Run a guest to its end under a policy."""
-    machine = Machine(config(policy, source, **given))
-    while machine.run(1 << 20) is asm.Stop.BUDGET:
-        pass
-    assert machine.guest().exit_value == 0
-    return machine
+    kvm = config(policy, **given).kvm
+    return asm.run(source, mode="mediated", kvm=kvm, **given).machine  # type: ignore[arg-type]
 
 
 def exits(machine: Machine) -> int:
@@ -100,7 +100,7 @@ def test_an_idle_guest_pmu(cpu: str) -> None:
     put: three more. Enlightened leaves out selectors, FIXED_CTR_CTRL and LVTPC.
     """
     upstream, frugal = (run(p, cpu=cpu) for p in ("upstream", "enlightened"))
-    made = config("upstream", GUEST, cpu=cpu)
+    made = config("upstream", cpu=cpu)
     gp, fixed = made.guest.nr_gp, made.guest.nr_fixed
     n = upstream.switch().loads
     extra = 1 if fixed else 3
@@ -125,14 +125,8 @@ def test_writes_that_are_not_elided() -> None:
 @pytest.mark.parametrize("cpu", CPUS)
 def test_what_laziness_is_worth(cpu: str) -> None:
     """An idle mediated CPUID exit: as dear as without a vPMU, once nothing is switched for it."""
-    none = Machine(
-        asm.config(
-            asm.assemble(GUEST), mode="emulated", cpu=cpu, settings=("kvm.cap_pmu_disable=1",)
-        )
-    )
-    while none.run(1 << 20) is asm.Stop.BUDGET:
-        pass
-    bare = cpuid_cycles(none)
+    none = asm.run(GUEST, mode="emulated", cpu=cpu, settings=("kvm.cap_pmu_disable=1",))
+    bare = cpuid_cycles(none.machine)
     assert cpuid_cycles(run("lazy", cpu=cpu)) <= 1.15 * bare
     host = {"cpu": cpu, "host_perf": ("cycles:H",)}
     assert cpuid_cycles(run("lazy", **host)) <= 1.05 * cpuid_cycles(run("upstream", **host))
@@ -159,7 +153,7 @@ def test_credits_reach_a_live_counter(cpu: str, policy: str) -> None:
 	movl	${-100 & 0xFFFFFFFF:#x}, %eax
 	movl	$0xffff, %edx
 	wrmsr
-	wr {select:#x}, {EN | OS | 0xC0:#x}
+	wr {select:#x}, {asm.EN | asm.OS | 0xC0:#x}
 """
         + asm.CPUID_STORM
         + f"""
@@ -181,7 +175,7 @@ def test_credits_reach_a_live_counter(cpu: str, policy: str) -> None:
     words = machine.physical(asm.RESULTS, 16)
     assert int.from_bytes(words[:8], "little") == counted - 100
     assert words[8] == 1
-    (result,) = (c for c in machine.counters() if c.config == OS | 0xC0)
+    (result,) = (c for c in machine.counters() if c.config == asm.OS | 0xC0)
     assert (result.true_count, result.counted, result.causes) == (counted, counted, {})
 
 
