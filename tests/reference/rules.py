@@ -19,7 +19,7 @@ Not in it: PEBS, LBR, cmask, edge and inversion (a selector that has one must be
 from __future__ import annotations
 
 import copy
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import ClassVar
 
 PERFCTR0, PMC0, EVTSEL0, FIXED_CTR0 = 0xC1, 0x4C1, 0x186, 0x309
@@ -118,6 +118,7 @@ class Shape:
     host_gp: int = 8  # what host perf has
     host_fixed: int = 4
     rdpmc_direct: bool = False
+    globals_direct: bool = False
 
 
 @dataclass(frozen=True)
@@ -603,7 +604,7 @@ class Kvm(Silicon):
             self.status = value
         elif msr != OVF_CTRL:
             try:
-                self.write_msr(msr, value)
+                Silicon.write_msr(self, msr, value)
             except Fault:
                 return False
         self.active = {}
@@ -619,6 +620,21 @@ class Mediated(Kvm):
         if self.shape.rdpmc_direct and ecx in hidden and (pce or not cpl):
             return 0
         return super().rdpmc(ecx, cpl, pce=pce)
+
+    def write_msr(self, msr: int, value: int) -> None:
+        """GLOBAL_* that are direct have silicon's reserved bits: those of hidden counters do."""
+        if not self.shape.globals_direct or msr not in (GLOBAL_CTRL, OVF_CTRL):
+            return super().write_msr(msr, value)
+        guest, self.shape = self.shape, self.silicon_shape()
+        try:
+            super().write_msr(msr, value)
+        finally:
+            self.shape = guest
+
+    def silicon_shape(self) -> Shape:
+        """Return the shape of what is below the guest's PMU."""
+        shape = self.shape
+        return replace(shape, gp=shape.host_gp, fixed=shape.host_fixed)
 
     def exits_for(self, msr: int) -> bool:
         """Selectors always exit."""
