@@ -63,6 +63,12 @@ static const struct list_entry stats[] = {
 #undef STAT
 };
 
+static const struct list_entry kernel_work[] = {
+#define KERNEL_WORK(id, function, instructions, text) {function, text, instructions},
+#include "base/kernel_work.def"
+#undef KERNEL_WORK
+};
+
 static const struct list {
 	const struct list_entry *entries;
 	u32 nr;
@@ -77,6 +83,7 @@ static const struct list {
 	[PP_LIST_MSRS] = {msrs, ARRAY_SIZE(msrs), true},
 	[PP_LIST_TRACE_RECORDS] = {trace_records, ARRAY_SIZE(trace_records), false},
 	[PP_LIST_STATS] = {stats, ARRAY_SIZE(stats), false},
+	[PP_LIST_KERNEL_WORK] = {kernel_work, ARRAY_SIZE(kernel_work), true},
 };
 
 static const struct list_entry *find(uint32_t list, uint32_t i)

@@ -35,7 +35,8 @@ enum pp_list {
 	PP_LIST_MSRS,
 	PP_LIST_TRACE_RECORDS,
 	PP_LIST_STATS,
-	PP_LIST_SVM_EXIT_REASONS
+	PP_LIST_SVM_EXIT_REASONS,
+	PP_LIST_KERNEL_WORK
 };
 const char *pp_list_name(uint32_t list, uint32_t i);
 const char *pp_list_text(uint32_t list, uint32_t i);

@@ -442,6 +442,15 @@ def cost_sums() -> str:
     return "\n".join(("```text", *_legend(text), "```"))
 
 
+def kernel_work() -> str:
+    """Return what a guest's kernel retires for perf, from csrc/base/kernel_work.def."""
+    rows = [
+        (f"`{function}`", number, text)
+        for _, function, number, text in (e for e in def_list("kernel_work") if len(e) > 1)
+    ]
+    return table(("function", "instructions", "what"), rows)
+
+
 def cpu_timing() -> str:
     """Return clocks, timing and skid of each CPU model, with the comment that gives the source."""
     parts = []
@@ -539,6 +548,7 @@ GENERATORS: dict[str, Callable[[], str]] = {
     "costs": costs,
     "cost-sums": cost_sums,
     "cpu-timing": cpu_timing,
+    "kernel-work": kernel_work,
     "rules": rules,
     "faults": faults,
 }

@@ -48,10 +48,10 @@ NO_FEED = 0xFF
 UNKNOWN = (1 << 64) - 1  # of a count
 MAX_EVENTS = 32
 _HOST_EVENT_STATES = ("off", "error", "inactive", "active")  # enum perf_event_state
-_REPORT_HEAD = struct.Struct("<II9Q")
+_REPORT_HEAD = struct.Struct("<II11Q")
 _REPORT_EVENT = struct.Struct("<6Q")
 _EXIT_LISTS = {Vendor.INTEL: "exit_reasons", Vendor.AMD: "svm_exit_reasons"}
-_REPORT_MAGIC = 0x32304D50
+_REPORT_MAGIC = 0x33304D50
 
 
 class VmRefusedError(InputError):
@@ -80,7 +80,7 @@ def table(name: str) -> tuple[Entry, ...]:
     """Return a list of the core.
 
     These are base_events, exit_reasons, svm_exit_reasons, loss_causes, costs, access_kinds, msrs,
-    trace_records and stats.
+    trace_records, stats and kernel_work.
     """
     number = getattr(lib, f"PP_LIST_{name.upper()}")
     entries: list[Entry] = []

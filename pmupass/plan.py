@@ -581,6 +581,7 @@ class Plan:
             f"hz={s.integer('guest.hz')}",
             f"linux={s.text('guest.linux')}",
             f"mux_us={s.integer('guest.mux_interval_ms') * 1000}",
+            f"perf_work={s.integer('guest.perf_work')}",
             f"perf={int(perf)}",
         ]
         if self.guest_cpus > 1:

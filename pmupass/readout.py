@@ -114,6 +114,8 @@ def _sum_of_reports(found: Sequence[records.GuestReport]) -> records.GuestReport
         pmis=sum(r.pmis for r in found),
         pmis_empty=sum(r.pmis_empty for r in found),
         rotations=sum(r.rotations for r in found),
+        throttles=sum(r.throttles for r in found),
+        max_sample_rate=found[0].max_sample_rate,
         reads=sum(r.reads for r in found),
         exits=sum(r.exits for r in found),
         events=tuple(_sum_of_events(e) for e in zip(*(r.events for r in found), strict=False)),
@@ -140,6 +142,8 @@ def _report(report: records.GuestReport, name_of: NameOf) -> results.GuestReport
         pmis=report.pmis,
         pmis_empty=report.pmis_empty,
         rotations=report.rotations,
+        throttles=report.throttles,
+        max_sample_rate=report.max_sample_rate,
         reads=report.reads,
         exits=report.exits,
         events=[

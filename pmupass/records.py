@@ -71,6 +71,8 @@ class GuestReport:
     pmis: int
     pmis_empty: int
     rotations: int
+    throttles: int
+    max_sample_rate: int
     reads: int
     exits: int
     events: tuple[ReportEvent, ...]

@@ -54,6 +54,8 @@ class GuestReport(Struct, frozen=True):
     pmis: int
     pmis_empty: int
     rotations: int
+    throttles: int
+    max_sample_rate: int
     reads: int
     exits: int
     events: list[ReportEvent]

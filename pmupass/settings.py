@@ -302,6 +302,14 @@ SETTINGS: tuple[Setting, ...] = (
         "(6.8) or once per PMU (6.9)",
         choices=("6.8", "6.9"),
     ),
+    Setting(
+        "guest.perf_work",
+        int,
+        100,
+        "per cent of what Linux's kernel retires for perf and its ticks, beside the accesses to "
+        "the PMU (pmupass list kernel-work)",
+        most=1000,
+    ),
     Setting("guest.mux_interval_ms", int, 1, "multiplexing interval, ms", least=1, most=10000),
     Setting(
         "guest.pmu",

@@ -3,8 +3,7 @@
  * perf.h - a guest's perf: events, a context on each CPU, and the drivers of the PMUs.
  *
  * It programs the PMU as Linux's arch/x86/events does (6.8 and 6.9), register access by register
- * access, and keeps its own handling plain: no samples are written, no call chain is walked. So the
- * exits of a guest are those of Linux, its handler's instructions are fewer.
+ * access. What Linux does beside them, samples written among it, is retired as work (kernel_work.h).
  *
  * Register accesses, Intel
  *	in		counter, GP: selector on
@@ -41,7 +40,7 @@
  *
  * Contract: everything but perf_nmi() is called with interrupts off; perf_nmi() may come anywhere.
  *
- * Not modelled: throttling; groups, pinned events, inheritance; PEBS, LBR; extra registers; a
+ * Not modelled: groups, pinned events, inheritance; PEBS, LBR; extra registers; a
  * resched of all events when one is enabled (one event is added instead).
  */
 #ifndef GUEST_PERF_H_
@@ -93,6 +92,8 @@ struct hw_perf_event {
 	u64 last_period;
 	u64 freq_time_stamp;  /* nanoseconds, of the last overflow */
 	u64 freq_count_stamp; /* count at the last tick */
+	u64 interrupts_seq;   /* number of the tick that interrupts are counted in */
+	u32 interrupts;	      /* samples in it */
 };
 
 /* What user code needs to read an event by itself, as in struct perf_event_mmap_page. */
@@ -164,7 +165,10 @@ struct perf_context {
 	u32 nr_freq; /* active ones that sample at a frequency */
 	u64 time;    /* TSC as of the operation under way: one time for all its events */
 	u32 pmu_disable_count;
-	bool rotate_necessary; /* not all of them fit */
+	u64 throttled_seq;	   /* number of the tick */
+	u32 throttled_count;	   /* events stopped in it for too many samples */
+	u64 running_sample_length; /* of PMIs: 128 times the mean, nanoseconds */
+	bool rotate_necessary;	   /* not all of them fit */
 };
 
 struct percpu; /* percpu.h: a CPU's perf_context, cpu_hw_events, and the settings' events */
@@ -195,6 +199,16 @@ void perf_event_exit_task(void); /* all events off, times and counts final */
 void perf_report(void);
 void perf_pmu_disable(void);
 void perf_pmu_enable(void);
+
+/* perf_throttle.c: how many samples a tick may bring. */
+void perf_throttle_init(void);
+u64 tick_nsec(void);
+u64 perf_max_sample_rate(void); /* a second, as of now */
+void perf_sample_event_took(u64 ns);
+bool perf_event_account_throttle(struct perf_event *event);
+bool perf_throttle_tick(void);
+bool perf_event_unthrottled(struct perf_event *event);
+void perf_event_unthrottle(struct perf_event *event);
 
 /* perf_freq.c: samples, and sampling at a frequency. */
 void perf_event_task_tick(void);

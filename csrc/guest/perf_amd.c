@@ -14,6 +14,7 @@
 #include "guest/apic.h"
 #include "guest/console.h"
 #include "guest/insn.h"
+#include "guest/kernel_work.h"
 #include "guest/perf.h"
 #include "guest/percpu.h"
 #include "guest/program.h"
@@ -142,6 +143,7 @@ static void amd_pmu_v2_handle_irq(void)
 
 	cpuc->enabled = false;
 	wrmsr(MSR_AMD64_PERF_CNTR_GLOBAL_CTL, 0);
+	kernel_work(KERNEL_WORK_HANDLE_IRQ);
 	status = rdmsr(MSR_AMD64_PERF_CNTR_GLOBAL_STATUS) & x86_pmu.all_counters;
 	if (status)
 		serve_overflows(status);

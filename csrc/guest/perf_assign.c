@@ -9,6 +9,7 @@
  *
  * Not modelled: overlapping and dynamic constraints (the Intel events used here have none).
  */
+#include "guest/kernel_work.h"
 #include "guest/perf.h"
 
 #define FIXED_MASK GENMASK_ULL(63, INTEL_PMC_IDX_FIXED)
@@ -57,6 +58,7 @@ static u32 perf_assign_events(struct perf_event **events, u32 n, int *assign)
 /* 0 and @assign filled, or how many events did not get a counter. */
 u32 x86_schedule_events(struct perf_event **events, u32 n, int *assign)
 {
+	kernel_works(KERNEL_WORK_SCHEDULE_EVENT, n);
 	if (keep_counters(events, n, assign))
 		return 0;
 	return perf_assign_events(events, n, assign);

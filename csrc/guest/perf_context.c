@@ -10,6 +10,7 @@
  * event adds that one; Linux (ctx_resched()) also takes the others out and in again.
  */
 #include "guest/insn.h"
+#include "guest/kernel_work.h"
 #include "guest/perf.h"
 #include "guest/percpu.h"
 #include "guest/program.h"
@@ -52,6 +53,8 @@ static bool event_sched_in(struct perf_event *event)
 	struct perf_context *ctx = &this_cpu()->perf_context;
 	bool added;
 
+	kernel_work(KERNEL_WORK_SCHED_IN);
+	perf_event_unthrottled(event);
 	perf_pmu_disable();
 	added = x86_pmu_add(event);
 	if (added) {
@@ -68,6 +71,7 @@ static void event_sched_out(struct perf_event *event)
 
 	if (event->state != PERF_EVENT_STATE_ACTIVE)
 		return;
+	kernel_work(KERNEL_WORK_SCHED_OUT);
 	perf_pmu_disable();
 	x86_pmu_del(event);
 	set_state(event, PERF_EVENT_STATE_INACTIVE);
@@ -123,6 +127,7 @@ static bool perf_rotate_context(void)
 
 	if (!ctx->rotate_necessary)
 		return false;
+	kernel_work(KERNEL_WORK_ROTATE);
 	ctx->time = rdtsc();
 	perf_pmu_disable();
 	rotate_ctx();
@@ -169,6 +174,7 @@ void perf_report(void)
 	u32 i;
 
 	report->nr_events = settings.perf ? settings.nr_events : 0;
+	report->max_sample_rate = settings.perf ? perf_max_sample_rate() : 0;
 	for (i = 0; i < report->nr_events; i++) {
 		const struct perf_event *event = &this_cpu()->perf_events[i];
 

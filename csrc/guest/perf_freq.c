@@ -6,17 +6,15 @@
  * less than two ticks ago; the tick knows how much was counted since the tick before. Either moves
  * the period an eighth of the way.
  *
- * Not modelled: throttling and its end.
+ * A sample is not written: what that takes is retired (kernel_work.h), as for a buffer that nobody reads.
+ *
+ * Not modelled: call chains, a reader that is woken.
  */
 #include "guest/insn.h"
+#include "guest/kernel_work.h"
 #include "guest/perf.h"
 #include "guest/percpu.h"
 #include "guest/settings.h"
-
-static u64 tick_nsec(void)
-{
-	return settings.hz ? NSEC_PER_SEC / settings.hz : NSEC_PER_SEC / 1000;
-}
 
 /* The period at which @count events in @nsec would make the frequency. */
 static u64 perf_calculate_period(const struct perf_event *event, u64 nsec, u64 count)
@@ -53,14 +51,14 @@ static void perf_adjust_period(struct perf_event *event, u64 nsec, u64 count, bo
 }
 
 /* At each overflow, the new period loaded already. */
-static void account_interrupt(struct perf_event *event)
+static void account_frequency(struct perf_event *event)
 {
 	struct hw_perf_event *hwc = &event->hw;
 	u64 now, before, delta;
 
 	if (!event->freq)
 		return;
-	now = mul_u64_u64_div_u64(rdtsc(), 1000000, settings.tsc_khz);
+	now = tsc_to_ns(rdtsc());
 	before = hwc->freq_time_stamp;
 	delta = now - before;
 	hwc->freq_time_stamp = now;
@@ -71,11 +69,21 @@ static void account_interrupt(struct perf_event *event)
 
 void perf_event_overflow(struct perf_event *event)
 {
+	bool throttled;
+
 	/* No sample where only a part of a very long period is over. */
 	if (!x86_perf_event_set_period(event))
 		return;
 	event->samples++;
-	account_interrupt(event);
+	if (!event->sampling)
+		return;
+	kernel_work(KERNEL_WORK_OVERFLOW);
+	throttled = perf_event_account_throttle(event);
+	account_frequency(event);
+	kernel_work(KERNEL_WORK_PREPARE);
+	kernel_work(KERNEL_WORK_OUTPUT);
+	if (throttled)
+		x86_pmu_stop(event, 0);
 }
 
 static void adjust_at_tick(struct perf_event *event)
@@ -83,6 +91,7 @@ static void adjust_at_tick(struct perf_event *event)
 	struct hw_perf_event *hwc = &event->hw;
 	s64 delta;
 
+	kernel_work(KERNEL_WORK_ADJUST_EVENT);
 	x86_pmu_stop(event, PERF_EF_UPDATE);
 	delta = (s64)(event->count - hwc->freq_count_stamp);
 	hwc->freq_count_stamp = event->count;
@@ -102,6 +111,7 @@ static void adjust_each_event(void)
 		if (event->state != PERF_EVENT_STATE_ACTIVE)
 			continue;
 		perf_pmu_disable();
+		perf_event_unthrottle(event);
 		if (event->freq)
 			adjust_at_tick(event);
 		perf_pmu_enable();
@@ -118,7 +128,10 @@ static void adjust_pmu(void)
 	for (i = 0; i < ctx->nr_flexible; i++) {
 		struct perf_event *event = ctx->flexible[i];
 
-		if (event->freq && event->state == PERF_EVENT_STATE_ACTIVE)
+		if (event->state != PERF_EVENT_STATE_ACTIVE)
+			continue;
+		perf_event_unthrottle(event);
+		if (event->freq)
 			adjust_at_tick(event);
 	}
 	perf_pmu_enable();
@@ -126,7 +139,9 @@ static void adjust_pmu(void)
 
 void perf_event_task_tick(void)
 {
-	if (!this_cpu()->perf_context.nr_freq)
+	bool throttled = perf_throttle_tick();
+
+	if (!this_cpu()->perf_context.nr_freq && !throttled)
 		return;
 	if (settings.per_pmu_tick)
 		adjust_pmu();

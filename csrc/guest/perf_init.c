@@ -62,8 +62,10 @@ static void event_init(struct perf_event *event, const struct event_setting *set
 
 void perf_init(void)
 {
-	if (settings.perf)
-		detect();
+	if (!settings.perf)
+		return;
+	detect();
+	perf_throttle_init();
 }
 
 void perf_init_cpu(struct percpu *cpu)

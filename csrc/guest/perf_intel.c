@@ -17,6 +17,7 @@
 #include "guest/apic.h"
 #include "guest/console.h"
 #include "guest/insn.h"
+#include "guest/kernel_work.h"
 #include "guest/perf.h"
 #include "guest/percpu.h"
 #include "guest/program.h"
@@ -108,6 +109,7 @@ static void intel_pmu_handle_irq(void)
 
 	cpuc->enabled = false;
 	intel_pmu_disable_all();
+	kernel_work(KERNEL_WORK_HANDLE_IRQ);
 	status = rdmsr(MSR_CORE_PERF_GLOBAL_STATUS);
 	if (!status)
 		this_cpu()->report->pmis_empty++;

@@ -10,6 +10,7 @@
  */
 #include "guest/apic.h"
 #include "guest/insn.h"
+#include "guest/kernel_work.h"
 #include "guest/perf.h"
 #include "guest/percpu.h"
 #include "guest/program.h"
@@ -108,17 +109,27 @@ void x86_pmu_disable(void)
 	x86_pmu.ops->disable_all();
 }
 
-void perf_nmi(void)
+static void perf_event_nmi_handler(void)
 {
 	struct percpu *cpu = this_cpu();
+	u64 begin;
 
-	cpu->report->pmis++;
 	/* A late one, all events gone: Linux's perf would not own it. */
 	if (!cpu->perf_context.nr_flexible) {
 		cpu->report->pmis_empty++;
 		return;
 	}
+	begin = rdtsc();
 	cpu->hw_events.in_nmi = true;
 	x86_pmu.ops->handle_irq();
 	cpu->hw_events.in_nmi = false;
+	perf_sample_event_took(tsc_to_ns(rdtsc() - begin));
+}
+
+void perf_nmi(void)
+{
+	kernel_work(KERNEL_WORK_NMI_ENTRY);
+	this_cpu()->report->pmis++;
+	perf_event_nmi_handler();
+	kernel_work(KERNEL_WORK_NMI_EXIT);
 }

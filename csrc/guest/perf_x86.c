@@ -9,6 +9,7 @@
  */
 #include "guest/apic.h"
 #include "guest/insn.h"
+#include "guest/kernel_work.h"
 #include "guest/perf.h"
 #include "guest/percpu.h"
 #include "guest/program.h"
@@ -55,6 +56,7 @@ void x86_pmu_handle_irq(void)
 	u32 idx, handled = 0;
 
 	cpuc->enabled = false;
+	kernel_work(KERNEL_WORK_HANDLE_IRQ);
 	apic_write(APIC_LVTPC, APIC_DM_NMI);
 	for_each_set_bit(idx, cpuc->active_mask) {
 		struct perf_event *event = cpuc->events[idx];

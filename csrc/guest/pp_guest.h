@@ -16,9 +16,10 @@
 #define PP_PORT_REPORT 0x505
 #define PP_PORT_EXIT 0xf4 /* outl: exit value, 0 = passed */
 #define PP_PORT_SERIAL 0x3f8
-#define PP_REPORT_MAGIC 0x32304d50u /* "PM02", little endian */
+#define PP_REPORT_MAGIC 0x33304d50u /* "PM03", little endian */
 #define PP_GUEST_MAX_EVENTS 32
 #define PP_GUEST_MAX_CPUS 8
+#define PP_GUEST_KERNEL_PROFILE 3 /* work profile of the guest's own kernel */
 
 /* One perf event as the guest's perf driver sees it. Times are TSC cycles. */
 struct pp_guest_event {
@@ -40,8 +41,11 @@ struct pp_guest_report {
 	uint64_t pmis;	     /* PMI handler entries */
 	uint64_t pmis_empty; /* of these, with no status bit set */
 	uint64_t rotations;  /* multiplexing rotations */
-	uint64_t reads;	     /* counter reads by RDPMC in the monitored code (self-monitor) */
-	uint64_t exits;	     /* sensitive instructions issued on purpose (exit-storm) */
+	uint64_t throttles;  /* times that an event was stopped for too many samples in a tick */
+	uint64_t
+		max_sample_rate; /* samples a second that an event may bring, at the end; 0 without perf */
+	uint64_t reads;		 /* counter reads by RDPMC in the monitored code (self-monitor) */
+	uint64_t exits;		 /* sensitive instructions issued on purpose (exit-storm) */
 	struct pp_guest_event events[PP_GUEST_MAX_EVENTS];
 };
 
@@ -58,6 +62,7 @@ struct pp_guest_report {
  *	hz=N		timer interrupts a second (0: none)
  *	linux=6.8|6.9	GLOBAL_CTRL around each sampling event at the tick, or once per PMU
  *	mux_us=N	multiplexing interval, microseconds
+ *	perf_work=N	percent of the instructions that Linux's kernel retires for perf and its ticks
  *	perf=0|1	leave the PMU alone, or run the events
  *	ev=CONFIG:MASK:KIND[:PHASE]	one event, repeated: CONFIG hex as above; MASK hex, counters it
  *			may use (bit n: GP n, bit 32+n: fixed n); KIND s = count, F<hz> = sample at a

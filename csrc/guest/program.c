@@ -16,6 +16,7 @@
 #include "guest/console.h"
 #include "guest/cpu_tables.h"
 #include "guest/insn.h"
+#include "guest/kernel_work.h"
 #include "guest/percpu.h"
 #include "guest/perf.h"
 #include "guest/settings.h"
@@ -113,6 +114,7 @@ u64 do_syscall(u32 nr, u64 argument)
 static bool tick(void)
 {
 	this_cpu()->report->ticks++;
+	kernel_work(KERNEL_WORK_TICK);
 	perf_event_task_tick();
 	return true;
 }

@@ -38,6 +38,11 @@ u64 us_to_tsc(u64 us)
 	return mul_u64_u64_div_u64(us, settings.tsc_khz, 1000);
 }
 
+u64 tsc_to_ns(u64 tsc)
+{
+	return mul_u64_u64_div_u64(tsc, 1000000, settings.tsc_khz);
+}
+
 /* The word at hand and the place in it. */
 struct word {
 	const char *text;
@@ -170,7 +175,7 @@ static bool parse_number_key(struct word *w)
 		{"profile", &settings.profile}, {"chunk", &settings.chunk},
 		{"kernel", &settings.kernel},	{"tsc_khz", &settings.tsc_khz},
 		{"hz", &settings.hz},		{"mux_us", &settings.mux_us},
-		{"cpus", &settings.cpus},
+		{"cpus", &settings.cpus},	{"perf_work", &settings.perf_work},
 	};
 	u32 i;
 
@@ -236,6 +241,8 @@ static void check(bool perf_given)
 		die("settings: hz is out of range");
 	if (!settings.mux_us)
 		die("settings: mux_us must not be 0");
+	if (settings.perf_work > 1000)
+		die("settings: perf_work is 0 to 1000 percent");
 }
 
 void settings_parse(const char *cmdline)
@@ -247,6 +254,7 @@ void settings_parse(const char *cmdline)
 	settings.chunk = 1000000;
 	settings.hz = 1000;
 	settings.mux_us = 1000;
+	settings.perf_work = 100;
 	settings.per_pmu_tick = true;
 	for (w.end = cmdline;; first = false) {
 		const char *c;

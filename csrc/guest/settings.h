@@ -3,8 +3,8 @@
  * settings.h - the key=value words of the command line (list: pp_guest.h), parsed and checked.
  *
  * A setting that makes no sense ends the guest with exit value 1 and a line that names it.
- * Defaults: cpus 1, profile 0, chunk 1000000, kernel 0, hz 1000, linux 6.9, mux_us 1000, perf 1 if an ev=
- * is given, tsc_khz from CPUID 0x15.
+ * Defaults: cpus 1, profile 0, chunk 1000000, kernel 0, hz 1000, linux 6.9, mux_us 1000, perf_work 100,
+ * perf 1 if an ev= is given, tsc_khz from CPUID 0x15.
  */
 #ifndef GUEST_SETTINGS_H_
 #define GUEST_SETTINGS_H_
@@ -32,6 +32,7 @@ struct settings {
 	u64 tsc_khz;
 	u64 hz;
 	u64 mux_us;
+	u64 perf_work;	   /* percent of what Linux's kernel retires: kernel_work.h */
 	bool per_pmu_tick; /* Linux 6.9: GLOBAL_CTRL off and on once per tick */
 	bool perf;
 	u32 nr_events;
@@ -44,5 +45,6 @@ void settings_parse(const char *cmdline);
 const char *multiboot_cmdline(const void *info);
 /* TSC cycles in @us microseconds. */
 u64 us_to_tsc(u64 us);
+u64 tsc_to_ns(u64 tsc);
 
 #endif /* GUEST_SETTINGS_H_ */

@@ -115,6 +115,14 @@ def _msrs(_cpu: str) -> tuple[tuple[str, ...], Rows]:
     ]
 
 
+def _kernel_work(_cpu: str) -> tuple[tuple[str, ...], Rows]:
+    from pmupass import core
+
+    return ("function", "instructions", "what"), [
+        (entry.name, str(entry.value), entry.text) for entry in core.table("kernel_work")
+    ]
+
+
 def _costs(_cpu: str) -> tuple[tuple[str, ...], Rows]:
     from pmupass import costs
     from pmupass.core import table
@@ -179,6 +187,7 @@ LISTS: dict[str, Callable[[str], tuple[tuple[str, ...], Rows]]] = {
     "workloads": _workloads,
     "msrs": _msrs,
     "costs": _costs,
+    "kernel-work": _kernel_work,
     "profiles": _profiles,
     "filters": _filters,
     "hosts": _hosts,

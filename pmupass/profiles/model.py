@@ -22,6 +22,7 @@ MAX_EXITS = 8
 DERIVED = ("instructions", "ref-cycles", "slots")  # of the instruction itself and of the cycles
 MAX_RATE = 1 << 32
 MAX_KERNEL = 1024
+OF_THE_KERNEL = "kernel-perf"  # what the built-in guests retire beside their work
 MAX_CHUNK = 10**9
 Rate = Annotated[int, Meta(ge=0, le=MAX_RATE)]
 
@@ -123,7 +124,9 @@ class Override(NamedTuple):
 def split_overrides(
     overrides: Mapping[str, int | str], known: Sequence[str], keys: Collection[str] = ()
 ) -> dict[str, dict[str, Override]]:
-    """Sort ``NAME.KEY`` and ``KEY`` (all profiles) by profile; UsageError for an unknown name.
+    """Sort ``NAME.KEY`` and ``KEY`` by profile; UsageError for an unknown name.
+
+    ``KEY`` is of all profiles but the kernel's own: another workload does not make another Linux.
 
     ``keys`` are those that a profile has: some of them are names with a dot.
     """
@@ -131,11 +134,12 @@ def split_overrides(
     for key, value in overrides.items():
         name, dot, rate = key.partition(".")
         override = Override(f"--set profile.{key}", value)
-        if not dot or key in keys:
-            for each in known:
-                result[each].setdefault(key, override)
-        elif name in result:
+        if dot and name in result:
             result[name][rate] = override
+        elif not dot or key in keys:
+            for each in known:
+                if each != OF_THE_KERNEL:
+                    result[each].setdefault(key, override)
         else:
             raise UsageError(
                 f"--set profile.{key}: no work profile {name!r}; there is {', '.join(known)}"
@@ -158,7 +162,7 @@ def _override(data: dict[str, Any], name: str, overrides: Mapping[str, Override]
             there = [*_LIMITS, *data["rates"], *data.get("named", {})]
             raise UsageError(
                 f"{typed}: no such rate; there is {', '.join(there)}\n"
-                f"Write profile.KEY=N for all profiles, or for one as in profile.{name}.KEY=N"
+                f"Write profile.KEY=N for all workloads, or for one as in profile.{name}.KEY=N"
             )
         least, most = _LIMITS.get(key, (0, MAX_RATE))
         try:

@@ -1,15 +1,21 @@
 # SPDX-License-Identifier: Apache-2.0
 """Work profiles: the files are whole and possible, the core's records are theirs."""
 
+import re
+from pathlib import Path
+
 import pytest
 
 from pmupass import cpus, profiles
 from pmupass.config import Vendor
 from pmupass.errors import ModelError, UsageError
 from pmupass.events import EventTable
-from pmupass.profiles.model import PER, parse
+from pmupass.profiles.model import OF_THE_KERNEL, PER, parse
 
-NAMES = ("kernel-mix", "memory-bound", "spec-int")
+NAMES = ("kernel-mix", "kernel-perf", "memory-bound", "spec-int")
+
+
+ROOT = Path(__file__).resolve().parents[2]
 
 
 @pytest.fixture
@@ -123,14 +129,30 @@ def test_a_bad_key_is_named_as_it_was_typed() -> None:
         profiles.load_all({"foo": 1})
     first, second = str(error.value).split("\n")
     assert first.startswith("--set profile.foo: no such rate; there is kernel, chunk, cycles")
-    assert "profile.KEY=N for all" in second
+    assert "profile.KEY=N for all workloads" in second
     assert "profile.kernel-mix.KEY=N" in second
 
 
 def test_a_named_event_has_a_dot_in_its_name() -> None:
     key = "mem_load_retired.l1_miss"
-    assert all(p.named[key] == 3 for p in profiles.load_all({key: 3}))
+    for profile in profiles.load_all({key: 3}):
+        assert (profile.named[key] == 3) == (profile.name != OF_THE_KERNEL)
     assert profiles.load("spec-int", {f"spec-int.{key}": 4}).named[key] == 4
+
+
+def test_what_the_kernel_retires_is_changed_by_its_name_alone() -> None:
+    """Another workload does not make another Linux."""
+    before = profiles.load(OF_THE_KERNEL)
+    assert profiles.load(OF_THE_KERNEL, {"cycles": 1_048_576}) == before
+    assert profiles.load(OF_THE_KERNEL, {f"{OF_THE_KERNEL}.cycles": 5}).rates["cycles"] == 5
+
+
+def test_the_guests_know_the_profile_of_their_kernel() -> None:
+    """The guests pass its id in RAX: PP_GUEST_KERNEL_PROFILE of csrc/guest/pp_guest.h."""
+    text = (ROOT / "csrc" / "guest" / "pp_guest.h").read_text(encoding="utf-8")
+    number = re.search(r"^#define PP_GUEST_KERNEL_PROFILE (\d+)", text, re.MULTILINE)
+    assert number is not None
+    assert profiles.load(OF_THE_KERNEL).id == int(number[1])
 
 
 def test_an_unknown_profile_names_the_known_ones() -> None:
