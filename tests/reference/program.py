@@ -444,6 +444,8 @@ class Guest:
             self.fault()
             return Left(None, True, 0, 0)
         self.pmu.add(self.pmu.overcount.exit, exposed, certain=certain)
+        if value is not None:  # a read comes behind the exit, so that it shows what that has added
+            value = act()
         self.entering = certain
         self.pmu.completes = certain
         self.retire(1, 0, rcx=self.rcx, exits=exits)  # before anything else can happen

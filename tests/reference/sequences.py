@@ -448,10 +448,12 @@ class Run:
         place = self.machine.open_host_event(product_event(one.event))
         refused = self.mode == "mediated" and not one.event.exclude_guest
         assert place == (-errno.EOPNOTSUPP if refused else max(place, 0))
-        if not refused:
-            self.open_places[place] = one.event
-            self.hosted = True
-            self.stops.append((at, functools.partial(host_opens, place, one.event)))
+        if refused:
+            self.stops.append((at, kicked))
+            return
+        self.open_places[place] = one.event
+        self.hosted = True
+        self.stops.append((at, functools.partial(host_opens, place, one.event)))
 
     def close(self, one: Slice, at: int) -> None:
         """Close a host event."""
