@@ -7,8 +7,7 @@ let through: what they mean is the image's affair.
 
 from __future__ import annotations
 
-from pathlib import Path
-
+from pmupass import text_file
 from pmupass.errors import InputError
 
 MAX_BYTES = 0xFFFF  # LOADER_MODULE_MAX of csrc/platform/loader.h
@@ -17,7 +16,7 @@ MAX_BYTES = 0xFFFF  # LOADER_MODULE_MAX of csrc/platform/loader.h
 def read(name: str) -> bytes:
     """Return the file's bytes. InputError names the file and the line that is no KEY=value."""
     try:
-        with Path(name).open("rb") as file:
+        with text_file.place(name).open("rb") as file:
             data = file.read(MAX_BYTES + 1)
     except OSError as error:
         raise InputError(f"--set guest.env_file: {name}: {error.strerror or error}") from error

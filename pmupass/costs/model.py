@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import difflib
+import functools
 import tomllib
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -67,16 +68,22 @@ def _cycles(key: str, given: int | str) -> int:
     return value
 
 
-def parse(text: str, overrides: Mapping[str, int | str]) -> CostTable:
-    """Read a cost table. UsageError for bad overrides, ModelError for a malformed table."""
+@functools.cache
+def _entries(text: str) -> tuple[Cost, ...]:
+    """Return the entries of a cost table: kept, because a process may run many experiments."""
     data: dict[str, Any] = tomllib.loads(text)
-    table = CostTable()
+    found = []
     for name, entry in data.items():
         try:
-            cost = msgspec.convert({**entry, "id": name}, Cost)
+            found.append(msgspec.convert({**entry, "id": name}, Cost))
         except msgspec.ValidationError as error:
             raise ModelError(f"the cost table is malformed: {name}: {error}") from error
-        table[cost.function] = cost
+    return tuple(found)
+
+
+def parse(text: str, overrides: Mapping[str, int | str]) -> CostTable:
+    """Read a cost table. UsageError for bad overrides, ModelError for a malformed table."""
+    table = CostTable((cost.function, cost) for cost in _entries(text))
     for key, given in overrides.items():
         try:
             cost = table[key]

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import functools
 import tomllib
 from importlib import resources
 from typing import TYPE_CHECKING, Any
@@ -19,6 +20,7 @@ STORM_EVERY_MS, STORM_FOR_MS = 6, 3
 PINNED = "branches:D"  # counts on GP counters alone
 
 
+@functools.cache
 def _load() -> dict[str, dict[str, Any]]:
     text = (resources.files("pmupass") / "hosts" / "scenarios.toml").read_text(encoding="utf-8")
     return tomllib.loads(text)

@@ -340,7 +340,7 @@ def load(path: str | Path, table: EventTable) -> CompiledFilter:
     InputError for a file that is not there or no good. A file goes before one of ours.
     """
     ours = shipped()
-    if str(path) in ours and not Path(path).exists():
+    if str(path) in ours and not text_file.place(path).exists():
         return parse(ours[str(path)], table, source=str(path), shared=True)
     path = Path(path)
     try:

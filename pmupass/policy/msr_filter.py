@@ -17,9 +17,9 @@ as in the emulated one, however direct it was. RDPMC and the x2APIC's MSRs are n
 from __future__ import annotations
 
 import tomllib
-from pathlib import Path
 from typing import NoReturn
 
+from pmupass import text_file
 from pmupass.config import MsrFilter, MsrRange
 from pmupass.errors import InputError
 from pmupass.policy.toml_lines import Lines
@@ -34,7 +34,7 @@ _RANGE_KEYS = ("base", "count", "access", "allow")
 def load(name: str) -> MsrFilter:
     """Read a filter file. InputError names the file and the line."""
     try:
-        text = Path(name).read_text("utf-8")
+        text = text_file.place(name).read_text("utf-8")
     except (OSError, UnicodeDecodeError) as error:
         reason = getattr(error, "strerror", None) or error
         raise InputError(f"--set kvm.msr_filter: {name}: {reason}") from error

@@ -1,9 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """Where things stand in a TOML text: what tomllib does not tell, and messages need.
 
-    Lines(text).of("events", 2)     the line of the third event
+    Lines(text).of("events", 2)         the line of the third event
+    Lines(text).of("grid.set.guest.hz") of a key with its tables' names, or of what it stands in
+    Lines(text).of("cell[1].mode")      of a key in the second [[cell]]
 
-Top-level keys, the elements of their arrays, and [[tables]]. It looks only at texts that tomllib
+Keys, the elements of their arrays, [tables] and [[tables]]. It looks only at texts that tomllib
 has accepted, so it checks nothing.
 """
 
@@ -11,8 +13,11 @@ from __future__ import annotations
 
 import re
 
-_KEY = re.compile(r"\s*(\"[^\"\n]*\"|'[^'\n]*'|[A-Za-z0-9_-]+)\s*=")
-_TABLES = re.compile(r"\s*\[\[\s*([A-Za-z0-9_-]+)\s*\]\]")
+_SEGMENT = r"(?:\"[^\"\n]*\"|'[^'\n]*'|[A-Za-z0-9_-]+)"
+_DOTTED = rf"{_SEGMENT}(?:[ \t]*\.[ \t]*{_SEGMENT})*"
+_KEY = re.compile(rf"\s*({_DOTTED})\s*=")
+_TABLES = re.compile(rf"\s*\[\[\s*({_DOTTED})\s*\]\]")
+_TABLE = re.compile(rf"\s*\[\s*({_DOTTED})\s*\]")
 _TOKEN = re.compile(
     r'"""(?:\\.|(?!""").)*"{3,5}'  # strings of several lines
     r"|'''.*?'{3,5}"
@@ -32,29 +37,40 @@ class Lines:
     def __init__(self, text: str) -> None:
         self._keys: dict[str, int] = {}
         self._elements: dict[str, list[int]] = {}
-        at, line = 0, 1
+        at, line, inside = 0, 1, ""
         while at < len(text):
             tables = _TABLES.match(text, at)
+            table = _TABLE.match(text, at)
             key = _KEY.match(text, at)
             end = at
-            if tables:
-                start = line + text.count("\n", at, tables.start(1))
-                self._keys.setdefault(tables[1], start)
-                self._elements.setdefault(tables[1], []).append(start)
-                end = tables.end()
-            elif key:
-                name = key[1].strip("\"'")
-                start = line + text.count("\n", at, key.start(1))
+            if found := tables or table:
+                name = _plain(found[1])
+                start = line + text.count("\n", at, found.start(1))
                 self._keys.setdefault(name, start)
+                inside = f"{name}."
+                if tables:
+                    elements = self._elements.setdefault(name, [])
+                    elements.append(start)
+                    inside = f"{name}[{len(elements) - 1}]."
+                    self._keys[inside[:-1]] = start
+                end = found.end()
+            elif key:
+                name = _plain(key[1])
+                start = line + text.count("\n", at, key.start(1))
                 line_of_value = line + text.count("\n", at, key.end())
-                end = self._value(text, key.end(), line_of_value, name)
+                end, values = self._value(text, key.end(), line_of_value)
+                # Where a key means the same in every table, its own name finds the first one.
+                for known in (name, inside + name):
+                    self._keys.setdefault(known, start)
+                    if values:
+                        self._elements.setdefault(known, values)
             newline = text.find("\n", end)
             end = len(text) if newline < 0 else newline + 1
             line += text.count("\n", at, end)
             at = end
 
-    def _value(self, text: str, at: int, line: int, name: str) -> int:
-        """Go over a value; note the line of each element of an array. Return where it ends."""
+    def _value(self, text: str, at: int, line: int) -> tuple[int, list[int]]:
+        """Go over a value; return where it ends and the line of each element of an array."""
         elements: list[int] = []
         depth = 0
         fresh = False
@@ -79,13 +95,23 @@ class Lines:
             elif word == "," and depth == 1:
                 fresh = True
             line += word.count("\n")
-        if elements:
-            self._elements.setdefault(name, elements)
-        return at
+        return at, elements
 
     def of(self, key: str, element: int | None = None) -> int:
-        """Return the line of a key, or of an element of its array; 1 if it is not there."""
+        """Return the line of a key, or of an element of its array.
+
+        What has no line (it stands in an inline table) has that of what it is in; else 1.
+        """
         lines = self._elements.get(key, [])
         if element is not None and element < len(lines):
             return lines[element]
-        return self._keys.get(key, 1)
+        while key not in self._keys:
+            key, dot, _ = key.rpartition(".")
+            if not dot:
+                return 1
+        return self._keys[key]
+
+
+def _plain(dotted: str) -> str:
+    """Return a key as one writes it without quotes."""
+    return ".".join(part.strip().strip("\"'") for part in re.findall(_SEGMENT, dotted))

@@ -9,6 +9,7 @@ from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from pmupass import text_file
 from pmupass.errors import InputError, UsageError
 from pmupass.settings import Scalar, near
 
@@ -87,7 +88,7 @@ def find(name: str) -> Workload:
     if name in BUILT_IN:
         return BUILT_IN[name]
     path = Path(name)
-    if "/" in name or path.exists():
+    if "/" in name or text_file.place(path).exists():
         return Workload(shown(name), "an image of the user's", path=path)
     raise UsageError(
         f"no workload {name!r}{near(name, BUILT_IN)}"
@@ -114,7 +115,7 @@ def _builtin_image(name: str) -> bytes:
 
 def _read(path: Path) -> bytes:
     try:
-        with path.open("rb") as file:
+        with text_file.place(path).open("rb") as file:
             data = file.read(MAX_IMAGE + 1)
     except OSError as error:
         raise InputError(

@@ -47,6 +47,36 @@ def test_arrays_of_tables() -> None:
     assert [Lines(text).of("events", i) for i in (0, 1)] == [2, 5]
 
 
+def test_keys_of_tables_and_dotted_keys() -> None:
+    text = '''
+[grid]
+mode = ["a",
+  "b"]
+set.guest.hz = [1,
+  2]
+[ grid . "set" .kvm ]
+"a.b" = [3]
+[grid.case]
+one = { switch = "x" }
+[[cell]]
+mode = "a"
+[[cell]]
+
+mode = "b"
+'''
+    assert tomllib.loads(text)
+    lines = Lines(text)
+    assert lines.of("grid") == 2
+    assert [lines.of("grid.mode", i) for i in (0, 1)] == [3, 4]
+    assert [lines.of("grid.set.guest.hz", i) for i in (0, 1)] == [5, 6]
+    assert lines.of("grid.set.kvm") == 7
+    assert lines.of("grid.set.kvm.a.b", 0) == 8
+    assert lines.of("grid.case.one") == lines.of("grid.case.one.switch") == 10
+    assert [lines.of(f"cell[{i}]") for i in (0, 1)] == [11, 13]
+    assert [lines.of(f"cell[{i}].mode") for i in (0, 1)] == [12, 15]
+    assert lines.of("mode") == 3
+
+
 @pytest.mark.parametrize("text", ["", "\n\n", "a = 1", "a = [\n", 'a = "', "a = 'x", "= 3", "]["])
 def test_it_never_fails(text: str) -> None:
     assert Lines(text).of("b") == 1
