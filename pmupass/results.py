@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The documents: ``pmupass.result/1``, ``pmupass.diff/1`` and ``pmupass.bench/1``.
+"""The documents: ``pmupass.result/1``, ``diff/1``, ``bench/1`` and, a line each, ``sweep/1``.
 
 The JSON Schemas in ``pmupass/schemas`` are generated from these types (:func:`schema`). Keys that
 may be missing are left out, never null; only ``overhead`` and ``standing_cost`` can be null. A
@@ -401,7 +401,28 @@ class Bench(Struct, frozen=True, kw_only=True):
     host: Host | UnsetType = UNSET
 
 
-DOCUMENTS: dict[str, type[Struct]] = {"result": Result, "diff": Diff, "bench": Bench}
+class SweepLine(Struct, frozen=True, kw_only=True):
+    """One cell of a sweep, a line of its file: ``pmupass.sweep/1``."""
+
+    schema: Literal["pmupass.sweep/1"] = "pmupass.sweep/1"
+    pmupass: str
+    sweep: str
+    cell: int
+    axes: dict[str, Any]
+    command: str
+    outcome: Literal["ok", "guest-failure", "refused", "usage", "input", "model"]
+    figures: dict[str, Any]
+    error: str | UnsetType = UNSET
+    warnings: list[str] | UnsetType = UNSET
+    result: Result | UnsetType = UNSET
+
+
+DOCUMENTS: dict[str, type[Struct]] = {
+    "result": Result,
+    "diff": Diff,
+    "bench": Bench,
+    "sweep": SweepLine,
+}
 
 
 def encode(document: Struct) -> bytes:
@@ -410,7 +431,7 @@ def encode(document: Struct) -> bytes:
 
 
 def schema(name: str) -> dict[str, Any]:
-    """Return the JSON Schema of a document: result, diff or bench."""
+    """Return the JSON Schema of a document: result, diff, bench or sweep (of one line)."""
     types = [DOCUMENTS[name], *((Result, Refused) if name == "diff" else ())]
     (body, *_), definitions = msgspec.json.schema_components(types, ref_template="#/$defs/{name}")
     for definition in definitions.values():

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The command line: ``pmupass run | diff-modes | bench | policy | list``.
+"""The command line: ``pmupass run | diff-modes | sweep | bench | policy | list``.
 
 Nothing heavy is imported before a command runs: no rich, no msgspec, no compiled core.
 """
@@ -26,6 +26,7 @@ COMMANDS = {
         "diff_modes",
         "Run a guest image in several modes and say how they differ, and why.",
     ),
+    "sweep": ("sweep", "Run a grid of settings on all cores, a line of JSON for each run."),
     "bench": ("bench", "Measure how fast this program is, and what the modes cost."),
     "policy": ("policy", "Show what KVM intercepts, each row with its reason."),
     "list": ("listing", "List CPUs, events, workloads, MSRs, costs, profiles or settings."),

@@ -20,11 +20,13 @@ class Watching:
     """The watch of a run, to be used as a context.
 
     The first Ctrl-C lets the current slice finish, so that there is a partial result; a second one
-    raises KeyboardInterrupt. The bar appears on stderr, on a terminal, after a second.
+    raises KeyboardInterrupt. The bar appears on stderr, on a terminal, after a second; with
+    ``timed`` it says how long the rest may take.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, timed: bool = False) -> None:
         self.interrupted = False
+        self._timed = timed
         self._started = time.monotonic()
         self._bar: Progress | None = None
         self._task: Any = None
@@ -58,7 +60,13 @@ class Watching:
 
     def _show(self, label: str, fraction: float | None) -> None:
         if self._bar is None:
-            from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn
+            from rich.progress import (
+                BarColumn,
+                Progress,
+                TaskProgressColumn,
+                TextColumn,
+                TimeRemainingColumn,
+            )
 
             from pmupass.report import console
 
@@ -66,6 +74,7 @@ class Watching:
                 TextColumn("{task.description}"),
                 BarColumn(),
                 TaskProgressColumn(),
+                *([TimeRemainingColumn()] if self._timed else []),
                 console=console.make(stderr=True),
                 transient=True,
             )

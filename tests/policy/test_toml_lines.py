@@ -48,7 +48,7 @@ def test_arrays_of_tables() -> None:
 
 
 def test_keys_of_tables_and_dotted_keys() -> None:
-    text = '''
+    text = """
 [grid]
 mode = ["a",
   "b"]
@@ -63,7 +63,7 @@ mode = "a"
 [[cell]]
 
 mode = "b"
-'''
+"""
     assert tomllib.loads(text)
     lines = Lines(text)
     assert lines.of("grid") == 2

@@ -1,0 +1,169 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Workers on this computer: processes that live for the whole sweep and get one cell at a time.
+
+They are spawned, not forked: the parent has threads. A worker that dies (no memory, say) gets a
+successor, and its cell another try; a cell that takes its worker with it again and again ends the
+sweep. If the parent dies, however that happens, so do the workers.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import multiprocessing
+import os
+import signal
+import threading
+from multiprocessing import connection
+from typing import TYPE_CHECKING, Self
+
+from pmupass.sweep.cell import Job, Order, WorkerError, work
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+    from multiprocessing.connection import Connection
+    from types import TracebackType
+
+TRIES = 3
+TICK_SECONDS = 0.1
+
+
+def _end_with_parent() -> None:
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        connection.wait([parent.sentinel])
+    os._exit(1)
+
+
+def _serve(pipe: Connection, order: Order) -> None:
+    """Run cells until there are no more. Ctrl-C is the parent's business."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    while True:
+        job: Job | None = pipe.recv()
+        if job is None:
+            return
+        try:
+            answer: bytes | WorkerError = work(order, job)
+        except WorkerError as error:
+            answer = error
+        pipe.send(answer)
+
+
+class _Worker:
+    """A process and the pipe to it; ``job`` is what it works on."""
+
+    def __init__(self, order: Order) -> None:
+        context = multiprocessing.get_context("spawn")
+        self.pipe, theirs = context.Pipe()
+        self.job: Job | None = None
+        self.process = context.Process(
+            target=_serve, args=(theirs, order), name="pmupass-sweep", daemon=True
+        )
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+        try:
+            self.process.start()
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        theirs.close()
+
+    def give(self, job: Job) -> None:
+        """Have it run a cell. That it is dead shows when one asks for the answer."""
+        self.job = job
+        with contextlib.suppress(OSError):
+            self.pipe.send(job)
+
+    def answer(self) -> bytes | WorkerError:
+        """Return what it answers; EOFError, OSError if it is dead."""
+        answer: bytes | WorkerError = self.pipe.recv()
+        return answer
+
+    def end(self) -> None:
+        """Kill it: it holds nothing that anybody needs."""
+        self.process.kill()
+        self.process.join()
+        self.pipe.close()
+
+
+class Processes:
+    """Workers on this computer, to be used as a context."""
+
+    def __init__(self, order: Order, number: int) -> None:
+        self._order = order
+        self._number = number
+        self._workers: list[_Worker] = []
+        self._tries: dict[int, int] = {}
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        for worker in self._workers:
+            worker.end()
+
+    def lines(self, jobs: Iterable[Job]) -> Iterator[tuple[int, bytes] | None]:
+        """Yield cells and their lines as they come, and None while none does.
+
+        WorkerError for a worker that cannot do its work, or a cell that no worker survives.
+        """
+        waiting = iter(jobs)
+        again: list[Job] = []
+
+        def next_job() -> Job | None:
+            return again.pop() if again else next(waiting, None)
+
+        while len(self._workers) < self._number and (job := next_job()) is not None:
+            self._workers.append(_Worker(self._order))
+            self._workers[-1].give(job)
+        while busy := [worker for worker in self._workers if worker.job]:
+            ready = connection.wait([worker.pipe for worker in busy], TICK_SECONDS)
+            for worker in busy:
+                if worker.pipe not in ready:
+                    continue
+                done = self._done(worker)
+                if done is None:
+                    again.append(self._lost(worker))
+                    worker = self._replace(worker)  # noqa: PLW2901
+                worker.job = None
+                if (job := next_job()) is not None:
+                    worker.give(job)
+                if done is not None:
+                    yield done
+            if not ready:
+                yield None
+
+    def _done(self, worker: _Worker) -> tuple[int, bytes] | None:
+        """Return the line that a worker made of its cell, None if it died."""
+        assert worker.job is not None  # noqa: S101 - one waits for busy workers only
+        try:
+            answer = worker.answer()
+        except (EOFError, OSError):
+            return None
+        if isinstance(answer, WorkerError):
+            raise answer
+        return worker.job.cell, answer
+
+    def _lost(self, worker: _Worker) -> Job:
+        """Return the cell of a worker that died; WorkerError if that happened too often."""
+        worker.process.join()
+        job = worker.job
+        assert job is not None  # noqa: S101 - one waits for busy workers only
+        tries = self._tries[job.cell] = self._tries.get(job.cell, 0) + 1
+        if tries < TRIES:
+            return job
+        status = worker.process.exitcode or 0
+        how = signal.Signals(-status).name if status < 0 else f"status {status}"
+        raise WorkerError(
+            f"{job}\nits worker died {tries} times, the last time by {how}; SIGKILL may mean that "
+            "memory ran out: --workers with a smaller number needs less"
+        )
+
+    def _replace(self, worker: _Worker) -> _Worker:
+        successor = _Worker(self._order)
+        self._workers[self._workers.index(worker)] = successor
+        worker.end()
+        return successor
