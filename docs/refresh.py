@@ -293,7 +293,7 @@ def def_list(name: str) -> list[tuple[str, ...]]:
 
 
 def json_document(name: str) -> str:
-    """Return the keys of a document: result, diff or bench, one table a type."""
+    """Return the keys of a document: result, diff, bench or sweep, one table a type."""
     schema = _schema(name)
     told = tomllib.loads(KEYS.read_text(encoding="utf-8"))
     top = schema["$ref"].rpartition("/")[2]
@@ -350,7 +350,8 @@ def type_of(kind: dict[str, Any]) -> str:
     if kind["type"] == "array":
         return f"array of {type_of(kind['items'])}"
     if kind["type"] == "object":
-        return f"object: name to {type_of(kind['additionalProperties'])}"
+        inner = kind.get("additionalProperties")
+        return f"object: name to {type_of(inner)}" if inner else "object: name to anything"
     return str(kind["type"])
 
 
@@ -374,6 +375,13 @@ def settings() -> str:
     ]
     rows += [(f"`{key}`", entry["type"], "", entry["text"]) for key, entry in told.items()]
     return table(("key", "type", "default", "meaning"), rows)
+
+
+def figures() -> str:
+    """Return the figures of a sweep that names none."""
+    from pmupass.sweep.figures import DEFAULT
+
+    return table(("name", "path"), [(f"`{name}`", f"`{path}`") for name, path in DEFAULT.items()])
 
 
 def names() -> str:
@@ -543,6 +551,8 @@ GENERATORS: dict[str, Callable[[], str]] = {
     "result": lambda: json_document("result"),
     "diff": lambda: json_document("diff"),
     "bench": lambda: json_document("bench"),
+    "sweep": lambda: json_document("sweep"),
+    "figures": figures,
     "settings": settings,
     "names": names,
     "costs": costs,

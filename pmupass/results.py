@@ -15,6 +15,7 @@ import msgspec
 from msgspec import UNSET, Struct, UnsetType, field
 
 Value = str | int | float | bool | list[str]
+Label = str | int | bool | list[str | int | bool]
 
 
 class ReportEvent(Struct, frozen=True):
@@ -408,7 +409,7 @@ class SweepLine(Struct, frozen=True, kw_only=True):
     pmupass: str
     sweep: str
     cell: int
-    axes: dict[str, Any]
+    axes: dict[str, Label]
     command: str
     outcome: Literal["ok", "guest-failure", "refused", "usage", "input", "model"]
     figures: dict[str, Any]

@@ -77,7 +77,7 @@ def command(
     target = path.with_suffix(".jsonl") if output_to is None else Path(output_to)
     if target.absolute() == path.absolute():
         raise UsageError(f"{target}: the lines would replace the sweep; name another file with -o")
-    output.check_file("-o", str(target))
+    output.check_file("--output", str(target))
     return _run(sweep, target, workers, dask, restart=restart)
 
 

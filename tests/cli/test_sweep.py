@@ -141,9 +141,9 @@ def test_many_cells_with_one_trouble_are_one_line(pmupass: Callable, sweep: Call
     [
         (("--workers", "2", "--dask", "x:1"), 2, "--workers and --dask exclude each other"),
         (("--workers", "0"), 2, "--workers 0: a whole number from 1 to 1024"),
-        (("-o", "no/x.jsonl"), 3, "-o=no/x.jsonl: there is no folder no"),
+        (("-o", "no/x.jsonl"), 3, "--output=no/x.jsonl: there is no folder no"),
         (("-o", "s.toml"), 2, "s.toml: the lines would replace the sweep"),
-        (("-o", "."), 3, "-o=.: is a folder"),
+        (("-o", "."), 3, "--output=.: is a folder"),
     ],
 )
 def test_options_that_mean_nothing(
