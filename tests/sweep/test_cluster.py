@@ -16,11 +16,6 @@ import pytest
 
 distributed = pytest.importorskip("distributed")
 
-# What distributed itself does, in this process and at its end.
-pytestmark = [
-    pytest.mark.filterwarnings("ignore::ResourceWarning:distributed"),
-    pytest.mark.filterwarnings("ignore:Port .* is already in use:UserWarning:distributed"),
-]
 LONG = """
 [common]
 workload = "perf-record"
