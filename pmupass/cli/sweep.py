@@ -139,4 +139,4 @@ def _work(
 
 
 def _say(text: str) -> None:
-    click.echo(f"pmupass: {text}", err=True)
+    click.echo(f"pmupass: {text}".replace("\n", "\n" + " " * len("pmupass: ")), err=True)

@@ -84,8 +84,9 @@ def summary(lines: Iterable[SweepLine], total: int) -> list[str]:
     for line in lines:
         outcomes[line.outcome] = outcomes.get(line.outcome, 0) + 1
         if line.outcome != "ok":
-            first = str(line.error).splitlines()[0]
-            errors.setdefault(f"{line.outcome}: {first}", []).append(line.cell)
+            # What has several lines points into the first one: they stay below each other.
+            gap = "\n" if "\n" in str(line.error) else " "
+            errors.setdefault(f"{line.outcome}:{gap}{line.error}", []).append(line.cell)
     counts = ", ".join(f"{count:,} {outcome}" for outcome, count in outcomes.items())
     done = sum(outcomes.values())
     of = f"{done:,}" if done == total else f"{done:,} of {total:,}"

@@ -9,17 +9,19 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from pmupass import costs, cpus, hosts, profiles, settings, text_file, workloads
+from pmupass import costs, cpus, host_perf, hosts, profiles, settings, text_file, workloads
 from pmupass.errors import InputError, UsageError
+from pmupass.events import EventTable
 from pmupass.options import DEFAULT_CPU
 from pmupass.policy import event_filter
 from pmupass.sweep import words
 from pmupass.sweep.words import SET, WORKLOAD
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
+    from pmupass.cpus import CpuModel
     from pmupass.options import Options
     from pmupass.sweep.words import Words
 
@@ -40,6 +42,10 @@ def option(name: str, values: Words) -> None:
             settings.check_switch_policy(value)
         elif name == "host":
             hosts.sessions(value, cpus.load(DEFAULT_CPU))
+    if name == "event" and values:
+        _some_cpu(lambda cpu: EventTable(cpu).parse(",".join(values)))
+    if name == "host-perf":
+        _some_cpu(lambda cpu: host_perf.parse_all(values, EventTable(cpu)))
 
 
 def _setting(key: str, value: str) -> None:
@@ -47,15 +53,15 @@ def _setting(key: str, value: str) -> None:
     costs.load(overrides.namespace("cost"))
     profiles.load_all(overrides.namespace("profile"))
     if of_cpu := overrides.namespace("cpu"):
-        _some_cpu_has(of_cpu)
+        _some_cpu(lambda cpu: cpus.load(cpu.name, of_cpu))
 
 
-def _some_cpu_has(overrides: dict[str, str]) -> None:
-    """UsageError for what no CPU model takes: their keys depend on the maker."""
+def _some_cpu(takes: Callable[[CpuModel], object]) -> None:
+    """UsageError for what no CPU model takes: which one it is for shows in the cell."""
     refusal: UsageError | None = None
     for name in (DEFAULT_CPU, *cpus.names()):
         try:
-            cpus.load(name, overrides)
+            takes(cpus.load(name))
         except UsageError as error:
             refusal = refusal or error
         else:

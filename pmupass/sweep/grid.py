@@ -121,7 +121,8 @@ class _File:
 
     def fail(self, text: str, key: str = "", element: int | None = None) -> NoReturn:
         line = f":{self.lines.of(key, element)}" if key else ""
-        raise InputError(f"{self.name}{line}: {f'{key}: ' if key else ''}{text}")
+        where = f"{key}: " if key else ""
+        raise InputError(f"{self.name}{line}: {where}{text}".replace(": \n", ":\n"))
 
     @contextlib.contextmanager
     def _at(self, key: str, element: int | None = None) -> Iterator[None]:
@@ -129,7 +130,9 @@ class _File:
         try:
             yield
         except PmupassError as error:
-            self.fail(str(error), key, element)
+            # What has several lines points into the first one: they stay below each other.
+            text = str(error)
+            self.fail(f"\n{text}" if "\n" in text else text, key, element)
 
     def sweep(self, folder: Path) -> Sweep:
         for key in self.data:

@@ -83,7 +83,8 @@ workload = "perf-stat"
 freq = 1000
 [[cell]]
 workload = "perf-stat"
-event = "topdown.nonsense"
+event = "slots"
+cpu = "zen4"
 [[cell]]
 workload = "./text.elf"
 [[cell]]
@@ -99,7 +100,7 @@ filter = "deny.toml"
     ]
     assert "zen3 has no PerfMonV2" in found[0]["error"]
     assert found[1]["error"] == "perf-stat counts; -F and -c are for perf-record"
-    assert "topdown.nonsense" in found[2]["error"]
+    assert "zen4 has no slots event" in found[2]["error"]
     assert found[3]["error"].startswith("./text.elf: malformed guest image")
     assert "c5 f8 77" in found[4]["error"]
     assert found[5]["error"] == "the guest reports failure: exit, exit value 3"
