@@ -276,6 +276,8 @@ struct pp_kvm {
 	uint32_t counter_write;	  /* enum pp_counter_write */
 	uint32_t ignore_msrs;	  /* registers that nobody knows read 0, and take anything */
 	uint32_t switch_policy;	  /* mediated: enum pp_switch_policy */
+	uint32_t no_event_reuse;  /* emulated: each reprogramming creates an event, as before 5.5 */
+	uint32_t walks_all_pmcs;  /* each counter is looked at for each completed instruction */
 	uint32_t elide_wrmsr;	  /* mediated: load leaves out writes of values that are there */
 	const struct pp_msr_intercept *intercepts;
 	const uint32_t *msrs_to_save; /* KVM_GET_MSR_INDEX_LIST */

@@ -52,6 +52,27 @@ CAUGHT = ROOT / "tests" / "faults" / "caught.toml"
 TIMEOUT_SECONDS = 120
 SUBCYCLES = 64  # pmupass/cpus/*.toml, [timing]
 
+SIX = ",".join(["instructions"] * 6)
+TEN = (
+    "loads:u,loads:k,stores:u,stores:k,branches:u,branches:k,branch-misses:u,branch-misses:k,"
+    "cache-references:u,cache-misses:u"
+)
+# Arguments of pmupass, the file last.
+PICTURES = (
+    (
+        *("run", "perf-record", "--mode", "emulated", "--time", "20ms", "-e", SIX),
+        *("--set", "guest.linux=6.8", "--flamegraph", "docs/pictures/sampling.svg"),
+    ),
+    (
+        *("run", "perf-stat", "--mode", "emulated", "--time", "20ms", "-e", TEN),
+        *("--flamegraph", "docs/pictures/turns.svg"),
+    ),
+    (
+        *("run", "exit-storm", "--mode", "emulated", "--time", "2ms"),
+        *("--set", "kvm.pmc_walk=pre-6.9", "--flamegraph", "docs/pictures/walk.svg"),
+    ),
+)
+
 # What a sanitizer build needs in Python and a compiler must not have (tests/conftest.py).
 PRELOADED = ("LD_PRELOAD", "PYTHONMALLOC", "ASAN_OPTIONS", "UBSAN_OPTIONS")
 
@@ -450,6 +471,47 @@ def cost_sums() -> str:
     return "\n".join(("```text", *_legend(text), "```"))
 
 
+def cpu_costs() -> str:
+    """Return the costs in which CPU models differ from the table for all."""
+    from pmupass import costs as package, cpus
+
+    everybody = package.load()
+    rows = []
+    for cpu in cpus.names():
+        for cost in package.load(cpu=cpu).values():
+            if cost == everybody[cost.function]:
+                continue
+            low, high = cost.range or ("", "")
+            source = f"{cost.source}; {cost.note}" if cost.note else cost.source
+            rows.append(
+                (
+                    cpu,
+                    f"`{cost.function}`",
+                    f"`{cost.id}`",
+                    f"{cost.cycles}, for all {everybody[cost.function].cycles}",
+                    f"{low} to {high}",
+                    cost.confidence,
+                    source,
+                )
+            )
+    return table(
+        ("CPU", "function", "`--set cost.`", "cycles", "range", "confidence", "source"), rows
+    )
+
+
+def pictures() -> str:
+    """Return the commands of the pictures."""
+    return "\n".join(("```sh", *(f"pmupass {' '.join(line)}" for line in PICTURES), "```"))
+
+
+def draw(folder: Path) -> None:
+    """Draw every picture into a folder."""
+    for line in PICTURES:
+        target = folder / Path(line[-1]).name
+        command = [sys.executable, "-P", "-m", "pmupass", *line[:-1], str(target)]
+        subprocess.run(command, check=True, capture_output=True, timeout=TIMEOUT_SECONDS)
+
+
 def kernel_work() -> str:
     """Return what a guest's kernel retires for perf, from csrc/base/kernel_work.def."""
     rows = [
@@ -559,6 +621,8 @@ GENERATORS: dict[str, Callable[[], str]] = {
     "cost-sums": cost_sums,
     "cpu-timing": cpu_timing,
     "kernel-work": kernel_work,
+    "cpu-costs": cpu_costs,
+    "pictures": pictures,
     "rules": rules,
     "faults": faults,
 }
@@ -580,6 +644,9 @@ def main() -> int:
         sys.stdout.write(f"{name}: {'out of date' if chosen.check else 'rewritten'}\n")
         if not chosen.check:
             (ROOT / name).write_text(text, encoding="utf-8")
+    if not chosen.document and not chosen.check:
+        (ROOT / "docs" / "pictures").mkdir(exist_ok=True)
+        draw(ROOT / "docs" / "pictures")
     return 1 if chosen.check and stale else 0
 
 

@@ -303,6 +303,8 @@ class Kvm:
     counter_write: CounterWrite = CounterWrite.RIGHT
     ignore_msrs: bool = False
     switch_policy: SwitchPolicy = SwitchPolicy.UPSTREAM
+    no_event_reuse: bool = False
+    walks_all_pmcs: bool = False
     elide_wrmsr: bool = True
     intercepts: tuple[MsrIntercept, ...] = ()
     msrs_to_save: tuple[int, ...] = ()

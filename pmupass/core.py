@@ -48,10 +48,10 @@ NO_FEED = 0xFF
 UNKNOWN = (1 << 64) - 1  # of a count
 MAX_EVENTS = 32
 _HOST_EVENT_STATES = ("off", "error", "inactive", "active")  # enum perf_event_state
-_REPORT_HEAD = struct.Struct("<II11Q")
+_REPORT_HEAD = struct.Struct("<II12Q")
 _REPORT_EVENT = struct.Struct("<6Q")
 _EXIT_LISTS = {Vendor.INTEL: "exit_reasons", Vendor.AMD: "svm_exit_reasons"}
-_REPORT_MAGIC = 0x33304D50
+_REPORT_MAGIC = 0x34304D50
 
 
 class VmRefusedError(InputError):
@@ -215,6 +215,8 @@ class _Config:
             "counter_write",
             "ignore_msrs",
             "switch_policy",
+            "no_event_reuse",
+            "walks_all_pmcs",
             "elide_wrmsr",
         ):
             setattr(out, name, int(getattr(kvm, name)))

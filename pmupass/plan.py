@@ -128,7 +128,9 @@ class Plan:
             {"guest.kernel": self._profile.kernel, "guest.chunk": self._profile.chunk}
         )
         self._maps = tuple(self.events.maps(named))
-        self._costs = costs.cycles(core.names("costs"), self.settings.namespace("cost"))
+        self._costs = costs.cycles(
+            core.names("costs"), self.settings.namespace("cost"), self.options.cpu
+        )
         self.vms = tuple(self._further(i, vm) for i, vm in enumerate(options.vms, 1))
         if self.all_guest_cpus > MAX_CPUS:
             raise UsageError(
@@ -500,6 +502,8 @@ class Plan:
             counter_write=COUNTER_WRITES[self.settings.text("kvm.fault_counter_write")],
             ignore_msrs=self.settings.flag("kvm.ignore_msrs"),
             switch_policy=SwitchPolicy.named(self.options.switch),
+            no_event_reuse=not self.settings.flag("kvm.event_reuse"),
+            walks_all_pmcs=self.settings.text("kvm.pmc_walk") == "pre-6.9",
             elide_wrmsr=self.settings.flag("kvm.elide_wrmsr"),
             intercepts=tuple(interception.msr_intercepts([*rows, *others])),
             msrs_to_save=msr_list.msrs_to_save(

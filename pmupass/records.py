@@ -70,6 +70,7 @@ class GuestReport:
     ticks: int
     pmis: int
     pmis_empty: int
+    pmi_cycles: int
     rotations: int
     throttles: int
     max_sample_rate: int

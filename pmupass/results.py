@@ -54,6 +54,7 @@ class GuestReport(Struct, frozen=True):
     ticks: int
     pmis: int
     pmis_empty: int
+    pmi_cycles: int
     rotations: int
     throttles: int
     max_sample_rate: int
@@ -383,7 +384,10 @@ class Diff(Struct, frozen=True, kw_only=True):
 
 
 class Measurement(Struct, frozen=True):
-    """One figure of a benchmark, with the published one beside it where there is one."""
+    """One figure of a benchmark, with the published one beside it where there is one.
+
+    ``ratio`` is value by published; ``verdict`` whether it is near enough, ``analysis`` why not.
+    """
 
     name: str
     group: str
@@ -391,6 +395,9 @@ class Measurement(Struct, frozen=True):
     unit: str
     published: float | int | UnsetType = UNSET
     source: str | UnsetType = UNSET
+    ratio: float | UnsetType = UNSET
+    verdict: Literal["pass", "fail"] | UnsetType = UNSET
+    analysis: str | UnsetType = UNSET
 
 
 class Bench(Struct, frozen=True, kw_only=True):

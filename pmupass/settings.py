@@ -135,6 +135,21 @@ SETTINGS: tuple[Setting, ...] = (
         choices=("vector", "nmi"),
     ),
     Setting(
+        "kvm.event_reuse",
+        bool,
+        default=True,
+        doc="the emulated vPMU resumes the host event of a counter whose selector is the same, as "
+        "since Linux 5.5; 0: it releases the event and creates another each time",
+    ),
+    Setting(
+        "kvm.pmc_walk",
+        str,
+        "upstream",
+        "which counters KVM looks at for an instruction that it completes: upstream, those that "
+        "may count it; pre-6.9, all of them one after the other, before and after that version",
+        choices=("upstream", "pre-6.9"),
+    ),
+    Setting(
         "kvm.elide_wrmsr",
         bool,
         default=True,

@@ -54,6 +54,15 @@ def test_a_block_is_up_to_date(document: Any, block: Any) -> None:
     assert block.lines == expected, "\n".join(["run python docs/refresh.py", *diff])
 
 
+def test_the_pictures_are_up_to_date(tmp_path: Path) -> None:
+    """Those of docs/pictures, and no others; `python docs/refresh.py` draws them anew."""
+    refresh.draw(tmp_path)
+    drawn = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    kept = {path.name: path.read_bytes() for path in (ROOT / "docs" / "pictures").iterdir()}
+    assert sorted(drawn) == sorted(kept)
+    assert drawn == kept
+
+
 def test_there_are_blocks_to_check() -> None:
     """A mark that is no longer understood would make the test above pass on nothing."""
     commands = [
@@ -263,7 +272,8 @@ def test_every_cost_is_in_the_document(def_list: Callable[[str], list[tuple[str,
     """Once each, by function and by ID."""
     page = (ROOT / "docs" / "costs.md").read_text(encoding="utf-8")
     for name, function in def_list("costs"):
-        assert page.count(f"| `{function}` | `{name.lower()}` |") == 1, name
+        row = re.escape(f"| `{function}` | `{name.lower()}` |")
+        assert len(re.findall(f"^{row}", page, re.MULTILINE)) == 1, name
 
 
 # README.md and the links of all pages

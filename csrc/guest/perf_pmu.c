@@ -123,7 +123,9 @@ static void perf_event_nmi_handler(void)
 	cpu->hw_events.in_nmi = true;
 	x86_pmu.ops->handle_irq();
 	cpu->hw_events.in_nmi = false;
-	perf_sample_event_took(tsc_to_ns(rdtsc() - begin));
+	begin = rdtsc() - begin;
+	cpu->report->pmi_cycles += begin;
+	perf_sample_event_took(tsc_to_ns(begin));
 }
 
 void perf_nmi(void)

@@ -16,7 +16,7 @@
 #define PP_PORT_REPORT 0x505
 #define PP_PORT_EXIT 0xf4 /* outl: exit value, 0 = passed */
 #define PP_PORT_SERIAL 0x3f8
-#define PP_REPORT_MAGIC 0x33304d50u /* "PM03", little endian */
+#define PP_REPORT_MAGIC 0x34304d50u /* "PM04", little endian */
 #define PP_GUEST_MAX_EVENTS 32
 #define PP_GUEST_MAX_CPUS 8
 #define PP_GUEST_KERNEL_PROFILE 3 /* work profile of the guest's own kernel */
@@ -40,6 +40,7 @@ struct pp_guest_report {
 	uint64_t ticks;	     /* timer interrupts handled */
 	uint64_t pmis;	     /* PMI handler entries */
 	uint64_t pmis_empty; /* of these, with no status bit set */
+	uint64_t pmi_cycles; /* TSC cycles in the PMI handler, in all */
 	uint64_t rotations;  /* multiplexing rotations */
 	uint64_t throttles;  /* times that an event was stopped for too many samples in a tick */
 	uint64_t

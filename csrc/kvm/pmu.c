@@ -356,6 +356,16 @@ static bool cpl_is_counted(const struct kvm_pmc *pmc, unsigned int cpl)
 	       eventsel & (cpl == 0 ? ARCH_PERFMON_EVENTSEL_OS : ARCH_PERFMON_EVENTSEL_USR);
 }
 
+/* Before 6.9: a bit and a look for each counter, and the bit that is not there any more. */
+static void charge_walk(struct kvm_vcpu *vcpu)
+{
+	unsigned int idx;
+
+	for_each_set_bit(idx, vcpu->pmu.all_valid_pmc_idx)
+		account_charge(vcpu_books(vcpu), COST_PMC_WALK);
+	account_charge(vcpu_books(vcpu), COST_PMC_WALK);
+}
+
 static u64 trigger_event(struct kvm_vcpu *vcpu, u64 event)
 {
 	struct kvm_pmu *pmu = &vcpu->pmu;
@@ -364,7 +374,10 @@ static u64 trigger_event(struct kvm_vcpu *vcpu, u64 event)
 
 	if (!pmu->version)
 		return 0;
-	account_charge(vcpu_books(vcpu), COST_PMU_TRIGGER_EVENT);
+	account_enter(vcpu_books(vcpu), COST_PMU_TRIGGER_EVENT);
+	if (vcpu->config->kvm.walks_all_pmcs)
+		charge_walk(vcpu);
+	account_leave(vcpu_books(vcpu));
 	/* Selectors that the guest writes directly are known only after put. */
 	if (vcpu->config->kvm.selectors_direct)
 		kvm_pmu_take_back(vcpu);

@@ -171,7 +171,7 @@ static u8 pmc_get_pebs_precise_level(const struct kvm_pmc *pmc)
 
 static bool pmc_resume_counter(struct kvm_pmc *pmc)
 {
-	if (!pmc->perf_event)
+	if (!pmc->perf_event || pmc->vcpu->config->kvm.no_event_reuse)
 		return false;
 	if (pmc->perf_event->attr.sample_period &&
 	    perf_event_period(perf_of(pmc), pmc->perf_event, get_sample_period(pmc)))

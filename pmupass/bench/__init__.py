@@ -7,5 +7,7 @@ of them. Model figures (ratios, shares) are exact.
 
 SUITES: dict[str, str] = {
     "speed": "how fast this program is: guest MIPS, host ns per intercepted access, PMI and switch",
-    "modes": "what the modes cost in the model: VM-exits and overhead of perf-record, by CPU",
+    "modes": "what the modes cost in the model: VM-exits of perf-record by CPU, an idle vPMU",
+    "published": "published figures beside the model's: the sampling table of 2024, exits, PMIs",
 }
+DEFAULT = ("speed", "modes")  # without a suite's name

@@ -123,11 +123,11 @@ def _kernel_work(_cpu: str) -> tuple[tuple[str, ...], Rows]:
     ]
 
 
-def _costs(_cpu: str) -> tuple[tuple[str, ...], Rows]:
+def _costs(cpu: str) -> tuple[tuple[str, ...], Rows]:
     from pmupass import costs
     from pmupass.core import table
 
-    known = costs.load()
+    known = costs.load(cpu=cpu)
     rows = []
     for entry in table("costs"):
         cost = known[entry.name]

@@ -6,7 +6,7 @@
     costs.cycles(core.names("costs"))                                   in the core's order
 
 Which functions there are stands in ``csrc/base/costs.def`` alone; ``default.toml`` has one entry
-for each.
+for each, and ``CPU.toml`` those that differ on a CPU model.
 """
 
 from __future__ import annotations
@@ -21,8 +21,10 @@ if TYPE_CHECKING:
 __all__ = ["Cost", "CostTable", "cycles", "load", "read_settings"]
 
 
-def load(overrides: Mapping[str, int | str] | None = None) -> CostTable:
-    """Return the cost table, by function name, with ``--set cost.KEY=CYCLES`` in place.
+def load(overrides: Mapping[str, int | str] | None = None, cpu: str = "") -> CostTable:
+    """Return the cost table of a CPU, by function name, with ``--set cost.KEY=CYCLES`` in place.
+
+    Without a CPU it is the table for all.
 
     UsageError for a key that is neither a function's name nor an entry's ID, or a bad number.
     """
@@ -30,15 +32,16 @@ def load(overrides: Mapping[str, int | str] | None = None) -> CostTable:
 
     from pmupass.costs.model import parse
 
-    text = resources.files(__name__).joinpath("default.toml").read_text(encoding="utf-8")
-    return parse(text, overrides or {})
+    files = [resources.files(__name__).joinpath(f"{name}.toml") for name in ("default", cpu)]
+    text, *own = [file.read_text(encoding="utf-8") for file in files if file.is_file()]
+    return parse(text, overrides or {}, *own)
 
 
 def cycles(
-    names: Sequence[str], overrides: Mapping[str, int | str] | None = None
+    names: Sequence[str], overrides: Mapping[str, int | str] | None = None, cpu: str = ""
 ) -> tuple[int, ...]:
     """Return the cycles of the core's list of costs, in its order; ModelError for a missing one."""
-    return load(overrides).in_order(names)
+    return load(overrides, cpu).in_order(names)
 
 
 def read_settings(path: str) -> tuple[str, ...]:

@@ -81,9 +81,12 @@ def _entries(text: str) -> tuple[Cost, ...]:
     return tuple(found)
 
 
-def parse(text: str, overrides: Mapping[str, int | str]) -> CostTable:
-    """Read a cost table. UsageError for bad overrides, ModelError for a malformed table."""
-    table = CostTable((cost.function, cost) for cost in _entries(text))
+def parse(text: str, overrides: Mapping[str, int | str], own: str = "") -> CostTable:
+    """Read a cost table, and what a CPU has of its own in place of entries of it.
+
+    UsageError for bad overrides, ModelError for a malformed table.
+    """
+    table = CostTable((cost.function, cost) for cost in (*_entries(text), *_entries(own)))
     for key, given in overrides.items():
         try:
             cost = table[key]

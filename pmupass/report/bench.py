@@ -19,13 +19,17 @@ def render(console: Console, bench: Bench) -> None:
     """Print a table a group; published figures stand beside ours."""
     for group in dict.fromkeys(m.group for m in bench.results):
         rows = [m for m in bench.results if m.group == group]
-        published = any(not isinstance(m.published, UnsetType) for m in rows)
-        out = table(group, "", "value", *(["published"] if published else []))
+        more = [column for column in COLUMNS if any(COLUMNS[column](m) for m in rows)]
+        out = table(group, "", "value", *more)
         out.add_column("unit")
         for m in rows:
-            out.add_row(m.name, f"{m.value:,}", *([_published(m)] if published else []), m.unit)
+            cells = [COLUMNS[column](m) or "-" for column in more]
+            out.add_row(m.name, f"{m.value:,}", *cells, m.unit)
         console.print(out)
         console.print()
+    for m in bench.results:
+        if not isinstance(m.analysis, UnsetType):
+            console.print(f"{m.name}: {m.analysis}\n", markup=False)
     sources = dict.fromkeys(m.source for m in bench.results if not isinstance(m.source, UnsetType))
     for source in sources:
         console.print(f"published: {source}", markup=False)
@@ -33,6 +37,16 @@ def render(console: Console, bench: Bench) -> None:
         console.print("Interrupted: these are the figures so far.")
 
 
-def _published(measurement: Measurement) -> str:
-    value = measurement.published
-    return "-" if isinstance(value, UnsetType) else f"{value:,}"
+def _published(m: Measurement) -> str:
+    return "" if isinstance(m.published, UnsetType) else f"{m.published:,}"
+
+
+def _ratio(m: Measurement) -> str:
+    return "" if isinstance(m.ratio, UnsetType) else f"{m.ratio:.2f}"
+
+
+def _verdict(m: Measurement) -> str:
+    return "" if isinstance(m.verdict, UnsetType) else m.verdict
+
+
+COLUMNS = {"published": _published, "ratio": _ratio, "verdict": _verdict}

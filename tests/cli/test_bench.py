@@ -8,7 +8,7 @@ from importlib import resources
 import jsonschema
 import pytest
 
-from pmupass.bench import modes, speed
+from pmupass.bench import modes, published, speed
 
 
 @pytest.fixture(autouse=True)
@@ -20,7 +20,10 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(speed, "EXIT_LOOPS", 1_000)
     monkeypatch.setattr(speed, "PMI_TIME_NS", 5_000_000)
     monkeypatch.setattr(modes, "TIME_NS", 5_000_000)
-    monkeypatch.setattr(modes, "PUBLISHED", (modes.Sampling(6, 33.62, 6.21, 4.24),))
+    monkeypatch.setattr(published, "CELLS", published.CELLS[3:])
+    monkeypatch.setattr(published, "PREDICTIONS", published.PREDICTIONS[:1])
+    for name in ("TIME_NS", "EXIT_TIME_NS", "HANDLER_TIME_NS"):
+        monkeypatch.setattr(published, name, 5_000_000)
 
 
 def test_speed(pmupass: Callable) -> None:
@@ -53,8 +56,15 @@ def test_modes(pmupass: Callable) -> None:
     outcome = pmupass("bench", "modes")
     assert outcome.status == 0, outcome.err
     assert "exits, emulated to mediated, skylake-sp" in outcome.out
-    assert "33.62" in outcome.out
-    assert "CPUID exit beside an idle mediated vPMU" in outcome.out
+    assert "standing cost, mediated, exit-storm" in outcome.out
+    assert max(map(len, outcome.out.splitlines())) <= 100
+
+
+def test_published(pmupass: Callable) -> None:
+    outcome = pmupass("bench", "published")
+    assert outcome.status == 0, outcome.err
+    for word in ("79.32", "10.45", "ratio", "verdict", "turns each 4 ms", "guest NMI handler"):
+        assert word in outcome.out, word
     assert max(map(len, outcome.out.splitlines())) <= 100
 
 

@@ -105,6 +105,19 @@ def counts(machine: Machine, n: int) -> dict[int, tuple[int, int]]:
     return {c.config: (c.true_count, c.counted) for c in machine.counters(n)}
 
 
+def assert_but_for_an_interrupt(
+    found: dict[int, tuple[int, int]], expected: dict[int, tuple[int, int]]
+) -> None:
+    """The second CPU tells the first one of its end, maybe while that one counts: in the kernel.
+
+    Its handler has some fifty instructions, and is counted as what it is.
+    """
+    assert found.keys() == expected.keys()
+    for config, (true, counted) in found.items():
+        assert true == counted
+        assert 0 <= true - expected[config][0] <= (60 if config & asm.OS else 0)
+
+
 @functools.cache
 def alone(cpu: str, work: int = WORK) -> dict[int, tuple[int, int]]:
     """Return what such a guest counts on the bare machine."""
@@ -158,11 +171,11 @@ def test_counts_are_exact_beside_others(mode: str, cpu: str, pcpus: int) -> None
     assert counts(machine, 0) == alone(cpu, LONG)
     for n in (1, 2):
         assert machine.guest(n).stop is Stop.EXIT
-        assert counts(machine, n) == alone(cpu, LONG // 8)
+        assert_but_for_an_interrupt(counts(machine, n), alone(cpu, LONG // 8))
         report = machine.report(1, n - 1)
         assert report is not None
         assert {e.config: e.value for e in report.events} == {
-            key: counted for key, (_, counted) in alone(cpu, LONG // 8).items()
+            key: counted for key, (_, counted) in counts(machine, n).items()
         }
     assert machine.counters(3) == []
     assert machine.switch(3).loads == 0

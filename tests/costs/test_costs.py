@@ -182,3 +182,33 @@ def test_bad_overrides(overrides: dict[str, int | str], what: str) -> None:
 def test_a_malformed_table() -> None:
     with pytest.raises(ModelError, match=r"malformed: x: .*confidence"):
         parse('[x]\nfunction = "f"\ncycles = 1\nsource = "s"\nconfidence = "sure"\n', {})
+
+
+CPUS_OF_THEIR_OWN = ("zen2", "zen3", "zen4", "zen5")
+
+
+@pytest.mark.parametrize("cpu", CPUS_OF_THEIR_OWN)
+def test_what_a_cpu_has_of_its_own(cpu: str, table: costs.CostTable) -> None:
+    """Entries of the table for all in another place, each with a source, a range and a function."""
+    mine = costs.load(cpu=cpu)
+    assert list(mine) == list(table)
+    differ = [cost for cost in mine.values() if cost != table[cost.function]]
+    assert differ
+    for cost in differ:
+        assert cost.id == table[cost.function].id
+        assert cost.range is not None
+        assert cost.range[0] <= cost.cycles <= cost.range[1]
+        assert cost.note
+
+
+def test_a_cpu_without_a_table_has_the_one_for_all(table: costs.CostTable) -> None:
+    assert costs.load(cpu="emerald-rapids") == table
+
+
+def test_settings_go_over_what_a_cpu_has() -> None:
+    assert costs.load({"wrmsr": 7}, "zen5")["wrmsr"].cycles == 7
+
+
+def test_every_table_is_of_a_cpu() -> None:
+    folder = Path(costs.__file__).parent
+    assert {p.stem for p in folder.glob("*.toml")} == {"default", *CPUS_OF_THEIR_OWN}
