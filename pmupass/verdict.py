@@ -22,6 +22,7 @@ DATA_KINDS = (
 WHAT_HAPPENED = {
     "refused": "host perf would not create KVM's event, and nobody told the guest",
     "late-reprogram": "the counter's event ran on, or not yet, until KVM reprogrammed it",
+    "unexplained": "the model has recorded no cause: a gap of it",
     "counter-write": "the counter began where the guest did not write it",
 }
 CONTROL_KINDS = (

@@ -252,8 +252,7 @@ void truth_counter_read(struct truth *t, unsigned int idx, u64 visible)
 		r->wrong_reads++;
 }
 
-/* The rest that no cause explains: what somebody owned up to, an erratum of the silicon, or a gap of the
- * model. */
+/* The rest that no cause explains: what somebody owned up to, or a gap of the model. */
 static s64 unexplained(s64 lost, const s64 *causes)
 {
 	for (unsigned int c = 0; c < NR_CAUSES; c++)
@@ -278,7 +277,8 @@ void truth_close_interval(struct truth *t, unsigned int idx, u64 visible, bool l
 	push_error(t, &(struct truth_episode){
 			      .cause = pmc->blame,
 			      .config = pmc->config,
-			      .tsc = pmc->blame == CAUSE_ERRATUM ? t->tsc(t->tsc_ctx) : pmc->blamed,
+			      .tsc = pmc->blame == CAUSE_UNEXPLAINED ? t->tsc(t->tsc_ctx)
+								     : pmc->blamed,
 			      .lost = unexplained(lost, causes),
 		      });
 	if (!pmc->read && delta)

@@ -28,7 +28,7 @@ int truth_init(struct truth *t, const struct pp_pmu *guest, const struct event_m
 	t->global_ctrl = guest->version ? pmu_counter_mask(guest->nr_gp, 0) : 0;
 	for (unsigned int idx = 0; idx < NR_PMC_IDX; idx++) {
 		t->pmc[idx].cause = CAUSE_NONE;
-		t->pmc[idx].blame = CAUSE_ERRATUM;
+		t->pmc[idx].blame = CAUSE_UNEXPLAINED;
 	}
 	t->results = calloc(TRUTH_MAX_EVENTS, sizeof(*t->results));
 	t->errors = calloc(TRUTH_MAX_SILENT_ERRORS, sizeof(*t->errors));
@@ -214,7 +214,7 @@ void truth_counter_written(struct truth *t, unsigned int idx, u64 visible_before
 	truth_settle(t, idx);
 	if (pmc->touched)
 		truth_close_interval(t, idx, visible_before, false);
-	pmc->blame = CAUSE_ERRATUM;
+	pmc->blame = CAUSE_UNEXPLAINED;
 	pmc->written = value & truth_value_mask(t, idx);
 	pmc->wraps = 0;
 	pmc->touched = pmc->enabled;

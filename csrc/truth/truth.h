@@ -71,7 +71,7 @@ struct truth_pmc {
 	u64 cause_delta;  /* true count that has been attributed */
 	s64 causes[NR_CAUSES];
 	u8 blame;     /* the cause that a rest which no other explains goes to ... */
-	u64 blamed;   /* ... since this TSC, unless it is CAUSE_ERRATUM */
+	u64 blamed;   /* ... since this TSC, unless it is CAUSE_UNEXPLAINED */
 	bool touched; /* written or enabled: there is something to close */
 
 	/* Its last read */

@@ -136,7 +136,7 @@ TEST(an_interval_nobody_reads_ends_with_the_run)
 	r = finish(w, 0xc0 | OS);
 	EXPECT_EQ(100, r->true_count);
 	EXPECT_EQ(90, r->counted);
-	EXPECT_EQ(10, r->causes[CAUSE_ERRATUM]); /* nobody said why */
+	EXPECT_EQ(10, r->causes[CAUSE_UNEXPLAINED]); /* nobody said why */
 	EXPECT_EQ(1, r->unread);
 	world_free(w);
 }
@@ -160,13 +160,13 @@ TEST(a_rest_goes_to_who_owns_up_to_it)
 	EXPECT_EQ(250, r->true_count);
 	EXPECT_EQ(223, r->counted);
 	EXPECT_EQ(20, r->causes[CAUSE_COUNTER_WRITE]);
-	EXPECT_EQ(7, r->causes[CAUSE_ERRATUM]);
+	EXPECT_EQ(7, r->causes[CAUSE_UNEXPLAINED]);
 	EXPECT_EQ(2, w->t.nr_errors);
 	EXPECT_EQ(CAUSE_COUNTER_WRITE, w->t.errors[0].cause);
 	EXPECT_EQ(20, w->t.errors[0].lost);
 	EXPECT_EQ(tsc, w->t.errors[0].tsc);
 	EXPECT_TRUE(w->t.errors[0].until > tsc);
-	EXPECT_EQ(CAUSE_ERRATUM, w->t.errors[1].cause);
+	EXPECT_EQ(CAUSE_UNEXPLAINED, w->t.errors[1].cause);
 	world_free(w);
 }
 
@@ -226,7 +226,7 @@ TEST(a_dead_counter_loses_to_its_cause_in_one_episode)
 	EXPECT_EQ(115, r->true_count);
 	EXPECT_EQ(15, r->counted);
 	EXPECT_EQ(100, r->causes[CAUSE_CONTENTION]);
-	EXPECT_EQ(0, r->causes[CAUSE_ERRATUM]);
+	EXPECT_EQ(0, r->causes[CAUSE_UNEXPLAINED]);
 	EXPECT_EQ(115, r->enabled_cycles);
 	EXPECT_EQ(15, r->true_running_cycles);
 	EXPECT_EQ(2, r->wrong_reads);
@@ -274,11 +274,11 @@ TEST(a_change_of_event_keeps_the_loss_with_the_old_event)
 	EXPECT_EQ(100, r->true_count);
 	EXPECT_EQ(0, r->counted);
 	EXPECT_EQ(100, r->causes[CAUSE_CONTENTION]);
-	EXPECT_EQ(0, r->causes[CAUSE_ERRATUM]);
+	EXPECT_EQ(0, r->causes[CAUSE_UNEXPLAINED]);
 	r = finish(w, 0xd0 | OS);
 	EXPECT_EQ(30, r->true_count);
 	EXPECT_EQ(30, r->counted);
-	EXPECT_EQ(0, r->causes[CAUSE_ERRATUM]);
+	EXPECT_EQ(0, r->causes[CAUSE_UNEXPLAINED]);
 	world_free(w);
 }
 
@@ -300,7 +300,7 @@ TEST(emulated_instructions_count_once)
 	EXPECT_EQ(12, r->true_count);
 	EXPECT_EQ(12, r->counted);
 	EXPECT_EQ(0, r->causes[CAUSE_UNCREDITED]); /* +1 - 1 */
-	EXPECT_EQ(0, r->causes[CAUSE_ERRATUM]);
+	EXPECT_EQ(0, r->causes[CAUSE_UNEXPLAINED]);
 	world_free(w);
 }
 
@@ -319,7 +319,7 @@ TEST(a_credit_counts_though_the_counter_is_dead)
 	EXPECT_EQ(11, r->true_count);
 	EXPECT_EQ(1, r->counted);
 	EXPECT_EQ(10, r->causes[CAUSE_CONTENTION]);
-	EXPECT_EQ(0, r->causes[CAUSE_ERRATUM]);
+	EXPECT_EQ(0, r->causes[CAUSE_UNEXPLAINED]);
 	world_free(w);
 }
 
@@ -354,6 +354,25 @@ TEST(what_an_erratum_adds_is_lost_to_it)
 	EXPECT_EQ((u64)-7, (u64)w->t.errors[0].lost);
 	EXPECT_EQ(100, w->t.errors[0].tsc);
 	EXPECT_EQ(CAUSE_ERRATUM, w->t.errors[0].cause);
+	world_free(w);
+}
+
+/* A counter that shows what nothing explains: no erratum, for the CPU has none. */
+TEST(what_nothing_explains_is_unexplained)
+{
+	struct world *w = world_new();
+	struct pp_counter_result *r;
+
+	start(w, 0xc0 | OS | EN);
+	go(w, 100);
+	truth_counter_read(&w->t, 0, 97);
+	w->seen[0] = 97;
+	r = finish(w, 0xc0 | OS);
+	EXPECT_EQ(100, r->true_count);
+	EXPECT_EQ(97, r->counted);
+	EXPECT_EQ(0, r->causes[CAUSE_ERRATUM]);
+	EXPECT_EQ(3, r->causes[CAUSE_UNEXPLAINED]);
+	EXPECT_EQ(CAUSE_UNEXPLAINED, w->t.errors[0].cause);
 	world_free(w);
 }
 

@@ -2,7 +2,7 @@
 """Random guests under faults of host perf and of KVM (settings host.fault_*, kvm.fault_*).
 
 What such a guest reads no rule says. But every loss must have its cause, and no other: nothing is
-left that the books can only call an erratum. A mediated guest notices nothing.
+left that the books can only call unexplained. A mediated guest notices nothing.
 
 Drawn by seeds: a guest is long, and most of what it does has to count something.
 """
