@@ -37,16 +37,16 @@
 
 /* ---- overflows whose NMI is on its way ---- */
 
-static bool (*test_overflow)(const struct hw_perf_event *hwc);
+static bool (*test_overflow)(u32 idx);
 
-static bool test_overflow_topbit(const struct hw_perf_event *hwc)
+static bool test_overflow_topbit(u32 idx)
 {
-	return !(rdmsr(hwc->event_base) & BIT_ULL(AMD_CNTVAL_BITS - 1));
+	return !(rdmsr(x86_pmu.perfctr + x86_pmu.stride * idx) & BIT_ULL(AMD_CNTVAL_BITS - 1));
 }
 
-static bool test_overflow_status(const struct hw_perf_event *hwc)
+static bool test_overflow_status(u32 idx)
 {
-	return rdmsr(MSR_AMD64_PERF_CNTR_GLOBAL_STATUS) & BIT_ULL(hwc->idx);
+	return rdmsr(MSR_AMD64_PERF_CNTR_GLOBAL_STATUS) & BIT_ULL(idx);
 }
 
 static void delay_one_us(void)
@@ -57,11 +57,11 @@ static void delay_one_us(void)
 		__asm__ volatile("pause");
 }
 
-static void wait_on_overflow(const struct hw_perf_event *hwc)
+static void wait_on_overflow(u32 idx)
 {
 	u32 i;
 
-	for (i = 0; i < OVERFLOW_WAIT_COUNT && test_overflow(hwc); i++)
+	for (i = 0; i < OVERFLOW_WAIT_COUNT && test_overflow(idx); i++)
 		delay_one_us();
 }
 
@@ -72,15 +72,19 @@ static void check_overflow(void)
 
 	if (cpuc->in_nmi)
 		return;
-	for_each_set_bit(idx, cpuc->active_mask)
-		wait_on_overflow(&cpuc->events[idx]->hw);
+	/* An NMI in between may have throttled one. */
+	for_each_set_bit(idx, cpuc->active_mask) {
+		barrier();
+		if (cpuc->active_mask & BIT_ULL(idx))
+			wait_on_overflow(idx);
+	}
 }
 
 static void amd_pmu_disable_event(struct perf_event *event)
 {
 	x86_pmu_disable_event(event);
 	if (!this_cpu()->hw_events.in_nmi)
-		wait_on_overflow(&event->hw);
+		wait_on_overflow((u32)event->hw.idx);
 }
 
 /* ---- without global registers ---- */

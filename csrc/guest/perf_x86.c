@@ -25,13 +25,24 @@ void x86_pmu_disable_event(struct perf_event *event)
 	wrmsr(event->hw.config_base, event->hw.config);
 }
 
+static bool is_active(u32 idx)
+{
+	barrier();
+	return this_cpu()->hw_events.active_mask & BIT_ULL(idx);
+}
+
 void x86_pmu_enable_all(void)
 {
 	struct cpu_hw_events *cpuc = &this_cpu()->hw_events;
 	u32 idx;
 
-	for_each_set_bit(idx, cpuc->active_mask)
-		x86_pmu_enable_event(cpuc->events[idx]);
+	for_each_set_bit(idx, cpuc->active_mask) {
+		struct perf_event *event = cpuc->events[idx];
+
+		/* An NMI in between may have throttled it. */
+		if (is_active(idx))
+			x86_pmu_enable_event(event);
+	}
 }
 
 void x86_pmu_disable_all(void)
@@ -41,8 +52,10 @@ void x86_pmu_disable_all(void)
 	u64 val;
 
 	for_each_set_bit(idx, cpuc->active_mask) {
-		u32 msr = cpuc->events[idx]->hw.config_base;
+		u32 msr = x86_pmu.eventsel + x86_pmu.stride * idx;
 
+		if (!is_active(idx))
+			continue;
 		val = rdmsr(msr);
 		if (val & ARCH_PERFMON_EVENTSEL_ENABLE)
 			wrmsr(msr, val & ~ARCH_PERFMON_EVENTSEL_ENABLE);
