@@ -359,11 +359,9 @@ static bool cpl_is_counted(const struct kvm_pmc *pmc, unsigned int cpl)
 /* Before 6.9: a bit and a look for each counter, and the bit that is not there any more. */
 static void charge_walk(struct kvm_vcpu *vcpu)
 {
-	unsigned int idx;
+	u64 looks = (u64)__builtin_popcountll(vcpu->pmu.all_valid_pmc_idx) + 1;
 
-	for_each_set_bit(idx, vcpu->pmu.all_valid_pmc_idx)
-		account_charge(vcpu_books(vcpu), COST_PMC_WALK);
-	account_charge(vcpu_books(vcpu), COST_PMC_WALK);
+	account_charge_n(vcpu_books(vcpu), COST_PMC_WALK, looks);
 }
 
 static u64 trigger_event(struct kvm_vcpu *vcpu, u64 event)
