@@ -59,6 +59,8 @@ static int check_vm(const struct pp_config *c, struct pp_error *error)
 		return machine_fail(error, PP_EINVAL, "no such mode");
 	if (!kvm_pmu_switch_policy(c->kvm.switch_policy))
 		return machine_fail(error, PP_EINVAL, "no such switch policy");
+	if (c->kvm.lazy > PP_LAZY_LOAD)
+		return machine_fail(error, PP_EINVAL, "nothing that a lazy switch puts off");
 	if (!pmu_is_sane(&c->hw) || !pmu_is_sane(&c->guest))
 		return machine_fail(error, PP_EINVAL, "a PMU that the model cannot hold");
 	if (c->guest.nr_gp > c->hw.nr_gp || c->guest.nr_fixed > c->hw.nr_fixed ||

@@ -257,6 +257,8 @@ enum pp_switch_policy {
 	PP_SWITCH_LAZY,
 	PP_SWITCH_ENLIGHTENED
 };
+/* What PP_SWITCH_LAZY puts off */
+enum pp_lazy { PP_LAZY_BOTH, PP_LAZY_PUT, PP_LAZY_LOAD };
 
 enum pp_interception { PP_INTERCEPT_UPSTREAM, PP_INTERCEPT_RFC2024, PP_INTERCEPT_NONE };
 
@@ -279,6 +281,9 @@ struct pp_kvm {
 	uint32_t no_event_reuse;  /* emulated: each reprogramming creates an event, as before 5.5 */
 	uint32_t walks_all_pmcs;  /* each counter is looked at for each completed instruction */
 	uint32_t elide_wrmsr;	  /* mediated: load leaves out writes of values that are there */
+	uint32_t lazy;		  /* enum pp_lazy */
+	uint32_t
+		lazy_idle_loads; /* loads without use, one after the other, before one is put off */
 	const struct pp_msr_intercept *intercepts;
 	const uint32_t *msrs_to_save; /* KVM_GET_MSR_INDEX_LIST */
 	struct pp_filter filter;

@@ -67,6 +67,14 @@ class SwitchPolicy(enum.IntEnum):
         return cls[text.replace("-", "_").upper()]
 
 
+class Lazy(enum.IntEnum):
+    """What the switch policy ``lazy`` puts off; ``enum pp_lazy``."""
+
+    BOTH = 0
+    PUT = 1
+    LOAD = 2
+
+
 class FilterAction(enum.IntEnum):
     """``enum pp_filter_action``."""
 
@@ -306,6 +314,8 @@ class Kvm:
     no_event_reuse: bool = False
     walks_all_pmcs: bool = False
     elide_wrmsr: bool = True
+    lazy: Lazy = Lazy.BOTH
+    lazy_idle_loads: int = 0
     intercepts: tuple[MsrIntercept, ...] = ()
     msrs_to_save: tuple[int, ...] = ()
     filter: Filter = field(default_factory=Filter)

@@ -218,6 +218,8 @@ class _Config:
             "no_event_reuse",
             "walks_all_pmcs",
             "elide_wrmsr",
+            "lazy",
+            "lazy_idle_loads",
         ):
             setattr(out, name, int(getattr(kvm, name)))
         out.nr_intercepts = len(kvm.intercepts)

@@ -30,6 +30,7 @@ from pmupass.config import (
     HostTask,
     HostThread,
     Kvm,
+    Lazy,
     MachineConfig,
     Mode,
     MsrFilter,
@@ -74,6 +75,7 @@ COUNTER_WRITES = {
 }
 LEAST_CHECKPOINTED_PERIOD = (1 << 31) - 1  # of a sampling event with IN_TXCP, in Linux
 MAX_HOST_EVENTS = 63  # below half of PERF_MAX_EVENTS, which csrc/machine.c insists on
+LAZY_IDLE_LOADS = 8
 MAX_CPUS = 8  # PP_MAX_CPUS
 UNTIL_THE_END_NS = 10**13  # longer than any run that somebody waits for
 
@@ -505,6 +507,8 @@ class Plan:
             no_event_reuse=not self.settings.flag("kvm.event_reuse"),
             walks_all_pmcs=self.settings.text("kvm.pmc_walk") == "pre-6.9",
             elide_wrmsr=self.settings.flag("kvm.elide_wrmsr"),
+            lazy=Lazy[self.settings.text("kvm.lazy").upper()],
+            lazy_idle_loads=self._lazy_idle_loads(rows),
             intercepts=tuple(interception.msr_intercepts([*rows, *others])),
             msrs_to_save=msr_list.msrs_to_save(
                 self.cpu,
@@ -515,6 +519,17 @@ class Plan:
             filter=self.filter,
             msr_filter=self._msr_filter,
         )
+
+    def _lazy_idle_loads(self, rows: Sequence[interception.InterceptRow]) -> int:
+        """Return the least loads without use that come before one is put off (docs/switch.md).
+
+        While its perf has the PMU off a guest makes accesses. Where they exit in any case, no load
+        in between is of use; where they are direct, each would exit for want of one.
+        """
+        given = self.settings.optional("kvm.lazy_idle_loads")
+        if given is not None:
+            return given
+        return LAZY_IDLE_LOADS if interception.global_ctrl_direct(rows) else 0
 
     def _perf_faults(self) -> PerfFaults:
         return PerfFaults(

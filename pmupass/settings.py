@@ -157,6 +157,22 @@ SETTINGS: tuple[Setting, ...] = (
         "mediated vPMU's series does since its version 5",
     ),
     Setting(
+        "kvm.lazy",
+        str,
+        "both",
+        "what --switch lazy puts off: the put, until somebody else needs the PMU; the load, until "
+        "the guest touches it; or both",
+        choices=("both", "put", "load"),
+    ),
+    Setting(
+        "kvm.lazy_idle_loads",
+        int,
+        None,
+        "--switch lazy puts a load off after so many in a row with nothing in the guest that could "
+        "count, and no access that had to wait for one (default: 8; 0 where GLOBAL_CTRL exits)",
+        most=1_000_000,
+    ),
+    Setting(
         "kvm.msr_filter",
         str,
         None,

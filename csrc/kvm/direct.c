@@ -14,19 +14,71 @@
  */
 #include "kvm/vcpu.h"
 
+#include "base/fault.h"
 #include "pmu/access.h"
 
 /* The table is for the CPUID of the start. The VMM can take full-width writes away before the first run;
  * then the guest must not reach these registers in silicon, which has them. */
-static void intercept_absent_counters(struct kvm_vcpu *vcpu)
+static bool is_absent_counter(const struct kvm_vcpu *vcpu, u32 msr)
 {
-	const struct pp_pmu *hw = &vcpu->config->hw, *guest = &vcpu->pmu.guest;
+	return msr - MSR_IA32_PMC0 < PP_MAX_GP &&
+	       pmu_find(&vcpu->config->hw, msr).kind == PMU_COUNTER &&
+	       pmu_find(&vcpu->pmu.guest, msr).kind != PMU_COUNTER;
+}
 
-	for (u32 msr = MSR_IA32_PMC0; msr < MSR_IA32_PMC0 + PP_MAX_GP; msr++) {
-		if (pmu_find(hw, msr).kind == PMU_COUNTER &&
-		    pmu_find(guest, msr).kind != PMU_COUNTER)
-			cpu_intercept_msr(&vcpu->intercept, msr, true, true);
+/* The table's row for good; what a load that is put off intercepts comes on top. */
+static struct pp_msr_intercept row_of_now(const struct kvm_vcpu *vcpu,
+					  const struct pp_msr_intercept *row)
+{
+	const struct kvm_msr_filter *filter = &vcpu->msr_filter;
+	struct pp_msr_intercept now = *row;
+
+	if (row->msr == MSR_IA32_SPEC_CTRL && vcpu->guest.misc.spec_ctrl)
+		now.read = now.write = false;
+	if (is_absent_counter(vcpu, row->msr))
+		now.read = now.write = true;
+	now.read |= !kvm_msr_allowed(filter, row->msr, PP_MSR_FILTER_READ);
+	now.write |= !kvm_msr_allowed(filter, row->msr, PP_MSR_FILTER_WRITE);
+	return now;
+}
+
+bool kvm_msr_is_direct(const struct kvm_vcpu *vcpu, u32 msr, bool write)
+{
+	const struct pp_kvm *kvm = &vcpu->config->kvm;
+
+	for (u32 i = 0; i < kvm->nr_intercepts; i++) {
+		if (kvm->intercepts[i].msr == msr) {
+			struct pp_msr_intercept now = row_of_now(vcpu, &kvm->intercepts[i]);
+
+			return !(write ? now.write : now.read);
+		}
 	}
+	return false;
+}
+
+unsigned int kvm_recalc_pmu_intercepts(struct kvm_vcpu *vcpu)
+{
+	const struct pp_kvm *kvm = &vcpu->config->kvm;
+	struct cpu_intercept *in = &vcpu->intercept;
+	bool rdpmc = kvm->rdpmc_intercept ||
+		     (vcpu->pmu.put_off && !FAULTY(SWITCH_PUT_OFF_LEAVES_RDPMC));
+	unsigned int flips = in->rdpmc != rdpmc;
+
+	in->rdpmc = rdpmc;
+	for (u32 i = 0; i < kvm->nr_intercepts; i++) {
+		struct pp_msr_intercept now = row_of_now(vcpu, &kvm->intercepts[i]);
+
+		if (!hwpmu_owns_msr(&vcpu->pcpu->pmu, now.msr))
+			continue;
+		now.read |= vcpu->pmu.put_off && !FAULTY(SWITCH_PUT_OFF_LEAVES_READS);
+		now.write |= vcpu->pmu.put_off && !FAULTY(SWITCH_PUT_OFF_LEAVES_WRITES);
+		if (cpu_msr_intercepted(in, now.msr, false) == !!now.read &&
+		    cpu_msr_intercepted(in, now.msr, true) == !!now.write)
+			continue;
+		cpu_intercept_msr(in, now.msr, now.read, now.write);
+		flips++;
+	}
+	return flips;
 }
 
 void kvm_setup_intercepts(struct kvm_vcpu *vcpu)
@@ -59,22 +111,15 @@ void kvm_setup_intercepts(struct kvm_vcpu *vcpu)
 
 void kvm_recalc_msr_intercepts(struct kvm_vcpu *vcpu)
 {
-	const struct kvm_msr_filter *filter = &vcpu->msr_filter;
 	const struct pp_kvm *kvm = &vcpu->config->kvm;
 
 	for (u32 i = 0; i < kvm->nr_intercepts; i++) {
-		const struct pp_msr_intercept *row = &kvm->intercepts[i];
-		bool read = row->read, write = row->write;
+		struct pp_msr_intercept now = row_of_now(vcpu, &kvm->intercepts[i]);
 
-		if (kvm_is_x2apic_msr(row->msr))
-			continue;
-		if (row->msr == MSR_IA32_SPEC_CTRL && vcpu->guest.misc.spec_ctrl)
-			read = write = false;
-		read |= !kvm_msr_allowed(filter, row->msr, PP_MSR_FILTER_READ);
-		write |= !kvm_msr_allowed(filter, row->msr, PP_MSR_FILTER_WRITE);
-		cpu_intercept_msr(&vcpu->intercept, row->msr, read, write);
+		if (!kvm_is_x2apic_msr(now.msr))
+			cpu_intercept_msr(&vcpu->intercept, now.msr, now.read, now.write);
 	}
-	intercept_absent_counters(vcpu);
+	kvm_recalc_pmu_intercepts(vcpu);
 	/* The next entry passes the LBR through again. */
 	kvm_lbr_set_direct(vcpu, false);
 }

@@ -65,6 +65,7 @@ void kvm_pmu_init(struct kvm_vcpu *vcpu, const struct kvm_pmu_backend *backend,
 	memset(pmu, 0, sizeof(*pmu));
 	pmu->backend = backend;
 	pmu->policy = kvm_pmu_switch_policy(vcpu->config->kvm.switch_policy);
+	pmu->idle_loads = vcpu->config->kvm.lazy_idle_loads;
 	pmu->pebs.state = pmu->lbr.state = NR_STATS;
 	for (unsigned int idx = 0; idx < NR_PMC_IDX; idx++) {
 		pmu->pmc[idx].idx = (u8)idx;
@@ -171,6 +172,8 @@ int kvm_pmu_get_msr(struct kvm_vcpu *vcpu, struct msr_data *msr)
 {
 	account_charge(vcpu_books(vcpu), COST_PMU_GET_MSR);
 	kvm_pmu_take_back(vcpu);
+	if (!msr->host_initiated)
+		kvm_pmu_note_touch(vcpu, msr->index, false);
 	if (!vcpu->pmu.ops->is_valid_msr(&vcpu->pmu, msr->index))
 		return KVM_MSR_RET_UNSUPPORTED;
 	return vcpu->pmu.ops->get_msr(vcpu, msr);
@@ -183,6 +186,8 @@ int kvm_pmu_set_msr(struct kvm_vcpu *vcpu, struct msr_data *msr)
 
 	account_enter(vcpu_books(vcpu), COST_PMU_SET_MSR);
 	kvm_pmu_take_back(vcpu);
+	if (!msr->host_initiated)
+		kvm_pmu_note_touch(vcpu, msr->index, true);
 	if (ops->is_valid_msr(&vcpu->pmu, msr->index))
 		ret = ops->set_msr(vcpu, msr);
 	account_leave(vcpu_books(vcpu));
@@ -279,6 +284,7 @@ int kvm_pmu_rdpmc(struct kvm_vcpu *vcpu, u32 ecx, u64 *value)
 
 	account_enter(vcpu_books(vcpu), COST_PMU_RDPMC);
 	kvm_pmu_take_back(vcpu);
+	kvm_pmu_note_rdpmc(vcpu);
 	idx = pmu->version ? pmu_vendor(&pmu->guest)->rdpmc_of(&pmu->guest, ecx) : -1;
 	if (idx >= 0)
 		*value = kvm_pmu_read_counter(&pmu->pmc[idx], false);

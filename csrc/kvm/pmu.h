@@ -77,6 +77,9 @@ struct kvm_pmu {
 	const struct kvm_pmu_switch_policy *policy;
 	bool loaded; /* by the policy; its registers in memory are of the last put */
 	bool lvtpc_is_guests;
+	bool put_off;	/* not loaded while the guest runs: every access of its exits */
+	bool touched;	/* since it was put off, by an access that is direct otherwise */
+	u32 idle_loads; /* in a row, with nothing that could count and no touch */
 	const struct kvm_pmu_ops *ops;
 	bool pdcm; /* the guest's CPUID has PERF_CAPABILITIES */
 	u32 version, nr_gp, nr_fixed;
@@ -197,6 +200,14 @@ const struct kvm_pmu_switch_policy *kvm_pmu_switch_policy(u32 policy);
 bool kvm_pmu_moves_all(const struct kvm_vcpu *vcpu);
 /* The PMU is the host's from now on, and the guest's registers are in memory. */
 void kvm_pmu_take_back(struct kvm_vcpu *vcpu);
+
+/* pmu_put_off.c: a load that waits. Whether the guest's next stay can do without, and that it does. */
+bool kvm_pmu_load_can_wait(struct kvm_vcpu *vcpu);
+void kvm_pmu_put_off(struct kvm_vcpu *vcpu, bool put_off);
+/* The register is intercepted for no other reason; the guest has touched it, or RDPMC. */
+bool kvm_pmu_waits_for(const struct kvm_vcpu *vcpu, u32 msr, bool write);
+void kvm_pmu_note_touch(struct kvm_vcpu *vcpu, u32 msr, bool write);
+void kvm_pmu_note_rdpmc(struct kvm_vcpu *vcpu);
 
 extern const struct kvm_pmu_backend kvm_pmu_emulated;
 extern const struct kvm_pmu_backend kvm_pmu_mediated;

@@ -108,6 +108,14 @@ static void reprogram_fixed_counters(struct kvm_vcpu *vcpu, u64 value)
 	}
 }
 
+/* Silicon's, where the guest would have found silicon but for a load that is put off. */
+static u64 ovf_ctrl_rsvd(const struct kvm_vcpu *vcpu)
+{
+	return kvm_pmu_waits_for(vcpu, MSR_CORE_PERF_GLOBAL_OVF_CTRL, true)
+		       ? intel_status_reserved(&vcpu->pcpu->pmu)
+		       : vcpu->pmu.global_status_rsvd;
+}
+
 static int set_control(struct kvm_vcpu *vcpu, const struct msr_data *msr)
 {
 	struct kvm_pmu *pmu = &vcpu->pmu;
@@ -126,7 +134,7 @@ static int set_control(struct kvm_vcpu *vcpu, const struct msr_data *msr)
 		kvm_pmu_write_global_ctrl(vcpu, value);
 		return 0;
 	case MSR_CORE_PERF_GLOBAL_OVF_CTRL:
-		if (value & pmu->global_status_rsvd)
+		if (value & ovf_ctrl_rsvd(vcpu))
 			return -1;
 		if (!msr->host_initiated || FAULTY(KVM_HOST_CLEARS_STATUS))
 			pmu->global_status &= FAULTY(KVM_CLEARS_ALL) ? 0 : ~value;
@@ -163,8 +171,10 @@ static int set_counter(struct kvm_pmc *pmc, enum counter_alias alias, const stru
 {
 	u64 value = msr->data, taken = msr->data;
 
-	if (FAULTY(KVM_FIXED_WIDE_WRITE_FAULTS) && value & ~pmc->vcpu->pmu.fixed_mask &&
-	    alias == ALIAS_FIXED)
+	/* KVM drops what is above the width, silicon does not. */
+	if (alias == ALIAS_FIXED && value & ~pmc->vcpu->pmu.fixed_mask &&
+	    (FAULTY(KVM_FIXED_WIDE_WRITE_FAULTS) ||
+	     (!msr->host_initiated && kvm_pmu_waits_for(pmc->vcpu, msr->index, true))))
 		return -1;
 	if (alias == ALIAS_FULL_WIDTH && value & ~pmc->vcpu->pmu.gp_mask &&
 	    !FAULTY(KVM_WIDE_WRITE_TAKEN))
@@ -274,9 +284,13 @@ static void set_global_ctrl(struct kvm_vcpu *vcpu, u64 value)
 		 !hwpmu_wrmsr(&vcpu->pcpu->pmu, MSR_CORE_PERF_GLOBAL_CTRL, value));
 }
 
+/* Without its load the vCPU is for perf as one without a vPMU: what leaves guests out is off in them. */
 static void intel_mediated_vm_entry(struct kvm_vcpu *vcpu)
 {
-	set_global_ctrl(vcpu, vcpu->pmu.global_ctrl);
+	if (vcpu->pmu.put_off && !FAULTY(SWITCH_PUT_OFF_COUNTS_GUESTS))
+		intel_emulated_vm_entry(vcpu);
+	else
+		set_global_ctrl(vcpu, vcpu->pmu.global_ctrl);
 }
 
 static void intel_mediated_vm_exit(struct kvm_vcpu *vcpu)
@@ -284,7 +298,10 @@ static void intel_mediated_vm_exit(struct kvm_vcpu *vcpu)
 	struct kvm_pmu *pmu = &vcpu->pmu;
 	u64 value = vcpu->pcpu->pmu.global_ctrl;
 
-	set_global_ctrl(vcpu, FAULTY(MEDIATED_EXIT_KEEPS_COUNTING) ? value : 0);
+	if (pmu->put_off)
+		intel_emulated_vm_exit(vcpu);
+	else
+		set_global_ctrl(vcpu, FAULTY(MEDIATED_EXIT_KEEPS_COUNTING) ? value : 0);
 	/* The MSR stands in the store list for as long as the vPMU is there: each exit stores it. */
 	if (!vcpu->config->kvm.exit_save_global_ctrl)
 		account_charge(vcpu_books(vcpu), COST_MSR_AUTOSTORE);

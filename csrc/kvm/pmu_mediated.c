@@ -278,6 +278,11 @@ static void nmi_pmi(struct kvm_vcpu *vcpu)
 
 static void mediated_host_pmi(struct kvm_vcpu *vcpu)
 {
+	/* The LVTPC is the host's. */
+	if (vcpu->pmu.put_off && !FAULTY(SWITCH_PUT_OFF_PMI_IS_GUESTS)) {
+		perf_event_nmi_handler(vcpu->perf);
+		return;
+	}
 	if (vcpu->config->kvm.pmi_nmi) {
 		nmi_pmi(vcpu);
 		return;

@@ -11,7 +11,8 @@
  *	upstream	around the inner run loop, as Linux 7.0: exits of the fastpath do not switch
  *	entry-exit	at each VM-entry and each VM-exit, as the series of January 2024
  *	vcpu-loop	around KVM_RUN: put when the thread goes out, or back to user space
- *	lazy		as vcpu-loop while the host has no event of its own, else as upstream
+ *	lazy		as vcpu-loop while the host has no event of its own, else as upstream; and no load
+ *			while nothing in the guest can count (pmu_put_off.c). By config->kvm.lazy one alone.
  *	enlightened	as upstream, without what can make no difference: selectors whose enable bit is off,
  *			a FIXED_CTR_CTRL of 0, and LVTPC while none of the guest's counters is enabled
  *
@@ -20,9 +21,11 @@
  * (an intercepted access, a reprogramming, a VMM's ioctl) it takes the PMU back first, which costs what
  * upstream pays at each exit.
  *
- * Not modelled: a load that waits for the guest's first access, hints of the guest.
+ * Not modelled: hints of the guest.
  */
 #include "kvm/vcpu.h"
+
+#include "base/fault.h"
 
 static void load(struct kvm_vcpu *vcpu)
 {
@@ -55,10 +58,22 @@ static void load_or_resume(struct kvm_vcpu *vcpu)
 		load(vcpu);
 }
 
-static void put_for_host_events(struct kvm_vcpu *vcpu)
+static void load_lazily(struct kvm_vcpu *vcpu)
 {
-	if (perf_has_events(vcpu->perf))
-		put(vcpu);
+	if (vcpu->pmu.loaded) {
+		vcpu->pmu.backend->resume(vcpu);
+		return;
+	}
+	kvm_pmu_put_off(vcpu, vcpu->config->kvm.lazy != PP_LAZY_PUT && kvm_pmu_load_can_wait(vcpu));
+	if (!vcpu->pmu.put_off)
+		load(vcpu);
+}
+
+static void put_lazily(struct kvm_vcpu *vcpu)
+{
+	if (vcpu->config->kvm.lazy == PP_LAZY_LOAD ||
+	    (perf_has_events(vcpu->perf) && !FAULTY(SWITCH_LAZY_KEEPS_HOST_OUT)))
+		kvm_pmu_take_back(vcpu);
 }
 
 static void nothing(struct kvm_vcpu *vcpu)
@@ -92,8 +107,8 @@ static const struct kvm_pmu_switch_policy policies[] = {
 	[PP_SWITCH_LAZY] =
 		{
 			.stays_loaded = true,
-			.enter_loop = load_or_resume,
-			.leave_loop = put_for_host_events,
+			.enter_loop = load_lazily,
+			.leave_loop = put_lazily,
 			.before_entry = nothing,
 			.after_exit = nothing,
 		},

@@ -15,6 +15,7 @@
  *	pmu.c		vPMU, both designs	pmu_intel.c, pmu_amd.c	its registers
  *	pebs.c, lbr.c	what an Intel guest of the emulated design may have beside
  *	pmu_emulated.c, pmu_mediated.c	the two backends
+ *	pmu_switch.c	when the PMU is loaded and put	pmu_put_off.c	a load that waits
  */
 #ifndef KVM_VCPU_H_
 #define KVM_VCPU_H_
@@ -245,6 +246,10 @@ int kvm_vm_ioctl_set_pmu_event_filter(struct kvm_vcpu *const *vcpus, u32 nr,
 extern const struct cpu_ops kvm_cpu_ops;
 void kvm_setup_intercepts(struct kvm_vcpu *vcpu);
 void kvm_update_msr_bitmap_x2apic(struct kvm_vcpu *vcpu);
+/* By table and MSR filter, wherever the guest's PMU is just now. */
+bool kvm_msr_is_direct(const struct kvm_vcpu *vcpu, u32 msr, bool write);
+/* The PMU's part of the table, by where the guest's PMU is; how many bits of bitmaps and controls differ. */
+unsigned int kvm_recalc_pmu_intercepts(struct kvm_vcpu *vcpu);
 /* KVM_REQ_RECALC_INTERCEPTS: the table anew, under the MSR filter of now. */
 void kvm_recalc_msr_intercepts(struct kvm_vcpu *vcpu);
 bool kvm_event_due(struct kvm_vcpu *vcpu);

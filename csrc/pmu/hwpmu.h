@@ -90,6 +90,9 @@ bool hwpmu_owns_msr(const struct hwpmu *pmu, u32 msr);
 int hwpmu_rdmsr(struct hwpmu *pmu, u32 msr, u64 *value);
 int hwpmu_wrmsr(struct hwpmu *pmu, u32 msr, u64 value);
 
+/* Bits that GLOBAL_OVF_CTRL and GLOBAL_STATUS_SET of Intel's silicon do not take. */
+u64 intel_status_reserved(const struct hwpmu *pmu);
+
 /* The index that ECX of Intel's RDPMC names among @nr_gp and @nr_fixed counters, or -1 (#GP). */
 int rdpmc_ecx_to_idx(u32 ecx, unsigned int nr_gp, unsigned int nr_fixed);
 

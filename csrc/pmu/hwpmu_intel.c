@@ -111,7 +111,7 @@ static u64 fixed_ctr_ctrl_reserved(const struct hwpmu *pmu)
 	return ~valid;
 }
 
-static u64 status_reserved(const struct hwpmu *pmu)
+u64 intel_status_reserved(const struct hwpmu *pmu)
 {
 	u64 valid = pmu->counter_mask | GLOBAL_STATUS_BUFFER_OVF | GLOBAL_STATUS_COND_CHG |
 		    GLOBAL_STATUS_TRACE_TOPAPMI;
@@ -196,12 +196,12 @@ static int intel_write_control(struct hwpmu *pmu, u32 msr, u64 value)
 		hwpmu_write_global_ctrl(pmu, value);
 		return 0;
 	case MSR_CORE_PERF_GLOBAL_OVF_CTRL:
-		if (value & status_reserved(pmu))
+		if (value & intel_status_reserved(pmu))
 			return -1;
 		pmu->global_status &= FAULTY(HW_CLEARS_ALL) ? 0 : ~value;
 		return 0;
 	case MSR_CORE_PERF_GLOBAL_STATUS_SET:
-		if (value & status_reserved(pmu))
+		if (value & intel_status_reserved(pmu))
 			return -1;
 		pmu->global_status |= FAULTY(HW_STATUS_SET_IGNORED) ? 0 : value;
 		return 0;

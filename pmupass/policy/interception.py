@@ -298,6 +298,12 @@ def rdpmc_intercepted(rows: Sequence[InterceptRow]) -> bool:
     return any(row.read for row in rows if row.name == RDPMC)
 
 
+def global_ctrl_direct(rows: Sequence[InterceptRow]) -> bool:
+    """Return whether the guest writes GLOBAL_CTRL without KVM."""
+    registers = {GLOBAL_CTRL, amd_interception.GLOBAL_CTL}
+    return any(row.direct for row in rows if registers & {*row.numbers})
+
+
 def selectors_direct(rows: Sequence[InterceptRow]) -> bool:
     """Return whether the guest writes selectors without KVM: no filter can work then."""
     return any(row.direct for row in rows if row.name == "IA32_PERFEVTSELn")

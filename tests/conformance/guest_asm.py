@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pmupass.config import Filter, Kvm, MachineConfig, Mode, Pmu
+from pmupass.config import Filter, Kvm, MachineConfig, Mode, Pmu, SwitchPolicy
 from pmupass.core import Machine
 from pmupass.options import Options
 from pmupass.plan import Plan
@@ -495,6 +495,11 @@ def kvm_for(made: MachineConfig, guest: Pmu) -> Kvm:
         intercepts=tuple(interception.msr_intercepts([*rows, *machine_msrs.rows(apicv=True)])),
         rdpmc_intercept=interception.rdpmc_intercepted(rows),
     )
+
+
+def lazy(made: MachineConfig) -> Kvm:
+    """Return KVM's configuration under the lazy switch policy."""
+    return dataclasses.replace(made.kvm, switch_policy=SwitchPolicy.LAZY)
 
 
 @dataclass
