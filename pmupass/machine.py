@@ -139,6 +139,13 @@ class Session:
         self._work: int | None = None
         self._without_vpmu: dict[Mode, int | None] = {}
 
+    def whole(self, mode: str) -> Result:
+        """Run it as :meth:`run` does; InterruptedRunError if the result is not complete."""
+        result = self.run(mode)
+        if not result.complete:
+            raise InterruptedRunError
+        return result
+
     def run(self, mode: str) -> Result:
         """Run the experiment in one mode.
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from pmupass.machine import InterruptedRunError, Session, Watch
+from pmupass.machine import Session, Watch
 from pmupass.options import Options
-from pmupass.results import Measurement, Result
+from pmupass.results import Measurement
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -29,7 +29,7 @@ def measure(watch: Watch) -> Iterator[Measurement]:
         session = _session(
             watch, Options("perf-record", cpu=cpu, settings=settings, time_ns=TIME_NS)
         )
-        emulated, mediated = _run(session, "emulated"), _run(session, "mediated")
+        emulated, mediated = session.whole("emulated"), session.whole("mediated")
         if mediated.own_exit_count:
             ratio = round(emulated.own_exit_count / mediated.own_exit_count, 3)
             yield Measurement(f"exits, emulated to mediated, {name}", "VM-exits", ratio, "times")
@@ -38,7 +38,7 @@ def measure(watch: Watch) -> Iterator[Measurement]:
 
 def _idle(watch: Watch) -> Iterator[Measurement]:
     """What a vPMU costs that nobody uses."""
-    result = _run(_session(watch, Options("exit-storm", time_ns=TIME_NS)), "mediated")
+    result = _session(watch, Options("exit-storm", time_ns=TIME_NS)).whole("mediated")
     if result.standing_cost is not None:
         share = round(100 * result.standing_cost, 2)
         yield Measurement("standing cost, mediated, exit-storm", "idle vPMU", share, "%")
@@ -46,10 +46,3 @@ def _idle(watch: Watch) -> Iterator[Measurement]:
 
 def _session(watch: Watch, options: Options) -> Session:
     return Session(options, lambda label, fraction: watch(f"bench modes: {label}", fraction))
-
-
-def _run(session: Session, mode: str) -> Result:
-    result = session.run(mode)
-    if not result.complete:
-        raise InterruptedRunError
-    return result

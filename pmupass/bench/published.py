@@ -300,7 +300,4 @@ def _percent(result: Result) -> float:
 
 def _run(watch: Watch, options: Options, mode: str, what: str) -> Result:
     session = Session(options, lambda _, fraction: watch(f"bench published: {what}", fraction))
-    result = session.run(mode)
-    if not result.complete:
-        raise InterruptedRunError
-    return result
+    return session.whole(mode)

@@ -16,11 +16,6 @@ static bool host_is_intel(void)
 	return __get_cpuid(0, &eax, &ebx, &ecx, &edx) && ebx == 0x756e6547; /* "Genu" */
 }
 
-static bool is_access_fault(int trap)
-{
-	return trap == VECTOR_PF || trap == VECTOR_GP || trap == VECTOR_SS || trap == VECTOR_AC;
-}
-
 static bool same_registers(const struct judge *j)
 {
 	return !memcmp(j->host.regs, j->guest_state.regs,

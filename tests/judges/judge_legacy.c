@@ -273,7 +273,7 @@ static void set_registers(struct judge *j, const struct shape *s)
 	b->data = SELECTOR(LDT_DATA32);
 }
 
-static bool is_access_fault(int trap)
+static bool is_fault_but_alignment(int trap)
 {
 	return trap == VECTOR_PF || trap == VECTOR_GP || trap == VECTOR_SS;
 }
@@ -302,8 +302,8 @@ static bool accepted(const struct judge *j, const struct form *f)
 	if (f->map == 0 && f->opcode == 0x61 && j->host.trap == VECTOR_PF &&
 	    j->guest_state.trap == VECTOR_PF)
 		return j->host.rip == j->guest_state.rip && same_data(j);
-	return f->map == 0 && (f->opcode | 1) == 0xa7 && is_access_fault(j->host.trap) &&
-	       is_access_fault(j->guest_state.trap) && j->host.rip == j->guest_state.rip &&
+	return f->map == 0 && (f->opcode | 1) == 0xa7 && is_fault_but_alignment(j->host.trap) &&
+	       is_fault_but_alignment(j->guest_state.trap) && j->host.rip == j->guest_state.rip &&
 	       !memcmp(j->host.regs, j->guest_state.regs, 8 * sizeof(u64));
 }
 

@@ -331,11 +331,6 @@ static bool in_window(u64 va)
  *
  * PE with an unmasked overflow or underflow: fpu.h.
  */
-static bool is_access_fault(int trap)
-{
-	return trap == VECTOR_PF || trap == VECTOR_GP || trap == VECTOR_SS || trap == VECTOR_AC;
-}
-
 static bool is_other_operand_of_cmps(const struct judge *j)
 {
 	const struct host_state *h = &j->host, *g = &j->guest_state;

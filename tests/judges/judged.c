@@ -130,6 +130,12 @@ static struct guest *judged_guest(const struct judge_kind *kind)
 	return g;
 }
 
+bool is_access_fault(int vector)
+{
+	return vector == VECTOR_PF || vector == VECTOR_GP || vector == VECTOR_SS ||
+	       vector == VECTOR_AC;
+}
+
 bool has_error_code(int vector)
 {
 	return vector == VECTOR_DF || (vector >= VECTOR_TS && vector <= VECTOR_PF) ||

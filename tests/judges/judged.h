@@ -106,6 +106,8 @@ bool guest_runs(struct judge *j, u64 budget);
 void host_runs(struct judge *j, const struct form *f);
 
 bool has_error_code(int vector);
+/* Of an operand in memory: #PF, #GP, #SS or #AC. */
+bool is_access_fault(int vector);
 /* What differs, or NULL. @flags: those that are defined; @undefined: the result is not. */
 const char *difference(const struct judge *j, const struct form *f, u64 flags, bool undefined);
 void tell_difference(struct judge *j, const char *what);
