@@ -39,9 +39,9 @@ if TYPE_CHECKING:
 TOLERANCE = 0.05
 NOTHING = 0.001  # an overhead below it is nothing to predict
 TIME_NS = 100_000_000
-GUEST_CODE = 500  # instructions of csrc/guest itself a PMI
-TICK_CODE = 150  # of an event at a tick
-CYCLES_OF_CODE = 0.5  # two instructions a cycle, mispredicted branches among them
+GUEST_CODE = 500  # estimate: instructions of csrc/guest itself a PMI
+TICK_CODE = 150  # estimate: of an event at a tick
+CYCLES_OF_CODE = 0.5  # estimate: two instructions a cycle, mispredicted branches among them
 SUBCYCLES = 64
 
 
@@ -141,16 +141,17 @@ def switch(shape: Shape, *, busy: bool) -> int:
 # ---- the emulated counters ----
 
 
-def pause(shape: Shape) -> float:
-    """perf_event_pause(): the PMU off and on around the selector, and the count taken."""
-    selector = shape.gp_used / shape.used
-    writes = 2 + selector + (1 - selector)  # of a fixed counter FIXED_CTR_CTRL at the end
+def pause() -> int:
+    """perf_event_pause(): the PMU off and on around the selector, and the count taken.
+
+    Of a fixed counter FIXED_CTR_CTRL is written in the selector's place.
+    """
     return (
         C["perf_pause"]
         + C["event_sched_out"]
         + C["pmu_disable"]
         + C["pmu_enable"]
-        + writes * C["wrmsr"]
+        + 3 * C["wrmsr"]
         + C["rdpmc"]
     )
 
@@ -185,7 +186,7 @@ def emulated_counters(shape: Shape, result: Result, sets: int) -> float:
     """
     resumed = result.stats["perf_events_resumed"]
     one_by_one = max(resumed - sets * shape.used, 0)
-    cycles = resumed * pause(shape)
+    cycles = resumed * pause()
     cycles += sets * sum(resume(shape, running) for running in range(shape.used))
     cycles += one_by_one * resume(shape, shape.used - 1)
     looks = result.stats["reprograms"] * (C["find_next_bit"] + C["reprogram_counter"])
@@ -246,16 +247,13 @@ def exits_of(result: Result) -> Mapping[str, int]:
 
 
 def added(mode: str, shape: Shape, result: Result, cpu: str) -> float:
-    """Return core cycles that profiling has added to a run."""
+    """Return core cycles that profiling has added to a run, the ticks of a longer run apart."""
     report = report_of(result)
     mediated = mode == "mediated"
     work = report.pmis * guest_pmi(cpu)
     if any(e.samples for e in report.events):
         event = WORK["perf_adjust_freq_unthr_context"] + TICK_CODE * CYCLES_OF_CODE
         work += report.ticks * shape.used * event
-    # Ticks of the time that the run is longer by come on top, as in any longer run.
-    share = result.overhead or 0.0
-    work += report.ticks * share * (WORK["tick_nohz_handler"] + tick_exits(mode))
     cycles = work + direct_accesses(result)
     if mode == "native":
         return cycles
@@ -316,7 +314,10 @@ def compare(case: Case, mode: str) -> tuple[float, float]:
     cpu = cpus.load(case.options.cpu)
     report = report_of(result)
     t1 = (report.tsc_end - report.tsc_begin) * cpu.core_khz / cpu.tsc_khz
-    return result.overhead, added(mode, case.shape, result, case.options.cpu) / t1
+    own = added(mode, case.shape, result, case.options.cpu) / t1
+    # A run that is longer has more ticks: of an overhead o they add o times what all ticks take.
+    ticks = report.ticks * (WORK["tick_nohz_handler"] + tick_exits(mode)) / t1
+    return result.overhead, own / (1 - ticks)
 
 
 def sampling(name: str, events: int, *settings: str, frequency: int = 1000, gp: int = 8) -> Case:
