@@ -400,12 +400,86 @@ class Measurement(Struct, frozen=True):
     analysis: str | UnsetType = UNSET
 
 
+Verdict = Literal["holds", "together", "flips", "no"]
+
+
+class Swing(Struct, frozen=True):
+    """What one uncertain setting does to a conclusion's figure, the others as they are."""
+
+    key: str
+    low: int
+    value: int
+    high: int
+    at_low: float
+    at_high: float
+    flips_at: int | UnsetType = UNSET
+
+    @property
+    def width(self) -> float:
+        """How much it moves the figure."""
+        return abs(self.at_high - self.at_low)
+
+
+class Drawn(Struct, frozen=True):
+    """A conclusion's figure over random values of all uncertain settings."""
+
+    min: float
+    max: float
+    failed: int
+
+
+class ConclusionReport(Struct, frozen=True):
+    """A conclusion, which holds while its figure is below or above a bound, and how it fares.
+
+    ``swings`` are widest first. Figures are plain numbers, shares of one if ``unit`` is ``%``.
+    """
+
+    name: str
+    text: str
+    figure: str
+    unit: Literal["times", "%"]
+    relation: Literal["below", "above"]
+    bound: float
+    value: float
+    verdict: Verdict
+    scatter: float
+    all_low: float
+    all_high: float
+    drawn: Drawn
+    best: float
+    worst: float
+    swings: list[Swing]
+    way: float | UnsetType = UNSET
+
+    def widest(self, most: int) -> list[Swing]:
+        """Return the settings that move it most, none of which only scatters."""
+        return [s for s in self.swings[:most] if s.width > self.scatter]
+
+    @property
+    def in_words(self) -> str:
+        """The verdict for people."""
+        if isinstance(self.way, UnsetType):
+            return self.verdict
+        return f"till {100 * self.way:.0f} %"
+
+
+class Sensitivity(Struct, frozen=True):
+    """How far conclusions depend on uncertain costs."""
+
+    costs: int
+    draws: int
+    seed: int
+    runs: int
+    conclusions: list[ConclusionReport]
+
+
 class Bench(Struct, frozen=True, kw_only=True):
     """Figures of ``pmupass bench``: ``pmupass.bench/1``."""
 
     schema: Literal["pmupass.bench/1"] = "pmupass.bench/1"
     complete: bool
     results: list[Measurement]
+    sensitivity: Sensitivity | UnsetType = UNSET
     host: Host | UnsetType = UNSET
 
 

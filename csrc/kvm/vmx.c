@@ -27,5 +27,5 @@ const struct kvm_x86_ops vmx_x86_ops = {
 	.sync_debugregs_cost = COST_SYNC_DEBUGREGS,
 	.page_cost = COST_EPT_VIOLATION,
 	.mmio_cost = COST_EMULATE_MMIO,
-	.apic_write_cost = COST_APIC_WRITE,
+	.apic_write_cost = COST_APIC_WRITE_NODECODE,
 };

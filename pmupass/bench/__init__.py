@@ -9,5 +9,7 @@ SUITES: dict[str, str] = {
     "speed": "how fast this program is: guest MIPS, host ns per intercepted access, PMI and switch",
     "modes": "what the modes cost in the model: VM-exits of perf-record by CPU, an idle vPMU",
     "published": "published figures beside the model's: the sampling table of 2024, exits, PMIs",
+    "sensitivity": "which conclusions hold whatever the costs are in their ranges",
 }
 DEFAULT = ("speed", "modes")  # without a suite's name
+PICTURES = ("sensitivity",)  # that --svg draws

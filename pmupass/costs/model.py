@@ -78,6 +78,10 @@ def _entries(text: str) -> tuple[Cost, ...]:
             found.append(msgspec.convert({**entry, "id": name}, Cost))
         except msgspec.ValidationError as error:
             raise ModelError(f"the cost table is malformed: {name}: {error}") from error
+    functions = {cost.function: cost for cost in found}
+    for cost in found:
+        if functions.get(cost.id, cost) is not cost:
+            raise ModelError(f"the cost table: {cost.id} is an entry and another one's function")
     return tuple(found)
 
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from msgspec import UnsetType
 
+from pmupass.report import sensitivity
 from pmupass.report.console import table
 
 if TYPE_CHECKING:
@@ -14,10 +15,14 @@ if TYPE_CHECKING:
 
     from pmupass.results import Bench, Measurement
 
+CONCLUSIONS = "conclusions"  # has a report of its own
+
 
 def render(console: Console, bench: Bench) -> None:
     """Print a table a group; published figures stand beside ours."""
-    for group in dict.fromkeys(m.group for m in bench.results):
+    if not isinstance(bench.sensitivity, UnsetType):
+        sensitivity.render(console, bench.sensitivity)
+    for group in dict.fromkeys(m.group for m in bench.results if m.group != CONCLUSIONS):
         rows = [m for m in bench.results if m.group == group]
         more = [column for column in COLUMNS if any(COLUMNS[column](m) for m in rows)]
         out = table(group, "", "value", *more)

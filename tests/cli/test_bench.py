@@ -2,13 +2,15 @@
 """``pmupass bench``: every figure that the issue asks for, in a document that fits its schema."""
 
 import json
+import xml.etree.ElementTree as ET
 from collections.abc import Callable
 from importlib import resources
+from pathlib import Path
 
 import jsonschema
 import pytest
 
-from pmupass.bench import modes, published, speed
+from pmupass.bench import conclusions, modes, published, sensitivity, speed
 
 
 @pytest.fixture(autouse=True)
@@ -70,3 +72,73 @@ def test_published(pmupass: Callable) -> None:
 
 def test_no_host(pmupass: Callable) -> None:
     assert "host" not in pmupass("bench", "modes", "--no-host", "--json").document
+
+
+@pytest.fixture
+def few(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ask of one conclusion only, in this process."""
+    chosen = tuple(c for c in conclusions.CONCLUSIONS if c.name == "idle-exit")
+    study = sensitivity.study
+
+    def of_few(watch: Callable, **_more: object) -> object:
+        return study(watch, conclusions=chosen, draws=2)
+
+    monkeypatch.setattr(sensitivity, "study", of_few)
+
+
+@pytest.mark.usefixtures("few")
+def test_sensitivity(pmupass: Callable, tmp_path: Path) -> None:
+    """Tables, a document that fits its schema, and a picture; the same of all three."""
+    svg, document = tmp_path / "s.svg", tmp_path / "s.json"
+    words = ("--no-host", "--svg", str(svg), f"--json={document}")
+    outcome = pmupass("bench", "sensitivity", *words)
+    assert outcome.status == 0, outcome.err
+    found = json.loads(document.read_text(encoding="utf-8"))
+    text = (resources.files("pmupass") / "schemas" / "bench.json").read_text(encoding="utf-8")
+    jsonschema.validate(found, json.loads(text))
+    (c,) = found["sensitivity"]["conclusions"]
+    assert c["name"] == "idle-exit"
+    assert found["results"][0]["value"] == round(c["value"], 3)
+    for part in ("Conclusions ", "Verdicts. ", f"idle-exit: {c['text']}"[:50], "wrmsr"):
+        assert part in outcome.out
+    assert max(map(len, outcome.out.splitlines())) <= 100
+    titles = [t.text for t in ET.parse(svg).getroot().iter("{http://www.w3.org/2000/svg}text")]  # noqa: S314
+    assert c["text"] in titles
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("--svg", "x.svg"), "name a suite that draws a picture: sensitivity"),
+        (("modes", "--svg", "x.svg"), "name a suite that draws a picture: sensitivity"),
+        (("sensitivity", "--svg", "-"), "a picture goes to a file"),
+        (("--svg", "sensitivity"), "name a suite"),
+        (("sensitivity", "--svg", "modes"), "put --svg FILE at the end"),
+        (("sensitivity", "--svg", "a", "--json=a"), "a is named twice"),
+        (("sensitivity", "--svg", "/nowhere/x.svg"), "there is no folder"),
+        (("sensitivity", "--svg="), "the name of a file is missing"),
+        (("sensitvity",), "did you mean sensitivity"),
+    ],
+)
+def test_what_it_refuses(pmupass: Callable, words: tuple[str, ...], message: str) -> None:
+    outcome = pmupass("bench", *words)
+    assert outcome.status in (2, 3)
+    assert message in outcome.err
+    assert not outcome.out
+
+
+def test_sensitivity_that_is_stopped(pmupass: Callable, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The document says so, and has no half of it."""
+    study = sensitivity.study
+
+    def stopped(_watch: Callable, **_more: object) -> object:
+        return study(lambda _label, _fraction: False)
+
+    monkeypatch.setattr(sensitivity, "study", stopped)
+    outcome = pmupass("bench", "sensitivity", "--no-host", "--json")
+    assert outcome.status == 130
+    assert outcome.document == {
+        "schema": "pmupass.bench/1",
+        "complete": False,
+        "results": [],
+    }

@@ -212,3 +212,14 @@ def test_settings_go_over_what_a_cpu_has() -> None:
 def test_every_table_is_of_a_cpu() -> None:
     folder = Path(costs.__file__).parent
     assert {p.stem for p in folder.glob("*.toml")} == {"default", *CPUS_OF_THEIR_OWN}
+
+
+def test_no_entry_has_the_name_of_anothers_function(table: costs.CostTable) -> None:
+    """``--set cost.apic_write`` once meant the physical LVTPC, whose function is apic_write()."""
+    for cost in table.values():
+        assert table[cost.id] is cost
+        assert table[cost.function] is cost
+    one = 'function = "f"\ncycles = 1\nsource = "s"\nconfidence = "high"\n'
+    other = one.replace('"f"', '"a"')
+    with pytest.raises(ModelError, match="a is an entry and another one's function"):
+        parse(f"[a]\n{one}[b]\n{other}", {})
