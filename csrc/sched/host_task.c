@@ -3,16 +3,12 @@
  * host_task.c - a thread of the host that computes. Interface: host_task.h.
  *
  * It lands on the cycle on which a counter that counts the host overflows, as guests land on the
- * instruction.
+ * instruction. Its times are those of the clock itself, never sums of rounded pieces: where a run is cut
+ * shows nowhere.
  *
  * Not modelled: what it computes. Its only events are cycles and instructions, at one rate.
  */
 #include "sched/host_task.h"
-
-static u64 cycles_to_tsc(const struct pcpu *p, u64 cycles)
-{
-	return sub_to_ref(&p->clk, cycles << SUB_SHIFT);
-}
 
 /* Core cycles until a PMI that is under way arrives; ~0: none is. */
 static u64 cycles_to_pmi(const struct pcpu *p)
@@ -24,18 +20,21 @@ static u64 cycles_to_pmi(const struct pcpu *p)
 	return p->pmi_at > now ? (p->pmi_at - now + SUB_PER_CYCLE - 1) >> SUB_SHIFT : 1;
 }
 
-/* Core cycles until the TSC has advanced by @tsc, one at least. */
-static u64 tsc_to_cycles(const struct pcpu *p, u64 tsc)
+/* Core cycles until the TSC is @tsc or later, one at least. */
+static u64 cycles_until(const struct pcpu *p, u64 tsc)
 {
-	return max_u64((ref_to_sub(&p->clk, tsc) + SUB_PER_CYCLE - 1) >> SUB_SHIFT, 1);
+	u64 now = pcpu_sub(p), at = ref_to_sub(&p->clk, tsc - p->idle_tsc);
+
+	return at > now ? (at - now + SUB_PER_CYCLE - 1) >> SUB_SHIFT : 1;
 }
 
 static void compute(struct host_task *h, u64 cycles)
 {
 	struct pcpu *p = h->task.rq->pcpu;
+	u64 began = pcpu_tsc(p);
 
 	account_charge_user(&p->account, COST_HOST_TASK, cycles);
-	h->done += cycles_to_tsc(p, cycles);
+	h->done += pcpu_tsc(p) - began;
 	hwpmu_land(&p->pmu);
 	sched_take_pmi(h->task.rq);
 }
@@ -68,7 +67,7 @@ static enum task_stop host_task_run(struct task *t, u64 *budget, enum pp_stop *s
 		if (h->pause)
 			until = min_u64(until, now + h->burst - h->done);
 		/* Nothing is due: a second at a time. */
-		cycles = tsc_to_cycles(p, min_u64(until - now, BIT_ULL(31)));
+		cycles = cycles_until(p, min_u64(until, now + BIT_ULL(31)));
 		cycles = min_u64(cycles, cycles_to_pmi(p));
 		compute(h, min_u64(cycles,
 				   hwpmu_host_room(&p->pmu, PRIV_USR, p->account.host_ipc_q20)));

@@ -154,3 +154,24 @@ def test_slices_of_the_budget_do_not_show(mode: str) -> None:
         assert cloned.run(50_000) is Stop.BUDGET
         cloned = cloned.clone()
     assert asm.readout(to_end(cloned)) == whole
+
+
+@pytest.mark.parametrize("mode", UNDER_KVM)
+@pytest.mark.parametrize(
+    "tasks",
+    [
+        (HostTask(0, 2, burst=30_000, pause=200_000), HostTask(0, 1)),
+        (HostTask(0, 1, burst=30_001, pause=20_000),),
+    ],
+)
+def test_a_thread_whose_run_is_cut_at_times_is_no_later(
+    mode: str, tasks: tuple[HostTask, ...]
+) -> None:
+    """A burst that is cut in pieces is as long as a whole one, to the cycle: 1.5 make a TSC cycle."""
+    whole = asm.readout(to_end(machine(mode, tasks, trace_records=1 << 10)))
+    cut = machine(mode, tasks, trace_records=1 << 10)
+    tsc = 1000
+    while (stop := cut.run_until(1 << 40, tsc)) is Stop.UNTIL:
+        tsc += 1237
+    assert stop is Stop.EXIT
+    assert asm.readout(cut) == whole

@@ -9,6 +9,7 @@ idle and its clock with it; and nothing of it stays where it has been.
 from __future__ import annotations
 
 import itertools
+import statistics
 from typing import TYPE_CHECKING
 
 import guest_asm as asm
@@ -327,11 +328,15 @@ def test_refusals() -> None:
 def test_who_is_moved_again_and_again_does_not_starve(mode: str) -> None:
     """Moved more often than its turn comes, among threads that never sleep: it keeps its share.
 
-    That is a third. A slice may be twice as long, for it ends at a tick.
+    That is a third. A slice may be twice as long, for it ends at a tick. How the times of moves and
+    ticks fall together moves that up and down, so it is the median of several intervals.
     """
     threads = tuple(HostTask(n, 2) for n in range(2))
-    made = machine(mode, host_tasks=threads, tick_period=20_000, slice=20_000)
     alone = moved(machine(mode), ()).guest().tsc_cycles
-    ended = moved(made, to_and_fro(), 15_000)
-    assert words(ended, 0, 1) == [EXPECTED]
-    assert ended.guest().tsc_cycles < 6 * alone
+    found = []
+    for interval in (14_000, 14_500, 14_900, 15_000, 15_100, 15_500, 16_000):
+        made = machine(mode, host_tasks=threads, tick_period=20_000, slice=20_000)
+        ended = moved(made, to_and_fro(), interval)
+        assert words(ended, 0, 1) == [EXPECTED]
+        found.append(ended.guest().tsc_cycles)
+    assert statistics.median(found) < 6 * alone
