@@ -53,6 +53,14 @@ int kvm_vcpu_save(struct kvm_vcpu *vcpu, struct kvm_saved_state *state)
 	return state->valid ? 0 : -1;
 }
 
+/* Its host cycles so far, as kvm_sched_out() leaves them: kvm_sched_in() is yet to come. */
+static u64 time_of_open_exit(const struct kvm_vcpu *vcpu)
+{
+	bool runs = vcpu->task.rq && vcpu->task.rq->current == &vcpu->task;
+
+	return runs ? vcpu->pcpu->account.host_cycles - vcpu->exit_start : vcpu->exit_start;
+}
+
 static void take_books(struct kvm_vcpu *vcpu, const struct kvm_vcpu *from)
 {
 	for (unsigned int n = 0; n < NR_EXIT_BOOKS; n++) {
@@ -63,7 +71,7 @@ static void take_books(struct kvm_vcpu *vcpu, const struct kvm_vcpu *from)
 	vcpu->exit_reason = from->exit_reason;
 	vcpu->exit_book = from->exit_book;
 	vcpu->exit_access = from->exit_access;
-	vcpu->exit_start = from->exit_start;
+	vcpu->exit_start = time_of_open_exit(from);
 	vcpu->pmu.sw = from->pmu.sw;
 	vcpu->pmu.blind_start = from->pmu.blind_start;
 }

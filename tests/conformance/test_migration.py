@@ -14,7 +14,7 @@ import pytest
 from test_clone import blocks_of, config, to_end
 from test_kvm_msrs import BEFORE, BEHIND, LOOP, TURNS, finish, word
 
-from pmupass.config import MachineConfig, Mode
+from pmupass.config import HostTask, MachineConfig, Mode
 from pmupass.core import Machine, VmRefusedError
 from pmupass.errors import InputError
 from pmupass.records import Stop
@@ -51,6 +51,31 @@ def test_exact_counters_survive(mode: str, cpu: str) -> None:
     assert counters[0xC0].true_count == counters[0xC0].counted == BEFORE + 3 * TURNS + BEHIND
     assert counters[0xC4].true_count == counters[0xC4].counted == TURNS
     assert machine.silent_errors() == []
+
+
+@each_way
+@pytest.mark.parametrize("tasks", [(), (HostTask(0, 1),)])
+def test_an_exit_that_is_open_across_a_move(mode: str, tasks: tuple[HostTask, ...]) -> None:
+    """The exit that ends the guest's stay has the host's work for it, before and behind, no more.
+
+    It is the only one of its reason (without ticks), so all of its work is done from the kick on.
+    Between the exits there is what no exit pays for: what is done ahead of the first entry, and
+    the thread's computing.
+    """
+    machine = Machine(loop(mode, "sapphire-rapids", host_tasks=tasks))
+    machine.run(3000)
+    before = host_cycles(machine.clone())
+    machine = machine.migrate(loop(OTHER[mode], "sapphire-rapids", host_tasks=tasks))
+    finish(machine)
+    exits = {e.reason: e.cycles for e in machine.exits()}
+    if not tasks:
+        assert 0 < exits["EXTERNAL_INTERRUPT"] <= host_cycles(machine) - before
+    assert sum(exits.values()) <= host_cycles(machine)
+
+
+def host_cycles(machine: Machine) -> int:
+    """Return the host's work so far, without what threads compute."""
+    return sum(c.cycles for c in machine.costs() if c.stack != "host_task")
 
 
 @each_way
