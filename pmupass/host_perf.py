@@ -153,9 +153,10 @@ def _number(option: str, words: list[str], text: str, most: int) -> int:
     if not words:
         raise UsageError(f"--host-perf {text}: {option} wants a number")
     word = words.pop(0)
-    if not re.fullmatch(r"\d{1,18}", word, re.ASCII) or not 1 <= int(word) <= most:
+    number = int(word) if re.fullmatch(r"\d{1,18}", word, re.ASCII) else 0
+    if not 1 <= number <= most:
         raise UsageError(f"--host-perf {text}: {option} {word}: a number from 1 to {most}")
-    return int(word)
+    return number
 
 
 def _frequency(text: str, words: list[str]) -> int:
@@ -163,13 +164,12 @@ def _frequency(text: str, words: list[str]) -> int:
     if words[:1] == ["max"]:
         words.pop(0)
         return MAX_SAMPLE_RATE
-    frequency = _number("-F", words, text, (1 << 47) - 1)
-    if frequency > MAX_SAMPLE_RATE:
+    try:
+        return _number("-F", words, text, MAX_SAMPLE_RATE)
+    except UsageError as error:
         raise UsageError(
-            f"--host-perf {text}: -F {frequency}: more than the {MAX_SAMPLE_RATE} samples a second "
-            "of kernel.perf_event_max_sample_rate; -F max takes that"
-        )
-    return frequency
+            f"{error}, which is kernel.perf_event_max_sample_rate; -F max takes that"
+        ) from None
 
 
 def _thread(text: str, words: list[str]) -> Thread:
@@ -184,15 +184,25 @@ def _thread(text: str, words: list[str]) -> Thread:
 
 
 def _times(text: str, events: str) -> tuple[str, int | None, int | None]:
+    names, at, times = events.rpartition("@")
+    if not at:
+        return events, None, None
     match = _TIMES.fullmatch(events)
     if match is None:
-        return events, None, None
+        raise UsageError(
+            f"--host-perf {text}: behind the @ stands when it begins, or from when until when: "
+            f"{names or 'cycles'}@10ms or {names or 'cycles'}@10ms-30ms"
+            + ("" if times else "; a time is missing")
+        )
+    if not names:
+        raise UsageError(f"--host-perf {text}: an event is missing, as in cycles:D@{times}")
     start = 0
     if not _ZERO.fullmatch(match[2].strip()):
         start = parse_time(match[2], f"--host-perf {text}: from")
     stop = parse_time(match[3], f"--host-perf {text}: until") if match[3] else None
     if stop is not None and stop <= start:
-        raise UsageError(f"--host-perf {text}: it ends before it begins")
+        when = "when" if stop == start else "before"
+        raise UsageError(f"--host-perf {text}: it ends {when} it begins")
     return match[1], start, stop
 
 

@@ -68,6 +68,24 @@ class Ran:
 
     machine: Machine
     stop: Stop
+    not_begun: tuple[str, ...] = ()  # options for times that the run has not come to
+    has_limit: bool = False
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What a user should know of the run that its document does not say, a line each."""
+        if self.stop in (Stop.BUDGET, Stop.INVARIANT, Stop.UNIMPLEMENTED):
+            return ()
+        found = [
+            f"{asked} did not take effect: the run ended before that" for asked in self.not_begun
+        ]
+        if self.stop is Stop.TIME and not self.has_limit:
+            found.append(
+                "the guest is not done: the run has come to the end of the model's clock, 2^56 "
+                "core cycles; a guest that waits for nothing gets there, and one whose host has "
+                "very high costs (--costs, --set cost.NAME)"
+            )
+        return tuple(found)
 
     @property
     def measured_cycles(self) -> int | None:
@@ -138,6 +156,7 @@ class Session:
         self._sized = False
         self._work: int | None = None
         self._without_vpmu: dict[Mode, int | None] = {}
+        self.notes: tuple[str, ...] = ()
 
     def whole(self, mode: str) -> Result:
         """Run it as :meth:`run` does; InterruptedRunError if the result is not complete."""
@@ -147,13 +166,14 @@ class Session:
         return result
 
     def run(self, mode: str) -> Result:
-        """Run the experiment in one mode.
+        """Run the experiment in one mode; ``notes`` are then what a user should know of the run.
 
         VmRefusedError if KVM would refuse the VM, InputError for a bad image or file,
         BrokenRunError (a ModelError) for a broken invariant or an unimplemented instruction.
         """
         plan, started = self.plan, time.perf_counter()
         chosen = Mode[mode.upper()]
+        self.notes = ()
         refusal = plan.refusal(chosen)
         if refusal is not None:
             raise VmRefusedError(refusal)
@@ -169,6 +189,7 @@ class Session:
             work, complete, trouble = None, False, str(error)
         config = plan.config(chosen, work=work, perf=plan.profiles_guest)
         ran = self._run(config, f"{plan.workload.name}, {mode}", go=complete)
+        self.notes = ran.notes
         trouble = trouble or ran.trouble
         complete = complete and not trouble and ran.stop is not Stop.BUDGET
         if complete and plan.workload.builtin:
@@ -214,10 +235,12 @@ class Session:
     def diff_modes(self, modes: Iterable[str] = MODES) -> Diff:
         """Run the experiment in several modes and compare; refused modes stand as such.
 
+        ``notes`` are then those of the runs, each with the modes that it holds for.
         BrokenRunError, with the comparison so far, for what :meth:`run` raises it for.
         """
         by_mode: dict[str, Result | Refused] = {}
         trouble = ""
+        notes: dict[str, list[str]] = {}
         for mode in modes:
             try:
                 result = self.run(mode)
@@ -227,8 +250,11 @@ class Session:
             except BrokenRunError as error:
                 result, trouble = cast("Result", error.document), f"{mode}: {error}"
             by_mode[mode] = result
+            for note in self.notes:
+                notes.setdefault(note, []).append(mode)
             if not result.complete:
                 break
+        self.notes = tuple(f"{', '.join(ran)}: {note}" for note, ran in notes.items())
         compared = diff.compare(self.plan.workload.name, by_mode)
         if trouble:
             raise BrokenRunError(trouble, compared)
@@ -287,7 +313,11 @@ class Session:
             raise
         except InputError as error:
             raise InputError(self._named(str(error))) from None
-        return Ran(machine, self._drive(machine, config.mode, label) if go else Stop.BUDGET)
+        if not go:
+            return Ran(machine, Stop.BUDGET)
+        not_begun = [timed.asked for timed in self.plan.once(config.mode) if timed.asked]
+        stop = self._drive(machine, config.mode, label, not_begun)
+        return Ran(machine, stop, tuple(not_begun), has_limit=bool(config.time_limit))
 
     def _named(self, text: str) -> str:
         """Return an error with the workload that it is about."""
@@ -296,8 +326,11 @@ class Session:
                 return f"--vm {vm.workload.name} ({text[:4]}){text[4:]}"
         return f"{self.plan.workload.name}: {text}"
 
-    def _drive(self, machine: Machine, mode: Mode, label: str) -> Stop:
-        """Run to the end in slices of SLICE_SECONDS of host time, doing what is due at a time."""
+    def _drive(self, machine: Machine, mode: Mode, label: str, not_begun: list[str]) -> Stop:
+        """Run to the end in slices of SLICE_SECONDS of host time, doing what is due at a time.
+
+        ``not_begun`` loses the options that have begun.
+        """
         timed = self.plan.timed(mode)
         due = next(timed, None)
         while due and not due.tsc:
@@ -309,6 +342,8 @@ class Session:
                 stop = machine.run_until(blocks, due.tsc) if due else machine.run(blocks)
                 if stop is Stop.UNTIL and due:
                     due.act(machine)
+                    if due.asked:
+                        not_begun.remove(due.asked)
                     due = next(timed, None)
                 elif stop is not Stop.BUDGET or not self._watch(label, self._fraction(machine)):
                     return stop

@@ -82,10 +82,14 @@ UNTIL_THE_END_NS = 10**13  # longer than any run that somebody waits for
 
 @dataclass(frozen=True, slots=True)
 class Timed:
-    """Something that host or VMM does to a machine at a time: ``tsc`` cycles after its start."""
+    """Something that host or VMM does to a machine at a time: ``tsc`` cycles after its start.
+
+    ``asked`` is the option of the user's that begins with it, empty if none does.
+    """
 
     tsc: int
     act: Callable[[core.Machine], None]
+    asked: str = ""
 
 
 class Plan:
@@ -113,7 +117,7 @@ class Plan:
         )
         number = sum(len(session.specs) for session in self.sessions)
         if number > MAX_HOST_EVENTS:
-            raise UsageError(f"--host-perf: {number} events; {MAX_HOST_EVENTS} at most")
+            raise UsageError(self._too_many_host_events(number))
         self.filter = self._filter()
         self.filter_changes = tuple(
             (change, event_filter.load(change.path, self.events))
@@ -164,19 +168,54 @@ class Plan:
                 raise UsageError("--time is for built-in workloads; a limit is the first VM's")
         return plan
 
-    def warnings(self, modes: Iterable[str]) -> tuple[str, ...]:
-        """Return what a user should know before a run in modes, a line each."""
-        modes = set(modes)
-        if self.vms and modes == {"native"}:
-            return ("native has no VMs: --vm is not used", *self._filter_warnings(modes))
-        return self._filter_warnings(modes)
+    @property
+    def _of_scenario(self) -> int:
+        """How many events ``--host`` brings; they are the first ones."""
+        brought = len(hosts.sessions(self.options.scenario, self.cpu))
+        return sum(len(session.specs) for session in self.sessions[:brought])
 
-    def _filter_warnings(self, modes: set[str]) -> tuple[str, ...]:
-        filters = [self.options.filter, *(change.path for change in self.options.filter_changes)]
-        unused = [str(path) for path in filters if path is not None]
-        if unused and modes == {"native"}:
-            verb = "is" if len(unused) == 1 else "are"
-            return (f"native has no event filter: {', '.join(unused)} {verb} not used",)
+    def _too_many_host_events(self, number: int) -> str:
+        mine = self._of_scenario
+        both = f" ({mine} of --host {self.options.scenario}, {number - mine} more)" if mine else ""
+        return f"--host-perf: {number} events{both}; a host has {MAX_HOST_EVENTS} at most"
+
+    def warnings(self, modes: Iterable[str]) -> tuple[str, ...]:
+        """Return what a user should know before a run in modes, a line each.
+
+        What none of the modes has a use for among them; what one of them has is said of none.
+        """
+        modes = set(modes)
+        if modes == {"native"}:
+            return tuple(self._unused_natively())
+        found = [self._unused_by_emulated()] if "mediated" not in modes else []
+        return (*(text for text in found if text), *self._filter_warnings())
+
+    def _unused_natively(self) -> Iterator[str]:
+        options = self.options
+        if self.vms:
+            yield "native has no VMs: --vm is not used"
+        filters = [options.filter, *(change.path for change in options.filter_changes)]
+        yield from _unused("native has no event filter", [str(f) for f in filters if f is not None])
+        of_host = ["--host-perf"] if options.host_perf else []
+        of_host += [f"--host {options.scenario}"] if options.scenario != "idle" else []
+        of_host += self._set_in("host.", "cost.")
+        yield from _unused("native has no host", of_host)
+        yield from _unused("native has no KVM", [*self._policy(), *self._set_in("kvm.")])
+
+    def _unused_by_emulated(self) -> str:
+        found = [*self._policy(), *self._set_in(*settings.OF_MEDIATED)]
+        return next(_unused("the emulated vPMU does not lend the PMU to the guest", found), "")
+
+    def _policy(self) -> list[str]:
+        policy = self.options.switch
+        return [f"--switch {policy}"] if policy != next(iter(settings.SWITCH_POLICIES)) else []
+
+    def _set_in(self, *prefixes: str) -> list[str]:
+        """Return the settings that were asked for, of these namespaces or by these keys."""
+        keys = (text.partition("=")[0].strip() for text in self.options.settings)
+        return [f"--set {key}" for key in dict.fromkeys(keys) if key.startswith(prefixes)]
+
+    def _filter_warnings(self) -> tuple[str, ...]:
         found = [self.filter, *(loaded for _, loaded in self.filter_changes)]
         found += [vm.filter for vm in self.vms]
         # A file that is named twice warns once.
@@ -435,14 +474,24 @@ class Plan:
         """Return what the host does while a guest runs, in the order of the times."""
         if mode is Mode.NATIVE:
             return iter(())
+        return heapq.merge(self.once(mode), self._migrations(), key=lambda timed: timed.tsc)
+
+    def once(self, mode: Mode) -> list[Timed]:
+        """Return that of it which comes to an end."""
+        if mode is Mode.NATIVE:
+            return []
         found = [
-            Timed(self._tsc(change.at_ns), functools.partial(_replace_filter, new=loaded))
+            Timed(
+                self._tsc(change.at_ns),
+                functools.partial(_replace_filter, new=loaded),
+                f"--filter {change.path}@{_shown_time(change.at_ns)}",
+            )
             for change, loaded in self.filter_changes
         ]
         for session in self.sessions:
             found += self._timed_session(session)
         found.sort(key=lambda timed: timed.tsc)
-        return heapq.merge(found, self._migrations(), key=lambda timed: timed.tsc)
+        return found
 
     def _migrations(self) -> Iterator[Timed]:
         """Return the moves of all vCPUs to the next pCPU, without an end."""
@@ -458,10 +507,18 @@ class Plan:
         found = []
         if session.start_ns is not None:
             start = self._tsc(session.start_ns) if session.start_ns else 0
-            found.append(Timed(start, running.open))
+            found.append(Timed(start, running.open, self._asked_for(session)))
         if session.stop_ns is not None:
             found.append(Timed(self._tsc(session.stop_ns), running.close))
         return found
+
+    def _asked_for(self, session: host_perf.HostSession) -> str:
+        """Return the option that begins with a session, empty if none does, or at once."""
+        if not session.start_ns:
+            return ""
+        if session.number >= self._of_scenario:
+            return f"--host-perf {session.text!r}"
+        return "" if session.number else f"--host {self.options.scenario}"
 
     def _first_place(self, session: host_perf.HostSession) -> int:
         """Return the place of its first event among those that are there before the VM."""
@@ -712,6 +769,21 @@ class Plan:
         out["host_perf"] = list(options.host_perf)
         out["switch"] = options.switch
         return dict(sorted(out.items()))
+
+
+def _unused(why: str, options: Sequence[str]) -> Iterator[str]:
+    """Yield a warning about options that are of no use, if there are any."""
+    if options:
+        verb = "is" if len(options) == 1 else "are"
+        yield f"{why}: {', '.join(options)} {verb} not used"
+
+
+def _shown_time(nanoseconds: int) -> str:
+    """Return a time as an option takes it, in the largest unit that leaves no fraction."""
+    for unit, name in ((10**9, "s"), (10**6, "ms"), (1000, "us")):
+        if nanoseconds % unit == 0:
+            return f"{nanoseconds // unit}{name}"
+    return f"{nanoseconds}ns"
 
 
 @contextlib.contextmanager

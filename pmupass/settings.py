@@ -24,7 +24,14 @@ OPEN_NAMESPACES = {
     "cost": "the cycles of one kernel function",
     "profile": "a rate of the work profile per 2^20 instructions",
 }
-SWITCH_POLICIES = ("upstream", "entry-exit", "vcpu-loop", "lazy", "enlightened")
+# Of --switch, the default first.
+SWITCH_POLICIES = {
+    "upstream": "around the inner run loop, as Linux 7.0; exits of the fastpath do not switch",
+    "entry-exit": "at each VM-entry and VM-exit, as the mediated vPMU's first series",
+    "vcpu-loop": "around the vCPU loop: back when the thread goes out or to user space",
+    "lazy": "as vcpu-loop while the host has no event of its own, else as upstream",
+    "enlightened": "as upstream, moving only what can make a difference",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,20 +55,23 @@ class Setting:
         """Return a value as it is written after ``--set KEY=``."""
         return str(int(value)) if self.kind is bool else str(value)
 
-    def parse(self, text: str) -> Scalar:
-        """Return the value that ``text`` says; UsageError names the valid ones."""
+    def parse(self, text: str, asked: str = "") -> Scalar:
+        """Return the value that ``text`` says; UsageError names the valid ones.
+
+        ``asked`` is how it was asked for, if not by ``--set``.
+        """
+        asked = asked or f"--set {self.key}={text}"
         if self.kind is bool:
             if text in ("1", "true", "on", "yes"):
                 return True
             if text in ("0", "false", "off", "no"):
                 return False
-            raise UsageError(f"--set {self.key}={text}: valid values are 1 and 0")
+            raise UsageError(f"{asked}: valid values are 1 and 0")
         if self.choices:
             if text in self.choices:
                 return text
             raise UsageError(
-                f"--set {self.key}={text}: valid values are {', '.join(self.choices)}"
-                + near(text, self.choices)
+                f"{asked}: valid values are {', '.join(self.choices)}" + near(text, self.choices)
             )
         if self.kind is int:
             try:
@@ -70,8 +80,7 @@ class Setting:
                 value = self.least - 1
             if not self.least <= value <= self.most:
                 raise UsageError(
-                    f"--set {self.key}={text}: valid values are whole numbers from "
-                    f"{self.least} to {self.most}"
+                    f"{asked}: valid values are whole numbers from {self.least} to {self.most}"
                 )
             return value
         return text
@@ -464,6 +473,8 @@ SETTINGS: tuple[Setting, ...] = (
 BY_KEY = {setting.key: setting for setting in SETTINGS}
 # What a VM has of its own beside its guest; the rest of kvm. is KVM's or its modules'.
 OF_VM = ("kvm.cap_pmu_disable", "kvm.irqchip", "kvm.msr_filter")
+# What a mediated vPMU alone looks at, beside --switch.
+OF_MEDIATED = ("kvm.interception", "kvm.elide_wrmsr", "kvm.pmi")
 # What --guest-cpuid sets: the fields of a guest's CPUID, each a setting guest.NAME.
 GUEST_CPUID = (
     "pmu_version",
@@ -498,6 +509,7 @@ def from_guest_cpuid(texts: Iterable[str]) -> tuple[str, ...]:
                     f"--guest-cpuid {term.strip()}: no such name{near(name, GUEST_CPUID)}"
                     f"\nNames: {', '.join(GUEST_CPUID)}"
                 )
+            BY_KEY[f"guest.{name}"].parse(value, f"--guest-cpuid {name}={value}")
             assignments.append(f"guest.{name}={value}")
     return tuple(assignments)
 

@@ -63,6 +63,11 @@ def test_errors_say_what_is_valid(assignment: str, says: str) -> None:
     assert assignment.split("=", maxsplit=1)[0] in str(caught.value)
 
 
+def test_a_value_of_guest_cpuid_is_reported_as_it_was_given() -> None:
+    with pytest.raises(UsageError, match=r"^--guest-cpuid gp_counters=99: valid values are"):
+        settings.from_guest_cpuid(["pmu_version=2,gp_counters=99"])
+
+
 def test_switch_policies() -> None:
     for policy in ("upstream", "entry-exit", "vcpu-loop", "lazy", "enlightened"):
         assert settings.check_switch_policy(policy) == policy

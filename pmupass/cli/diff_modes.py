@@ -62,6 +62,8 @@ def command(
             diff = session.diff_modes(chosen)
         except BrokenRunError as error:
             broken, diff = error, cast("Diff", error.document)
+    for note in session.notes:
+        click.echo(f"pmupass: {note}", err=True)
     title = f"{diff.workload} on {experiment['cpu']}: where the host's time goes"
     pictures.write(title, diff.results, by_mode=True)
     output.emit(

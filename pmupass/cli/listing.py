@@ -24,7 +24,7 @@ UNBROKEN = ("id", "confidence")
 @click.argument("what", metavar="WHAT")
 @options.cpu
 def command(what: str, cpu: str) -> int:
-    """List what can be named: cpus, events, msrs, costs, workloads, profiles, filters, hosts ...
+    """List what can be named in options, or of a CPU.
 
     \b
     pmupass list events --cpu skylake-sp
@@ -181,6 +181,12 @@ def _hosts(_cpu: str) -> tuple[tuple[str, ...], Rows]:
     return ("host", "what happens on it"), list(hosts.names().items())
 
 
+def _switch_policies(_cpu: str) -> tuple[tuple[str, ...], Rows]:
+    from pmupass.settings import SWITCH_POLICIES
+
+    return ("policy", "where the PMU changes hands"), list(SWITCH_POLICIES.items())
+
+
 LISTS: dict[str, Callable[[str], tuple[tuple[str, ...], Rows]]] = {
     "cpus": _cpus,
     "events": _events,
@@ -191,5 +197,6 @@ LISTS: dict[str, Callable[[str], tuple[tuple[str, ...], Rows]]] = {
     "profiles": _profiles,
     "filters": _filters,
     "hosts": _hosts,
+    "switch-policies": _switch_policies,
     "settings": _settings,
 }

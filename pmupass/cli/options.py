@@ -53,7 +53,9 @@ costs = click.option(
     "--costs",
     "costs_from",
     metavar="FILE",
-    help="Costs in place of ours, a TOML file (wrmsr = 90); --set cost.NAME goes before it.",
+    multiple=True,
+    help="Costs in place of ours, a TOML file (wrmsr = 90); of several the last one that has a "
+    "cost, and --set cost.NAME goes before them.",
 )
 json = click.option(
     "--json",
@@ -190,7 +192,7 @@ def collect(
     time: str | None,
     filters: tuple[str, ...],
     guest_cpuid: tuple[str, ...],
-    costs_from: str | None = None,
+    costs_from: tuple[str, ...] = (),
     settings: tuple[str, ...],
     cpu: str = DEFAULT_CPU,
     host_perf: tuple[str, ...] = (),
@@ -206,7 +208,7 @@ def collect(
             "WORKLOAD is missing: a built-in name (pmupass list workloads) or the path of an image"
         )
     filter_file, filter_changes = parse_filters(filters)
-    costs = () if costs_from is None else read_settings(costs_from)
+    costs = tuple(cost for path in costs_from for cost in read_settings(path))
     return Options(
         workload=workload,
         cpu=cpu,

@@ -47,10 +47,23 @@ class Pictures:
         """Whether stdout is taken."""
         return self.folded == output.STDOUT
 
+    def _empty(self, results: Mapping[str, Result]) -> str:
+        asked = " and ".join(
+            option
+            for option, target in (("--flamegraph", self.flamegraph), ("--folded", self.folded))
+            if target is not None
+        )
+        why = "native has no host" if set(results) == {"native"} else "the host did not work"
+        return f"{asked}: there is nothing to show, {why}"
+
     def write(self, title: str, results: Mapping[str, Result], *, by_mode: bool) -> None:
         """Write them; with ``by_mode`` the mode is the outermost frame of collapsed stacks."""
         from pmupass.pictures import flamegraph, stacks
 
+        if self.flamegraph is None and self.folded is None:
+            return
+        if not any(result.cost_cycles for result in results.values()):
+            click.echo(f"pmupass: {self._empty(results)}", err=True)
         if self.flamegraph is not None:
             svg = flamegraph.draw(title, results)
             output.write_whole(Path(self.flamegraph), svg.encode())

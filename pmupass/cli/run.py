@@ -61,6 +61,8 @@ def command(
             result = session.run(mode)
         except BrokenRunError as error:
             broken, result = error, cast("Result", error.document)
+    for note in session.notes:
+        click.echo(f"pmupass: {note}", err=True)
     title = f"{result.workload}, {result.mode} on {result.cpu}: where the host's time goes"
     pictures.write(title, {result.mode: result}, by_mode=False)
     output.emit(

@@ -346,7 +346,9 @@ def load(path: str | Path, table: EventTable) -> CompiledFilter:
     try:
         text = text_file.read(path, name=str(path), kind="event filter")
     except FileNotFoundError:
+        name, at, _ = str(path).rpartition("@")
+        hint = f"\nA time behind an @ is written as in {name}@20ms" if at and name else ""
         raise InputError(
-            f"{path}: no such file, nor a filter that comes with pmupass: {', '.join(ours)}"
+            f"{path}: no such file, nor a filter that comes with pmupass: {', '.join(ours)}{hint}"
         ) from None
     return parse(text, table, source=str(path))

@@ -5,13 +5,29 @@ from __future__ import annotations
 
 import errno
 import os
-from typing import IO
+import re
+import sys
+from typing import IO, Any, cast
 
 from rich import box
 from rich.console import Console
 from rich.table import Table
 
 WIDTH = 100
+
+
+class _Trimmed:
+    """A text file whose lines end where their text does; a table's cells are padded."""
+
+    def __init__(self, file: IO[str]) -> None:
+        self._file = file
+
+    def write(self, text: str) -> int:
+        self._file.write(re.sub(r" +(?=\n)", "", text))
+        return len(text)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._file, name)
 
 
 class _Console(Console):
@@ -23,6 +39,8 @@ class _Console(Console):
 
 def make(*, stderr: bool = False, file: IO[str] | None = None) -> Console:
     """Return a console of at most 100 columns, of exactly 100 where the output is no terminal."""
+    if file is None and sys.stdout is not None and not stderr:
+        file = cast("IO[str]", _Trimmed(sys.stdout))
     console = _Console(stderr=stderr, file=file, highlight=False, soft_wrap=False)
     console.width = min(console.width, WIDTH) if console.is_terminal else WIDTH
     return console

@@ -144,6 +144,7 @@ def _run(order: Order, job: Job) -> SweepLine:
         session = Session(options)
         warnings = session.plan.warnings([mode])
         result = session.run(mode)
+        warnings += session.notes
     except (MemoryError, OSError):
         raise
     except Exception as error:

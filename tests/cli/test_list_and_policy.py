@@ -6,6 +6,7 @@ from collections.abc import Callable
 import pytest
 
 from pmupass.cli.listing import LISTS
+from pmupass.settings import SWITCH_POLICIES
 
 
 @pytest.mark.parametrize("what", LISTS)
@@ -15,6 +16,12 @@ def test_lists_fit_and_are_not_empty(pmupass: Callable, what: str) -> None:
     lines = outcome.out.splitlines()
     assert len(lines) > 2
     assert max(map(len, lines)) <= 100
+    assert lines == [line.rstrip() for line in lines], "trailing blanks"
+
+
+def test_switch_policies_are_listed(pmupass: Callable) -> None:
+    first = {line.split()[0] for line in pmupass("list", "switch-policies").out.splitlines()[2:]}
+    assert first == set(SWITCH_POLICIES)
 
 
 def test_lists_name_what_the_issue_asks_for(pmupass: Callable) -> None:

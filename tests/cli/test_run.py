@@ -171,6 +171,17 @@ def test_a_guest_that_fails_is_status_1(pmupass: Callable, image: Callable) -> N
         (["run", "exit-storm", "-e", "cycles"], "add --set guest.pmu=busy"),
         (["run", "perf-record", "-F", "10", "--set", "guest.pmu=idle"], "guest.pmu=busy"),
         (["run", "perf-stat", "--host-perf", ",".join(["loads"] * 64)], "63 at most"),
+        (
+            [
+                "run",
+                "perf-stat",
+                "--host",
+                "profiling-storm",
+                "--host-perf",
+                "loads,loads,loads,loads",
+            ],
+            "64 events (60 of --host profiling-storm, 4 more)",
+        ),
         (["run", "perf-stat", "--time", "9" * 5000 + "s"], "--time"),
         (["bench", "sped"], "did you mean speed"),
     ],
@@ -203,6 +214,12 @@ def test_bad_images_are_status_3(
 
 def test_a_missing_file_is_status_3(pmupass: Callable) -> None:
     assert pmupass("run", "/nowhere/guest.elf").status == 3
+
+
+def test_a_filter_whose_time_is_missing(pmupass: Callable) -> None:
+    outcome = pmupass("run", "perf-stat", "--filter", "architectural@")
+    assert outcome.status == 3
+    assert "A time behind an @ is written as in architectural@20ms" in outcome.err
 
 
 def test_a_bad_filter_is_status_3_and_points_at_the_line(pmupass: Callable, tmp_path: Path) -> None:

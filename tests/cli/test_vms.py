@@ -166,7 +166,7 @@ def test_the_tables_show_them(pmupass: Callable) -> None:
     assert out.startswith("perf-stat, mediated on sapphire-rapids, 3 VMs with 3 vCPUs on 2 pCPUs,")
     assert "VM 1: perf-stat, counters" in out
     assert "VM 2: exit-storm, counters" not in out
-    first, second = out.split("\nVM 1: perf-stat  ")[1].split("\nVM 2: exit-storm  ")
+    first, second = out.split("\nVM 1: perf-stat\n")[1].split("\nVM 2: exit-storm\n")
     for part, end in ((first, "exit"), (second, "end of the run")):
         lines = [line.split(maxsplit=2) for line in part.splitlines()]
         assert ["vPMU", "mediated"] in lines

@@ -167,7 +167,7 @@ def test_slices_of_the_budget_do_not_show(mode: str) -> None:
 def test_a_thread_whose_run_is_cut_at_times_is_no_later(
     mode: str, tasks: tuple[HostTask, ...]
 ) -> None:
-    """A burst that is cut in pieces is as long as a whole one, to the cycle: 1.5 make a TSC cycle."""
+    """A burst in pieces is as long as a whole one, to the cycle; 1.5 make a cycle of the TSC."""
     whole = asm.readout(to_end(machine(mode, tasks, trace_records=1 << 10)))
     cut = machine(mode, tasks, trace_records=1 << 10)
     tsc = 1000
