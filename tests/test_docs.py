@@ -352,3 +352,11 @@ def test_links_lead_somewhere(page: Path) -> None:
         assert file.exists(), target
         if anchor:
             assert anchor in anchors(file), target
+
+
+def test_the_recipes_contents_are_its_headings() -> None:
+    """All of them, in their order."""
+    text = (ROOT / "docs" / "recipes.md").read_text(encoding="utf-8")
+    listed = re.findall(r"^- \[([^]]+)\]\(#", text, re.MULTILINE)
+    headings = re.findall(r"^## (.+)$", text, re.MULTILINE)
+    assert [" ".join(name.split()) for name in listed] == headings
