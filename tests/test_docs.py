@@ -38,14 +38,14 @@ PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")])
 BLOCKS = [(doc, block) for doc in map(refresh.read, refresh.DOCUMENTS) for block in doc.blocks]
 
 
-def slow_under_sanitizers(block: Any) -> Any:
+def slow_suites(block: Any) -> Any:
     """Mark what runs a whole suite."""
     return [pytest.mark.slow] if "pmupass bench" in block.name else []
 
 
 @pytest.mark.parametrize(
     ("document", "block"),
-    [pytest.param(d, b, id=b.where, marks=slow_under_sanitizers(b)) for d, b in BLOCKS],
+    [pytest.param(d, b, id=b.where, marks=slow_suites(b)) for d, b in BLOCKS],
 )
 def test_a_block_is_up_to_date(document: Any, block: Any) -> None:
     """Outputs, tables of keys and costs; `python docs/refresh.py` rewrites them."""

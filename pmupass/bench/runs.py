@@ -42,12 +42,11 @@ class Factor:
 Key = tuple[Case, tuple[tuple[str, int], ...]]  # settings that are not as they are, sorted
 
 
-def run(key: Key) -> Outcome | None:
-    """Make a run; None if it was interrupted."""
+def run(key: Key) -> Outcome:
+    """Make a run. InterruptedRunError if it does not come to its end."""
     case, values = key
     settings = tuple(f"{name}={value}" for name, value in values)
-    result = Session(case.options(settings)).run(case.mode)
-    return outcome(result) if result.complete else None
+    return outcome(Session(case.options(settings)).whole(case.mode))
 
 
 def _begin() -> None:
@@ -97,7 +96,7 @@ class Runs:
         key = self._key(case, values)
         if key not in self.made:
             self._go_on(1)
-            self._keep(key, run(key))
+            self.made[key] = run(key)
         return self.made[key]
 
     def prepare(self, wanted: Iterable[tuple[Case, Mapping[Factor, int]]]) -> None:
@@ -108,7 +107,7 @@ class Runs:
         if self._pool is None:
             for key in missing:
                 self._go_on(total)
-                self._keep(key, run(key))
+                self.made[key] = run(key)
             return
         futures = {self._pool.submit(run, key): key for key in missing}
         waiting = set(futures)
@@ -117,17 +116,12 @@ class Runs:
                 waiting, TICK_SECONDS, concurrent.futures.FIRST_COMPLETED
             )
             for future in done:
-                self._keep(futures[future], future.result())
+                self.made[futures[future]] = future.result()
             self._go_on(total)
 
     def _go_on(self, total: int) -> None:
         if not self._watch("bench sensitivity", min(len(self.made) / total, 1.0)):
             raise InterruptedRunError
-
-    def _keep(self, key: Key, made: Outcome | None) -> None:
-        if made is None:
-            raise InterruptedRunError
-        self.made[key] = made
 
     def _key(self, case: Case, values: Mapping[Factor, int]) -> Key:
         """Return what tells runs apart; one cost that a case is not charged makes no other run."""

@@ -99,7 +99,7 @@ def test_sensitivity(pmupass: Callable, tmp_path: Path) -> None:
     (c,) = found["sensitivity"]["conclusions"]
     assert c["name"] == "idle-exit"
     assert found["results"][0]["value"] == round(c["value"], 3)
-    for part in ("Conclusions ", "Verdicts. ", f"idle-exit: {c['text']}"[:50], "wrmsr"):
+    for part in ("Conclusions\n", "Verdicts. ", f"idle-exit: {c['text']}"[:50], "wrmsr"):
         assert part in outcome.out
     assert max(map(len, outcome.out.splitlines())) <= 100
     titles = [t.text for t in ET.parse(svg).getroot().iter("{http://www.w3.org/2000/svg}text")]  # noqa: S314
