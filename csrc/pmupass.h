@@ -284,6 +284,7 @@ struct pp_kvm {
 	uint32_t lazy;		  /* enum pp_lazy */
 	uint32_t
 		lazy_idle_loads; /* loads without use, one after the other, before one is put off */
+	uint32_t pmu_hint;	 /* PP_SWITCH_ENLIGHTENED: guests say what they use */
 	const struct pp_msr_intercept *intercepts;
 	const uint32_t *msrs_to_save; /* KVM_GET_MSR_INDEX_LIST */
 	struct pp_filter filter;

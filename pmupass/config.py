@@ -316,6 +316,7 @@ class Kvm:
     elide_wrmsr: bool = True
     lazy: Lazy = Lazy.BOTH
     lazy_idle_loads: int = 0
+    pmu_hint: bool = False
     intercepts: tuple[MsrIntercept, ...] = ()
     msrs_to_save: tuple[int, ...] = ()
     filter: Filter = field(default_factory=Filter)

@@ -57,6 +57,7 @@ from pmupass.policy import (
     msr_filter,
     msr_list,
 )
+from pmupass.policy.cpuid_leaves import PMU_HINT_LEAF
 from pmupass.profiles.model import named_events
 
 if TYPE_CHECKING:
@@ -427,7 +428,7 @@ class Plan:
             overcount=self.cpu.overcount,
             period_limit=self.cpu.period_limit,
             perf_faults=PerfFaults() if mode is Mode.NATIVE else self._perf_faults(),
-            cpuid=tuple(guest_cpuid.cpuid_entries(self.cpu, guest, mode, self.guest_cpus)),
+            cpuid=self._cpuid(mode, guest),
             event_maps=self._maps_for(mode, guest),
             costs=self._costs,
             kvm=self._kvm(mode, guest, vpmu=vpmu),
@@ -566,16 +567,29 @@ class Plan:
             elide_wrmsr=self.settings.flag("kvm.elide_wrmsr"),
             lazy=Lazy[self.settings.text("kvm.lazy").upper()],
             lazy_idle_loads=self._lazy_idle_loads(rows),
+            pmu_hint=self._offers_hint(mode),
             intercepts=tuple(interception.msr_intercepts([*rows, *others])),
             msrs_to_save=msr_list.msrs_to_save(
                 self.cpu,
                 max_gp=self.settings.integer("kvm.max_gp_counters"),
                 max_fixed=self.settings.integer("kvm.max_fixed_counters"),
                 enable_pmu=self.settings.flag("kvm.enable_pmu"),
+                pmu_hint=self._offers_hint(mode),
             ),
             filter=self.filter,
             msr_filter=self._msr_filter,
         )
+
+    def _cpuid(self, mode: Mode, guest: Pmu) -> tuple[guest_cpuid.CpuidEntry, ...]:
+        entries = guest_cpuid.cpuid_entries(self.cpu, guest, mode, self.guest_cpus)
+        if guest.version and self._offers_hint(mode):
+            entries.append(PMU_HINT_LEAF)
+        return tuple(entries)
+
+    def _offers_hint(self, mode: Mode) -> bool:
+        policy = SwitchPolicy.named(self.options.switch)
+        asked = self.settings.flag("kvm.pmu_hint")
+        return asked and mode is Mode.MEDIATED and policy is SwitchPolicy.ENLIGHTENED
 
     def _lazy_idle_loads(self, rows: Sequence[interception.InterceptRow]) -> int:
         """Return the least loads without use that come before one is put off (docs/switch.md).
@@ -660,6 +674,8 @@ class Plan:
             f"perf_work={s.integer('guest.perf_work')}",
             f"perf={int(perf)}",
         ]
+        if s.flag("kvm.pmu_hint"):
+            words.append("hint=1")
         if self.guest_cpus > 1:
             words.append(f"cpus={self.guest_cpus}")
         if perf:

@@ -182,6 +182,13 @@ SETTINGS: tuple[Setting, ...] = (
         most=1_000_000,
     ),
     Setting(
+        "kvm.pmu_hint",
+        bool,
+        default=False,
+        doc="--switch enlightened: KVM offers guests an MSR in which they say what counters they "
+        "use; the built-in guests do (pmupass' own proposal)",
+    ),
+    Setting(
         "kvm.msr_filter",
         str,
         None,

@@ -154,6 +154,7 @@ struct cpu_hw_events {
 	u32 n_added;  /* of these, not yet started */
 	struct perf_event *event_list[PP_GUEST_MAX_EVENTS];
 	int assign[PP_GUEST_MAX_EVENTS];
+	u64 hint;		   /* counters that KVM has been told of */
 	u64 fixed_ctrl_val;	   /* to be */
 	u64 active_fixed_ctrl_val; /* in the register */
 };
@@ -199,6 +200,11 @@ void perf_event_exit_task(void); /* all events off, times and counts final */
 void perf_report(void);
 void perf_pmu_disable(void);
 void perf_pmu_enable(void);
+
+/* pmu_hint.c: whether KVM wants to know; once on each CPU; before the PMU goes on. */
+void pmu_hint_init(void);
+void pmu_hint_init_cpu(void);
+void pmu_hint(void);
 
 /* perf_throttle.c: how many samples a tick may bring. */
 void perf_throttle_init(void);

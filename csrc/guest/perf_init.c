@@ -62,6 +62,7 @@ static void event_init(struct perf_event *event, const struct event_setting *set
 
 void perf_init(void)
 {
+	pmu_hint_init();
 	if (!settings.perf)
 		return;
 	detect();
@@ -72,6 +73,7 @@ void perf_init_cpu(struct percpu *cpu)
 {
 	u32 i;
 
+	pmu_hint_init_cpu();
 	if (!settings.perf)
 		return;
 	for (i = 0; i < settings.nr_events; i++)

@@ -90,6 +90,7 @@ void x86_pmu_enable(void)
 
 	if (cpuc->enabled)
 		return;
+	pmu_hint();
 	if (cpuc->n_added)
 		start_added();
 	cpuc->enabled = true;

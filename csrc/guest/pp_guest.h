@@ -64,6 +64,7 @@ struct pp_guest_report {
  *	linux=6.8|6.9	GLOBAL_CTRL around each sampling event at the tick, or once per PMU
  *	mux_us=N	multiplexing interval, microseconds
  *	perf_work=N	percent of the instructions that Linux's kernel retires for perf and its ticks
+ *	hint=0|1	tell KVM which counters are in use, if CPUID says that it wants to know
  *	perf=0|1	leave the PMU alone, or run the events
  *	ev=CONFIG:MASK:KIND[:PHASE]	one event, repeated: CONFIG hex as above; MASK hex, counters it
  *			may use (bit n: GP n, bit 32+n: fixed n); KIND s = count, F<hz> = sample at a

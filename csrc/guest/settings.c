@@ -201,6 +201,10 @@ static void parse_word(struct word *w, bool *perf_given)
 		if (!settings.perf && !value_is(w, "0"))
 			bad(w, "perf is 0 or 1");
 		*perf_given = true;
+	} else if (is_key(w, "hint")) {
+		settings.hint = value_is(w, "1");
+		if (!settings.hint && !value_is(w, "0"))
+			bad(w, "hint is 0 or 1");
 	} else if (!parse_number_key(w)) {
 		bad(w, "unknown setting (the list is in pp_guest.h)");
 	}

@@ -3,7 +3,7 @@
  * settings.h - the key=value words of the command line (list: pp_guest.h), parsed and checked.
  *
  * A setting that makes no sense ends the guest with exit value 1 and a line that names it.
- * Defaults: cpus 1, profile 0, chunk 1000000, kernel 0, hz 1000, linux 6.9, mux_us 1000, perf_work 100,
+ * Defaults: cpus 1, hint 0, profile 0, chunk 1000000, kernel 0, hz 1000, linux 6.9, mux_us 1000, perf_work 100,
  * perf 1 if an ev= is given, tsc_khz from CPUID 0x15.
  */
 #ifndef GUEST_SETTINGS_H_
@@ -35,6 +35,7 @@ struct settings {
 	u64 perf_work;	   /* percent of what Linux's kernel retires: kernel_work.h */
 	bool per_pmu_tick; /* Linux 6.9: GLOBAL_CTRL off and on once per tick */
 	bool perf;
+	bool hint; /* tell KVM which counters are in use, if it wants to know */
 	u32 nr_events;
 	struct event_setting events[PP_GUEST_MAX_EVENTS];
 };

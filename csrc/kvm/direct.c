@@ -26,7 +26,7 @@ static bool is_absent_counter(const struct kvm_vcpu *vcpu, u32 msr)
 	       pmu_find(&vcpu->pmu.guest, msr).kind != PMU_COUNTER;
 }
 
-/* The table's row for good; what a load that is put off intercepts comes on top. */
+/* The table's row for good; what a load that is put off, or a parked counter, intercepts comes on top. */
 static struct pp_msr_intercept row_of_now(const struct kvm_vcpu *vcpu,
 					  const struct pp_msr_intercept *row)
 {
@@ -72,6 +72,7 @@ unsigned int kvm_recalc_pmu_intercepts(struct kvm_vcpu *vcpu)
 			continue;
 		now.read |= vcpu->pmu.put_off && !FAULTY(SWITCH_PUT_OFF_LEAVES_READS);
 		now.write |= vcpu->pmu.put_off && !FAULTY(SWITCH_PUT_OFF_LEAVES_WRITES);
+		now.write |= kvm_pmu_is_parked(vcpu, now.msr) && !FAULTY(HINT_LEAVES_WRITES);
 		if (cpu_msr_intercepted(in, now.msr, false) == !!now.read &&
 		    cpu_msr_intercepted(in, now.msr, true) == !!now.write)
 			continue;

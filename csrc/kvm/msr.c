@@ -29,6 +29,10 @@ static int get_msr(struct kvm_vcpu *vcpu, struct msr_data *msr)
 			kvm_vcpu_exit_to_userspace(vcpu);
 		return lapic_rdmsr(&vcpu->lapic, msr->index, &msr->data);
 	}
+	if (kvm_pmu_hint_has_msr(vcpu, msr->index)) {
+		kvm_get_pmu_hint(vcpu, msr);
+		return 0;
+	}
 	if (!pcpu_guest_rdmsr_plain(&vcpu->guest, msr->index, &msr->data))
 		return 0;
 	return kvm_pmu_get_msr(vcpu, msr);
@@ -71,6 +75,8 @@ static int set_msr(struct kvm_vcpu *vcpu, struct msr_data *msr)
 
 	if (lapic_owns_msr(msr->index))
 		return set_lapic_msr(vcpu, msr);
+	if (kvm_pmu_hint_has_msr(vcpu, msr->index))
+		return kvm_set_pmu_hint(vcpu, msr);
 	if (!set_plain_msr(vcpu, msr)) {
 		if (msr->index == MSR_IA32_SPEC_CTRL && msr->data)
 			kvm_recalc_msr_intercepts(vcpu);

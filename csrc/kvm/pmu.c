@@ -116,6 +116,7 @@ void kvm_pmu_refresh(struct kvm_vcpu *vcpu, const struct pp_pmu *guest)
 	pmu->fixed_ctr_ctrl = pmu->fixed_ctr_ctrl_hw = 0;
 	pmu->global_status = 0;
 	pmu->reprogram_pmi = 0;
+	pmu->hint = pmu->parked = 0;
 	pmu->ops->refresh(pmu, guest);
 	update_misc(vcpu);
 	tell_of_reset(vcpu);

@@ -77,8 +77,9 @@ struct kvm_pmu {
 	const struct kvm_pmu_switch_policy *policy;
 	bool loaded; /* by the policy; its registers in memory are of the last put */
 	bool lvtpc_is_guests;
-	bool put_off;	/* not loaded while the guest runs: every access of its exits */
-	bool touched;	/* since it was put off, by an access that is direct otherwise */
+	bool put_off; /* not loaded while the guest runs: every access of its exits */
+	u64 parked;   /* counters that stay behind while the others are loaded: their writes exit */
+	bool touched; /* since it was put off, by an access that is direct otherwise */
 	u32 idle_loads; /* in a row, with nothing that could count and no touch */
 	const struct kvm_pmu_ops *ops;
 	bool pdcm; /* the guest's CPUID has PERF_CAPABILITIES */
@@ -88,6 +89,7 @@ struct kvm_pmu {
 	u64 all_valid_pmc_idx;
 
 	/* Guest-visible */
+	u64 hint; /* PMU_HINT_VALID and the counters it uses; 0: it has not said */
 	u64 global_ctrl, global_status, fixed_ctr_ctrl;
 	u64 global_ctrl_rsvd, global_status_rsvd, fixed_ctr_ctrl_rsvd, eventsel_rsvd;
 
@@ -201,13 +203,29 @@ bool kvm_pmu_moves_all(const struct kvm_vcpu *vcpu);
 /* The PMU is the host's from now on, and the guest's registers are in memory. */
 void kvm_pmu_take_back(struct kvm_vcpu *vcpu);
 
-/* pmu_put_off.c: a load that waits. Whether the guest's next stay can do without, and that it does. */
+/* pmu_put_off.c: a load that waits. Whether the guest's next stay can do without, and that it does; or does
+ * without the counters @parked alone. */
 bool kvm_pmu_load_can_wait(struct kvm_vcpu *vcpu);
-void kvm_pmu_put_off(struct kvm_vcpu *vcpu, bool put_off);
+void kvm_pmu_leave_out(struct kvm_vcpu *vcpu, bool put_off, u64 parked);
+/* Nothing in the guest can count, and KVM can serve it as silicon would. */
+bool kvm_pmu_is_idle(const struct kvm_vcpu *vcpu);
+bool kvm_counters_are_as_wide_as_silicons(const struct kvm_vcpu *vcpu);
+/* The register is that of a parked counter. */
+bool kvm_pmu_is_parked(const struct kvm_vcpu *vcpu, u32 msr);
+/* With GLOBAL_CTRL's leave hardware would count: by its selector, after the filter. */
+bool pmc_runs(const struct kvm_pmc *pmc);
 /* The register is intercepted for no other reason; the guest has touched it, or RDPMC. */
 bool kvm_pmu_waits_for(const struct kvm_vcpu *vcpu, u32 msr, bool write);
 void kvm_pmu_note_touch(struct kvm_vcpu *vcpu, u32 msr, bool write);
 void kvm_pmu_note_rdpmc(struct kvm_vcpu *vcpu);
+
+/* pmu_hint.c: the guest's hint; kvm_set_pmu_hint(): 0 or KVM_MSR_RET_INVALID. */
+bool kvm_pmu_hint_has_msr(const struct kvm_vcpu *vcpu, u32 msr);
+void kvm_get_pmu_hint(const struct kvm_vcpu *vcpu, struct msr_data *msr);
+int kvm_set_pmu_hint(struct kvm_vcpu *vcpu, const struct msr_data *msr);
+/* The guest has no use for its PMU just now; the counters that the next load leaves out. */
+bool kvm_pmu_hint_is_idle(const struct kvm_vcpu *vcpu);
+u64 kvm_pmu_hint_parked(const struct kvm_vcpu *vcpu);
 
 extern const struct kvm_pmu_backend kvm_pmu_emulated;
 extern const struct kvm_pmu_backend kvm_pmu_mediated;

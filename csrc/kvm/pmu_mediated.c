@@ -130,8 +130,19 @@ static bool selector_moves(const struct kvm_pmc *pmc)
 	return kvm_pmu_moves_all(pmc->vcpu) || pmc->eventsel_hw & ARCH_PERFMON_EVENTSEL_ENABLE;
 }
 
+/* Of the guest's it holds 0, so that this is all that may be left there: a value of the host. */
+static void load_parked(struct kvm_vcpu *vcpu, struct kvm_pmc *pmc)
+{
+	if (sw_rdpmc(vcpu, pmc) && !FAULTY(HINT_SHOWS_HOST_VALUE))
+		sw_wrmsr(vcpu, counter_register(pmc), 0);
+}
+
 static void load_counter(struct kvm_vcpu *vcpu, struct kvm_pmc *pmc)
 {
+	if (vcpu->pmu.parked & BIT_ULL(pmc->idx)) {
+		load_parked(vcpu, pmc);
+		return;
+	}
 	/* Reading is cheap, writing is not: leave out the write of a value that is there. */
 	if (!vcpu->config->kvm.elide_wrmsr || sw_rdpmc(vcpu, pmc) != pmc->counter ||
 	    FAULTY(MEDIATED_LOAD_WRITES_ALL))
@@ -212,6 +223,10 @@ static void put_counter(struct kvm_vcpu *vcpu, struct kvm_pmc *pmc)
 {
 	const struct hwpmu *hw = &vcpu->pcpu->pmu;
 
+	if (vcpu->pmu.parked & BIT_ULL(pmc->idx)) {
+		PP_CHECK(vcpu->pcpu->check, !hwpmu_counter(hw, pmc->idx));
+		return;
+	}
 	pmc->counter = sw_rdpmc(vcpu, pmc);
 	if (pmc->counter && !FAULTY(MEDIATED_SECRET_IN_COUNTER))
 		sw_wrmsr(vcpu, counter_register(pmc), 0);

@@ -2,8 +2,9 @@
 /*
  * pmu_put_off.c - a load of the guest's PMU that waits until the guest has a use for it.
  *
- * Interface: kvm_pmu_load_can_wait(), kvm_pmu_put_off() for the switch policy; kvm_pmu_note_touch(),
- * kvm_pmu_note_rdpmc() for accesses that exit.
+ * Interface: kvm_pmu_load_can_wait(), kvm_pmu_leave_out() for the switch policy; kvm_pmu_note_touch(),
+ * kvm_pmu_note_rdpmc() for accesses that exit. With a hint of the guest (pmu_hint.c) single counters stay
+ * behind, too: the accesses that exit for them are noted here as well.
  *
  * While a load is put off
  *  - the guest's registers are in memory and nothing of them is in hardware;
@@ -35,17 +36,21 @@
 
 #include "base/fault.h"
 
-static bool can_count(const struct kvm_pmc *pmc)
+bool pmc_runs(const struct kvm_pmc *pmc)
 {
 	const struct kvm_pmu *pmu = &pmc->vcpu->pmu;
 
-	if (!pmc_is_globally_enabled(pmc))
-		return false;
 	if (!pmc_is_fixed(pmc))
 		return pmc->eventsel_hw & ARCH_PERFMON_EVENTSEL_ENABLE;
-	return !FAULTY(SWITCH_PUT_OFF_FORGETS_FIXED) &&
-	       fixed_ctrl_field(pmu->fixed_ctr_ctrl_hw, pmc->idx - INTEL_PMC_IDX_FIXED) &
-		       (INTEL_FIXED_0_KERNEL | INTEL_FIXED_0_USER);
+	return fixed_ctrl_field(pmu->fixed_ctr_ctrl_hw, pmc->idx - INTEL_PMC_IDX_FIXED) &
+	       (INTEL_FIXED_0_KERNEL | INTEL_FIXED_0_USER);
+}
+
+static bool can_count(const struct kvm_pmc *pmc)
+{
+	if (pmc_is_fixed(pmc) && FAULTY(SWITCH_PUT_OFF_FORGETS_FIXED))
+		return false;
+	return pmc_is_globally_enabled(pmc) && pmc_runs(pmc);
 }
 
 static bool something_can_count(const struct kvm_pmu *pmu)
@@ -59,6 +64,15 @@ static bool something_can_count(const struct kvm_pmu *pmu)
 	return false;
 }
 
+bool kvm_counters_are_as_wide_as_silicons(const struct kvm_vcpu *vcpu)
+{
+	const struct pp_pmu *hw = &vcpu->config->hw;
+	const struct kvm_pmu *pmu = &vcpu->pmu;
+
+	return pmu->gp_mask == width_mask(hw->gp_width) &&
+	       (!pmu->nr_fixed || pmu->fixed_mask == width_mask(hw->fixed_width));
+}
+
 /* What KVM serves is what the guest would have found. */
 static bool answers_as_silicon(const struct kvm_vcpu *vcpu)
 {
@@ -66,12 +80,16 @@ static bool answers_as_silicon(const struct kvm_vcpu *vcpu)
 	const struct pp_pmu *hw = &vcpu->config->hw;
 	const struct kvm_pmu *pmu = &vcpu->pmu;
 
-	if (pmu->gp_mask != width_mask(hw->gp_width) ||
-	    (pmu->nr_fixed && pmu->fixed_mask != width_mask(hw->fixed_width)))
+	if (!kvm_counters_are_as_wide_as_silicons(vcpu))
 		return false;
 	if (pmu->nr_gp == hw->nr_gp && pmu->nr_fixed == hw->nr_fixed)
 		return true;
 	return kvm->rdpmc_intercept && !kvm_msr_is_direct(vcpu, pmu_vendor(hw)->global_ctrl, true);
+}
+
+bool kvm_pmu_is_idle(const struct kvm_vcpu *vcpu)
+{
+	return !something_can_count(&vcpu->pmu) && answers_as_silicon(vcpu);
 }
 
 bool kvm_pmu_load_can_wait(struct kvm_vcpu *vcpu)
@@ -80,7 +98,7 @@ bool kvm_pmu_load_can_wait(struct kvm_vcpu *vcpu)
 	bool touched = pmu->touched;
 
 	pmu->touched = false;
-	if (something_can_count(pmu) || touched || !answers_as_silicon(vcpu)) {
+	if (touched || !kvm_pmu_is_idle(vcpu)) {
 		pmu->idle_loads = 0;
 		return false;
 	}
@@ -90,24 +108,36 @@ bool kvm_pmu_load_can_wait(struct kvm_vcpu *vcpu)
 	return false;
 }
 
-void kvm_pmu_put_off(struct kvm_vcpu *vcpu, bool put_off)
+void kvm_pmu_leave_out(struct kvm_vcpu *vcpu, bool put_off, u64 parked)
 {
 	struct account *books = vcpu_books(vcpu);
 	u64 start = books->host_cycles;
 
 	if (put_off)
 		account_stat(books, STAT_PUT_OFF);
-	if (vcpu->pmu.put_off == put_off)
+	if (vcpu->pmu.put_off == put_off && vcpu->pmu.parked == parked)
 		return;
 	vcpu->pmu.put_off = put_off;
+	vcpu->pmu.parked = parked;
 	account_charge_n(books, COST_PMU_INTERCEPT, kvm_recalc_pmu_intercepts(vcpu));
 	vcpu->pmu.sw.cycles += books->host_cycles - start;
 }
 
+bool kvm_pmu_is_parked(const struct kvm_vcpu *vcpu, u32 msr)
+{
+	struct pmu_register reg;
+
+	if (likely(!vcpu->pmu.parked))
+		return false;
+	reg = pmu_find(&vcpu->config->hw, msr);
+	return reg.kind == PMU_COUNTER && vcpu->pmu.parked & BIT_ULL(reg.idx);
+}
+
 bool kvm_pmu_waits_for(const struct kvm_vcpu *vcpu, u32 msr, bool write)
 {
-	return unlikely(vcpu->pmu.put_off) && hwpmu_owns_msr(&vcpu->pcpu->pmu, msr) &&
-	       kvm_msr_is_direct(vcpu, msr, write);
+	if (likely(!vcpu->pmu.put_off && !(write && kvm_pmu_is_parked(vcpu, msr))))
+		return false;
+	return hwpmu_owns_msr(&vcpu->pcpu->pmu, msr) && kvm_msr_is_direct(vcpu, msr, write);
 }
 
 static void touch(struct kvm_vcpu *vcpu)

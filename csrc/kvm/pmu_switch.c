@@ -14,14 +14,14 @@
  *	lazy		as vcpu-loop while the host has no event of its own, else as upstream; and no load
  *			while nothing in the guest can count (pmu_put_off.c). By config->kvm.lazy one alone.
  *	enlightened	as upstream, without what can make no difference: selectors whose enable bit is off,
- *			a FIXED_CTR_CTRL of 0, and LVTPC while none of the guest's counters is enabled
+ *			a FIXED_CTR_CTRL of 0, and LVTPC while none of the guest's counters is enabled. With
+ *			config->kvm.pmu_hint without the counters that a guest says it does not use, either
+ *			(pmu_hint.c)
  *
  * A PMU that stays loaded in the host counts nothing there: GLOBAL_CTRL is 0 after the exit, and on AMD's
  * CPUs selectors are GuestOnly. What KVM then does to it: a credit goes to the live counter; for all else
  * (an intercepted access, a reprogramming, a VMM's ioctl) it takes the PMU back first, which costs what
  * upstream pays at each exit.
- *
- * Not modelled: hints of the guest.
  */
 #include "kvm/vcpu.h"
 
@@ -64,7 +64,8 @@ static void load_lazily(struct kvm_vcpu *vcpu)
 		vcpu->pmu.backend->resume(vcpu);
 		return;
 	}
-	kvm_pmu_put_off(vcpu, vcpu->config->kvm.lazy != PP_LAZY_PUT && kvm_pmu_load_can_wait(vcpu));
+	kvm_pmu_leave_out(vcpu,
+			  vcpu->config->kvm.lazy != PP_LAZY_PUT && kvm_pmu_load_can_wait(vcpu), 0);
 	if (!vcpu->pmu.put_off)
 		load(vcpu);
 }
@@ -74,6 +75,15 @@ static void put_lazily(struct kvm_vcpu *vcpu)
 	if (vcpu->config->kvm.lazy == PP_LAZY_LOAD ||
 	    (perf_has_events(vcpu->perf) && !FAULTY(SWITCH_LAZY_KEEPS_HOST_OUT)))
 		kvm_pmu_take_back(vcpu);
+}
+
+static void load_what_is_used(struct kvm_vcpu *vcpu)
+{
+	bool idle = kvm_pmu_hint_is_idle(vcpu);
+
+	kvm_pmu_leave_out(vcpu, idle, idle ? 0 : kvm_pmu_hint_parked(vcpu));
+	if (!idle)
+		load(vcpu);
 }
 
 static void nothing(struct kvm_vcpu *vcpu)
@@ -114,8 +124,8 @@ static const struct kvm_pmu_switch_policy policies[] = {
 		},
 	[PP_SWITCH_ENLIGHTENED] =
 		{
-			.enter_loop = load,
-			.leave_loop = put,
+			.enter_loop = load_what_is_used,
+			.leave_loop = kvm_pmu_take_back,
 			.before_entry = nothing,
 			.after_exit = nothing,
 			.frugal = true,

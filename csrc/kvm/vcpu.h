@@ -16,6 +16,7 @@
  *	pebs.c, lbr.c	what an Intel guest of the emulated design may have beside
  *	pmu_emulated.c, pmu_mediated.c	the two backends
  *	pmu_switch.c	when the PMU is loaded and put	pmu_put_off.c	a load that waits
+ *	pmu_hint.c	what a guest says of its use of the PMU
  */
 #ifndef KVM_VCPU_H_
 #define KVM_VCPU_H_

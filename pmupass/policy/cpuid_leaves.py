@@ -81,3 +81,5 @@ KVM_LEAVES = (
     Cpuid(0x40000000, None, (0x40000001, *words("KVMKVMKVM"))),
     Cpuid(0x40000001, None, (0, 0, 0, 0)),
 )
+# pmupass' own (csrc/base/pmu_hint.h)
+PMU_HINT_LEAF = Cpuid(0x40000100, None, (0x40000100, *words("pmupass hint")))

@@ -38,6 +38,8 @@ _K7_EVNTSEL0, _K7_PERFCTR0, _F15H_PERF_CTL0 = 0xC0010000, 0xC0010004, 0xC0010200
 # GLOBAL_CTL, _STATUS, _STATUS_CLR, _STATUS_SET
 _AMD_GLOBAL = (0xC0000301, 0xC0000300, 0xC0000302, 0xC0000303)
 
+_PMU_HINT = 0x70700000
+
 
 def _intel(pmu: Pmu, perf_capabilities: int, max_gp: int, max_fixed: int) -> list[int]:
     nr_gp, nr_fixed = min(pmu.nr_gp, max_gp), min(pmu.nr_fixed, max_fixed)
@@ -62,11 +64,17 @@ def _amd(pmu: Pmu) -> list[int]:
 
 
 def msrs_to_save(
-    cpu: CpuModel, *, max_gp: int, max_fixed: int, enable_pmu: bool = True
+    cpu: CpuModel,
+    *,
+    max_gp: int,
+    max_fixed: int,
+    enable_pmu: bool = True,
+    pmu_hint: bool = False,
 ) -> tuple[int, ...]:
     """Return the list on a host with this CPU, in KVM's order.
 
-    ``max_gp`` and ``max_fixed`` are KVM's own limits of counters.
+    ``max_gp`` and ``max_fixed`` are KVM's own limits of counters; ``pmu_hint``: pmupass' own
+    register is offered (csrc/base/pmu_hint.h).
     """
     intel = cpu.pmu.vendor is Vendor.INTEL
     out = [*_SYSENTER, *_SYSCALL, _TSC]
@@ -77,4 +85,6 @@ def msrs_to_save(
         out += _intel(cpu.pmu, cpu.silicon.perf_capabilities, max_gp, max_fixed)
     elif enable_pmu:
         out += _amd(cpu.pmu)
+    if pmu_hint:
+        out.append(_PMU_HINT)
     return (*out, *_EMULATED)
