@@ -255,7 +255,8 @@ enum pp_switch_policy {
 	PP_SWITCH_ENTRY_EXIT,
 	PP_SWITCH_VCPU_LOOP,
 	PP_SWITCH_LAZY,
-	PP_SWITCH_ENLIGHTENED
+	PP_SWITCH_ENLIGHTENED,
+	PP_SWITCH_HINTED /* enlightened, and guests say what they use */
 };
 /* What PP_SWITCH_LAZY puts off */
 enum pp_lazy { PP_LAZY_BOTH, PP_LAZY_PUT, PP_LAZY_LOAD };
@@ -284,7 +285,6 @@ struct pp_kvm {
 	uint32_t lazy;		  /* enum pp_lazy */
 	uint32_t
 		lazy_idle_loads; /* loads without use, one after the other, before one is put off */
-	uint32_t pmu_hint;	 /* PP_SWITCH_ENLIGHTENED: guests say what they use */
 	const struct pp_msr_intercept *intercepts;
 	const uint32_t *msrs_to_save; /* KVM_GET_MSR_INDEX_LIST */
 	struct pp_filter filter;

@@ -60,11 +60,16 @@ class SwitchPolicy(enum.IntEnum):
     VCPU_LOOP = 2
     LAZY = 3
     ENLIGHTENED = 4
+    HINTED = 5
 
     @classmethod
-    def named(cls, text: str) -> SwitchPolicy:
-        """Return the policy that ``--switch`` calls so; KeyError if there is none."""
-        return cls[text.replace("-", "_").upper()]
+    def named(cls, text: str, *, hint: bool = False) -> SwitchPolicy:
+        """Return the policy that ``--switch`` calls so; KeyError if there is none.
+
+        ``hint``: of the enlightened one the variant in which guests say what they use.
+        """
+        policy = cls[text.replace("-", "_").upper()]
+        return cls.HINTED if hint and policy is cls.ENLIGHTENED else policy
 
 
 class Lazy(enum.IntEnum):
@@ -316,7 +321,6 @@ class Kvm:
     elide_wrmsr: bool = True
     lazy: Lazy = Lazy.BOTH
     lazy_idle_loads: int = 0
-    pmu_hint: bool = False
     intercepts: tuple[MsrIntercept, ...] = ()
     msrs_to_save: tuple[int, ...] = ()
     filter: Filter = field(default_factory=Filter)

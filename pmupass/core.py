@@ -220,7 +220,6 @@ class _Config:
             "elide_wrmsr",
             "lazy",
             "lazy_idle_loads",
-            "pmu_hint",
         ):
             setattr(out, name, int(getattr(kvm, name)))
         out.nr_intercepts = len(kvm.intercepts)

@@ -561,13 +561,12 @@ class Plan:
             in_txcp_period=self.settings.flag("kvm.in_txcp_period"),
             counter_write=COUNTER_WRITES[self.settings.text("kvm.fault_counter_write")],
             ignore_msrs=self.settings.flag("kvm.ignore_msrs"),
-            switch_policy=SwitchPolicy.named(self.options.switch),
+            switch_policy=self._switch_policy,
             no_event_reuse=not self.settings.flag("kvm.event_reuse"),
             walks_all_pmcs=self.settings.text("kvm.pmc_walk") == "pre-6.9",
             elide_wrmsr=self.settings.flag("kvm.elide_wrmsr"),
             lazy=Lazy[self.settings.text("kvm.lazy").upper()],
             lazy_idle_loads=self._lazy_idle_loads(rows),
-            pmu_hint=self._offers_hint(mode),
             intercepts=tuple(interception.msr_intercepts([*rows, *others])),
             msrs_to_save=msr_list.msrs_to_save(
                 self.cpu,
@@ -586,10 +585,12 @@ class Plan:
             entries.append(PMU_HINT_LEAF)
         return tuple(entries)
 
+    @property
+    def _switch_policy(self) -> SwitchPolicy:
+        return SwitchPolicy.named(self.options.switch, hint=self.settings.flag("kvm.pmu_hint"))
+
     def _offers_hint(self, mode: Mode) -> bool:
-        policy = SwitchPolicy.named(self.options.switch)
-        asked = self.settings.flag("kvm.pmu_hint")
-        return asked and mode is Mode.MEDIATED and policy is SwitchPolicy.ENLIGHTENED
+        return mode is Mode.MEDIATED and self._switch_policy is SwitchPolicy.HINTED
 
     def _lazy_idle_loads(self, rows: Sequence[interception.InterceptRow]) -> int:
         """Return the least loads without use that come before one is put off (docs/switch.md).

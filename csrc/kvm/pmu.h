@@ -193,6 +193,7 @@ struct kvm_pmu_switch_policy {
 	void (*after_exit)(struct kvm_vcpu *vcpu);
 	bool stays_loaded; /* while KVM handles exits: a credit finds live counters */
 	bool frugal;	   /* registers that can make no difference stay as they are */
+	bool hinted;	   /* guests may say what they use: pmu_hint.c */
 };
 
 /* By enum pp_switch_policy; NULL: there is none. */

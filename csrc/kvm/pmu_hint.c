@@ -27,7 +27,7 @@
 
 bool kvm_pmu_hint_has_msr(const struct kvm_vcpu *vcpu, u32 msr)
 {
-	return msr == MSR_PMUPASS_PMU_HINT && vcpu->config->kvm.pmu_hint && vcpu->pmu.version;
+	return msr == MSR_PMUPASS_PMU_HINT && vcpu->pmu.policy->hinted && vcpu->pmu.version;
 }
 
 void kvm_get_pmu_hint(const struct kvm_vcpu *vcpu, struct msr_data *msr)

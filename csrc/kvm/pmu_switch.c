@@ -14,8 +14,8 @@
  *	lazy		as vcpu-loop while the host has no event of its own, else as upstream; and no load
  *			while nothing in the guest can count (pmu_put_off.c). By config->kvm.lazy one alone.
  *	enlightened	as upstream, without what can make no difference: selectors whose enable bit is off,
- *			a FIXED_CTR_CTRL of 0, and LVTPC while none of the guest's counters is enabled. With
- *			config->kvm.pmu_hint without the counters that a guest says it does not use, either
+ *			a FIXED_CTR_CTRL of 0, and LVTPC while none of the guest's counters is enabled
+ *	hinted		as enlightened, without the counters that the guest says it does not use, either
  *			(pmu_hint.c)
  *
  * A PMU that stays loaded in the host counts nothing there: GLOBAL_CTRL is 0 after the exit, and on AMD's
@@ -124,11 +124,20 @@ static const struct kvm_pmu_switch_policy policies[] = {
 		},
 	[PP_SWITCH_ENLIGHTENED] =
 		{
+			.enter_loop = load,
+			.leave_loop = put,
+			.before_entry = nothing,
+			.after_exit = nothing,
+			.frugal = true,
+		},
+	[PP_SWITCH_HINTED] =
+		{
 			.enter_loop = load_what_is_used,
 			.leave_loop = kvm_pmu_take_back,
 			.before_entry = nothing,
 			.after_exit = nothing,
 			.frugal = true,
+			.hinted = true,
 		},
 };
 

@@ -34,8 +34,8 @@ ON = asm.EN | asm.OS | 0xC0
 def kvm(cpu: str, *, offered: bool = True, **given_: object) -> Kvm:
     """Return KVM with hints; without, what a guest writes there is ignored."""
     made = asm.config(b"", mode="mediated", cpu=cpu, **given_).kvm  # type: ignore[arg-type]
-    policy = SwitchPolicy.ENLIGHTENED if offered else SwitchPolicy.UPSTREAM
-    return dataclasses.replace(made, switch_policy=policy, pmu_hint=offered, ignore_msrs=True)
+    policy = SwitchPolicy.HINTED if offered else SwitchPolicy.UPSTREAM
+    return dataclasses.replace(made, switch_policy=policy, ignore_msrs=True)
 
 
 def run(ops: list[tuple], cpu: str, *, offered: bool = True, **given_: object) -> asm.Ran:
