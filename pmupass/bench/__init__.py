@@ -10,6 +10,7 @@ SUITES: dict[str, str] = {
     "modes": "what the modes cost in the model: VM-exits of perf-record by CPU, an idle vPMU",
     "published": "published figures beside the model's: the sampling table of 2024, exits, PMIs",
     "sensitivity": "which conclusions hold whatever the costs are in their ranges",
+    "watchdog": "the host's hard lockup detectors: what each leaves to guests, and costs",
 }
 DEFAULT = ("speed", "modes")  # without a suite's name
 PICTURES = ("sensitivity",)  # that --svg draws

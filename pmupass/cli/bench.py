@@ -34,6 +34,7 @@ def command(
             modes (VM-exits of perf-record, by CPU, and a vPMU that is left idle)
             published (published figures beside the model's, pass or fail within 20 %)
             sensitivity (which conclusions hold over the ranges of all costs; minutes)
+            watchdog (lockup detectors of the host, and what they mean for guests)
     Without one, speed and modes run, in under a minute.
     """
     output.check_target(json_to, (*SUITES, *BUILT_IN), "pmupass bench speed --json")
