@@ -35,7 +35,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
 ROOT = Path(__file__).resolve().parent.parent
 DOCUMENTS = (
@@ -45,6 +45,7 @@ DOCUMENTS = (
     "docs/faults.md",
     "docs/model.md",
     "docs/recipes.md",
+    "docs/switch.md",
 )
 KEYS = ROOT / "docs" / "json-keys.toml"
 RULES = ROOT / "docs" / "rules.toml"
@@ -71,6 +72,11 @@ PICTURES = (
         *("run", "exit-storm", "--mode", "emulated", "--time", "2ms"),
         *("--set", "kvm.pmc_walk=pre-6.9", "--flamegraph", "docs/pictures/walk.svg"),
     ),
+)
+# Likewise, of whole suites.
+CHARTS = tuple(
+    ("bench", suite, "--no-host", "--svg", f"docs/pictures/{suite}.svg")
+    for suite in ("switch", "exits", "exposed", "latency")
 )
 
 # What a sanitizer build needs in Python and a compiler must not have (tests/conftest.py).
@@ -501,12 +507,21 @@ def cpu_costs() -> str:
 
 def pictures() -> str:
     """Return the commands of the pictures."""
-    return "\n".join(("```sh", *(f"pmupass {' '.join(line)}" for line in PICTURES), "```"))
+    return _shell_block(PICTURES)
 
 
-def draw(folder: Path) -> None:
-    """Draw every picture into a folder."""
-    for line in PICTURES:
+def charts() -> str:
+    """Return the commands that draw the charts of suites."""
+    return _shell_block(CHARTS)
+
+
+def _shell_block(lines: Iterable[tuple[str, ...]]) -> str:
+    return "\n".join(("```sh", *(f"pmupass {' '.join(line)}" for line in lines), "```"))
+
+
+def draw(folder: Path, lines: Iterable[tuple[str, ...]]) -> None:
+    """Draw pictures into a folder."""
+    for line in lines:
         target = folder / Path(line[-1]).name
         command = [sys.executable, "-P", "-m", "pmupass", *line[:-1], str(target)]
         subprocess.run(command, check=True, capture_output=True, timeout=TIMEOUT_SECONDS)
@@ -623,6 +638,7 @@ GENERATORS: dict[str, Callable[[], str]] = {
     "kernel-work": kernel_work,
     "cpu-costs": cpu_costs,
     "pictures": pictures,
+    "charts": charts,
     "rules": rules,
     "faults": faults,
 }
@@ -646,7 +662,7 @@ def main() -> int:
             (ROOT / name).write_text(text, encoding="utf-8")
     if not chosen.document and not chosen.check:
         (ROOT / "docs" / "pictures").mkdir(exist_ok=True)
-        draw(ROOT / "docs" / "pictures")
+        draw(ROOT / "docs" / "pictures", (*PICTURES, *CHARTS))
     return 1 if chosen.check and stale else 0
 
 

@@ -473,12 +473,49 @@ class Sensitivity(Struct, frozen=True):
     conclusions: list[ConclusionReport]
 
 
+class Series(Struct, frozen=True):
+    """What one of several things comes to at each point of a chart; None: there it is not."""
+
+    name: str
+    values: list[float | None]
+
+
+class Chart(Struct, frozen=True, kw_only=True):
+    """Figures over one quantity: a table, and a plot.
+
+    ``points`` are numbers (``scale``) or names; ``best`` says which figure of a point wins.
+    """
+
+    suite: str
+    name: str
+    text: str
+    point: str
+    points: list[float | str]
+    unit: str
+    digits: int
+    series: list[Series]
+    scale: Literal["linear", "log"] = "linear"
+    best: Literal["lowest", "highest"] | UnsetType = UNSET
+
+    def best_of(self, i: int) -> list[str]:
+        """Return the series that win at a point: the best, and those as good as far as shown."""
+        if isinstance(self.best, UnsetType):
+            return []
+        found = {s.name: s.values[i] for s in self.series}
+        there = {n: round(v, self.digits) for n, v in found.items() if v is not None}
+        if not there:
+            return []
+        top = min(there.values()) if self.best == "lowest" else max(there.values())
+        return [name for name, value in there.items() if value == top]
+
+
 class Bench(Struct, frozen=True, kw_only=True):
     """Figures of ``pmupass bench``: ``pmupass.bench/1``."""
 
     schema: Literal["pmupass.bench/1"] = "pmupass.bench/1"
     complete: bool
     results: list[Measurement]
+    charts: list[Chart]
     sensitivity: Sensitivity | UnsetType = UNSET
     host: Host | UnsetType = UNSET
 

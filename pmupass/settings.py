@@ -29,7 +29,7 @@ SWITCH_POLICIES = {
     "upstream": "around the inner run loop, as Linux 7.0; exits of the fastpath do not switch",
     "entry-exit": "at each VM-entry and VM-exit, as the mediated vPMU's first series",
     "vcpu-loop": "around the vCPU loop: back when the thread goes out or to user space",
-    "lazy": "as vcpu-loop while the host has no event of its own, else as upstream",
+    "lazy": "a put that waits until the host needs the PMU, a load until the guest does",
     "enlightened": "as upstream, moving only what can make a difference",
 }
 

@@ -110,7 +110,7 @@ struct kvm_pmu {
 
 	/* Accounting of the PMU switch; never read by the model */
 	struct pp_switch_result sw;
-	u64 blind_start; /* host cycles when the last load was done */
+	u64 blind_start; /* host cycles when host perf last had given the PMU away */
 };
 
 /* What differs by the vendor of the guest's PMU; one constant instance each. */

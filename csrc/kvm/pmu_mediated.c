@@ -189,6 +189,7 @@ static void mediated_load(struct kvm_vcpu *vcpu)
 
 	account_enter(books(vcpu), COST_MEDIATED_LOAD);
 	perf_load_guest_context(vcpu->perf);
+	pmu->blind_start = books(vcpu)->host_cycles;
 	before = pmu->sw;
 	trace_state(vcpu, 0);
 	/* perf stops counters one by one; stop the whole PMU before foreign values go in. */
@@ -203,8 +204,7 @@ static void mediated_load(struct kvm_vcpu *vcpu)
 	trace_switch(vcpu, TRACE_PMU_LOAD, &before);
 	account_leave(books(vcpu));
 	pmu->sw.loads++;
-	pmu->blind_start = books(vcpu)->host_cycles;
-	pmu->sw.cycles += pmu->blind_start - start;
+	pmu->sw.cycles += books(vcpu)->host_cycles - start;
 }
 
 /* What a guest whose PMU stays loaded can have changed without KVM taking the PMU back: the mask of PMIs,
@@ -246,7 +246,6 @@ static void mediated_put(struct kvm_vcpu *vcpu)
 	struct pp_switch_result before;
 	unsigned int idx;
 
-	pmu->sw.host_blind_cycles += start - pmu->blind_start;
 	account_enter(books(vcpu), COST_MEDIATED_PUT);
 	before = pmu->sw;
 	trace_state(vcpu, 1);
@@ -256,6 +255,7 @@ static void mediated_put(struct kvm_vcpu *vcpu)
 	if (pmu->lvtpc_is_guests && !FAULTY(MEDIATED_PUT_KEEPS_LVTPC))
 		sw_lvtpc(vcpu, APIC_DM_NMI);
 	trace_switch(vcpu, TRACE_PMU_PUT, &before);
+	pmu->sw.host_blind_cycles += books(vcpu)->host_cycles - pmu->blind_start;
 	perf_put_guest_context(vcpu->perf);
 	account_leave(books(vcpu));
 	pmu->sw.puts++;

@@ -10,7 +10,11 @@ SUITES: dict[str, str] = {
     "modes": "what the modes cost in the model: VM-exits of perf-record by CPU, an idle vPMU",
     "published": "published figures beside the model's: the sampling table of 2024, exits, PMIs",
     "sensitivity": "which conclusions hold whatever the costs are in their ranges",
+    "exits": "what an idle vPMU costs by the rate of exits, and for whom mediated is cheaper",
+    "exposed": "fewer counters exposed: a smaller switch, and what the guest then lacks",
+    "latency": "how late PMIs are, by design and switch policy: cycles, and instructions of skid",
+    "switch": "switch policies by exit rate, counters, their use and the host's events",
     "watchdog": "the host's hard lockup detectors: what each leaves to guests, and costs",
 }
 DEFAULT = ("speed", "modes")  # without a suite's name
-PICTURES = ("sensitivity",)  # that --svg draws
+PICTURES = ("sensitivity", "exits", "exposed", "latency", "switch")  # that --svg draws

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Literal
 
 from pmupass import cpus
 from pmupass.bench import published
+from pmupass.bench.break_even import Design, share_to_profile
 from pmupass.options import DEFAULT_CPU, Options
 
 if TYPE_CHECKING:
@@ -153,6 +154,9 @@ OF_2024, DIRECT, SELECTORS = (
     _sampling(cell.mode, cell.events, *cell.settings, switch=cell.switch) for cell in PUBLISHED
 )
 IDLE_EMULATED, IDLE_MEDIATED = _exits("emulated"), _exits("mediated")
+BUSY_EMULATED, BUSY_MEDIATED = (
+    _exits(mode, "guest.pmu=busy", events=EMULATED.events) for mode in ("emulated", "mediated")
+)
 NO_VPMU = _exits("emulated", "kvm.cap_pmu_disable=1")
 ZEN4 = "zen4"
 COUNTING = ("instructions", ("guest.pmu=busy",))
@@ -180,19 +184,15 @@ def _turns(emulated: Outcome, more: Outcome, mediated: Outcome, more_mediated: O
     return (more.added / emulated.added) / (more_mediated.added / mediated.added)
 
 
-def _share_to_profile(
-    emulated: Outcome, mediated: Outcome, idle_emulated: Outcome, idle_mediated: Outcome
-) -> float:
-    """Return the share of its time that a guest has to sample for both designs to cost the same.
-
-    In a second of a guest's own time sampling takes s = (added emulated - added mediated) seconds
-    less with the mediated vPMU, and EXIT_RATE exits take t = rate x (cycles mediated - emulated) /
-    core clock more, whether it samples or not. Both are equal when it samples t / s of the time.
-    """
+def _share_to_profile(*outcomes: Outcome) -> float:
+    """Return the share of its time that a guest has to sample for both designs to cost the same."""
+    emulated, mediated = (
+        Design(idle.cpuid_cycles, busy.cpuid_cycles, sampling.added)
+        for idle, busy, sampling in (outcomes[:3], outcomes[3:])
+    )
     hertz = cpus.load(DEFAULT_CPU).core_khz * 1000
-    dearer = EXIT_RATE * (idle_mediated.cpuid_cycles - idle_emulated.cpuid_cycles) / hertz
-    saved = emulated.added - mediated.added
-    return dearer / saved if saved > 0 else float("inf")
+    share = share_to_profile(emulated, mediated, rate=EXIT_RATE, hertz=hertz)
+    return float("inf") if share is None else share
 
 
 CONCLUSIONS = (
@@ -372,7 +372,7 @@ CONCLUSIONS = (
         "break-even",
         f"{EXIT_RATE:,} exits a second, sampled a tenth of the time: mediated costs less",
         "share of its time that has to be sampled",
-        (EMULATED, MEDIATED, IDLE_EMULATED, IDLE_MEDIATED),
+        (IDLE_EMULATED, BUSY_EMULATED, EMULATED, IDLE_MEDIATED, BUSY_MEDIATED, MEDIATED),
         _share_to_profile,
         "below",
         0.1,

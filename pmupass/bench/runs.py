@@ -1,27 +1,20 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Runs of cases with other costs, on all cores, each made once."""
+"""Runs of cases with other costs, each made once."""
 
 from __future__ import annotations
 
-import concurrent.futures
-import multiprocessing
-import os
-import signal
-import threading
 from dataclasses import dataclass
-from multiprocessing import connection
 from typing import TYPE_CHECKING, Self
 
 from pmupass.bench.conclusions import Case, Outcome, outcome
-from pmupass.machine import InterruptedRunError, Session
+from pmupass.bench.workers import Workers
+from pmupass.machine import Session
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
     from types import TracebackType
 
     from pmupass.machine import Watch
-
-TICK_SECONDS = 0.1
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,37 +42,19 @@ def run(key: Key) -> Outcome:
     return outcome(Session(case.options(settings)).whole(case.mode))
 
 
-def _begin() -> None:
-    """Leave Ctrl-C to the parent, and end when it does, however that happens."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    threading.Thread(target=_end_with_parent, daemon=True).start()
-
-
-def _end_with_parent() -> None:
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-        connection.wait([parent.sentinel])
-    os._exit(1)
-
-
 class Runs:
     """Outcomes of runs, to be used as a context.
 
-    With one worker runs are made here, with more by processes (spawned: the parent has threads).
     ``moving`` has the factors that can change a case, once they are known.
     """
 
-    def __init__(self, watch: Watch, workers: int) -> None:
+    def __init__(self, watch: Watch, workers: int | None = None) -> None:
         self.made: dict[Key, Outcome] = {}
         self.moving: dict[Case, tuple[Factor, ...]] = {}
-        self._watch = watch
-        self._pool: concurrent.futures.Executor | None = None
-        if workers > 1:
-            self._pool = concurrent.futures.ProcessPoolExecutor(
-                workers, multiprocessing.get_context("spawn"), _begin
-            )
+        self._workers = Workers(watch, "bench sensitivity", workers)
 
     def __enter__(self) -> Self:
+        self._workers.__enter__()
         return self
 
     def __exit__(
@@ -88,40 +63,20 @@ class Runs:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        if self._pool is not None:
-            self._pool.shutdown(cancel_futures=True)
+        self._workers.__exit__(kind, error, trace)
 
     def outcome(self, case: Case, values: Mapping[Factor, int]) -> Outcome:
         """Return a run's outcome."""
         key = self._key(case, values)
         if key not in self.made:
-            self._go_on(1)
-            self.made[key] = run(key)
+            self.made[key] = self._workers.here(run, key)
         return self.made[key]
 
     def prepare(self, wanted: Iterable[tuple[Case, Mapping[Factor, int]]]) -> None:
         """Make runs side by side. InterruptedRunError if the watch says so."""
         keys = dict.fromkeys(self._key(case, values) for case, values in wanted)
         missing = [key for key in keys if key not in self.made]
-        total = len(self.made) + len(missing)
-        if self._pool is None:
-            for key in missing:
-                self._go_on(total)
-                self.made[key] = run(key)
-            return
-        futures = {self._pool.submit(run, key): key for key in missing}
-        waiting = set(futures)
-        while waiting:
-            done, waiting = concurrent.futures.wait(
-                waiting, TICK_SECONDS, concurrent.futures.FIRST_COMPLETED
-            )
-            for future in done:
-                self.made[futures[future]] = future.result()
-            self._go_on(total)
-
-    def _go_on(self, total: int) -> None:
-        if not self._watch("bench sensitivity", min(len(self.made) / total, 1.0)):
-            raise InterruptedRunError
+        self.made.update(self._workers.each(run, missing, before=len(self.made)))
 
     def _key(self, case: Case, values: Mapping[Factor, int]) -> Key:
         """Return what tells runs apart; one cost that a case is not charged makes no other run."""

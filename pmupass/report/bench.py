@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from msgspec import UnsetType
 
-from pmupass.report import sensitivity
+from pmupass.report import charts, sensitivity
 from pmupass.report.console import table
 
 if TYPE_CHECKING:
@@ -19,7 +19,7 @@ CONCLUSIONS = "conclusions"  # has a report of its own
 
 
 def render(console: Console, bench: Bench) -> None:
-    """Print a table a group; published figures stand beside ours."""
+    """Print a table a group, published figures beside ours, and a table for each chart."""
     if not isinstance(bench.sensitivity, UnsetType):
         sensitivity.render(console, bench.sensitivity)
     for group in dict.fromkeys(m.group for m in bench.results if m.group != CONCLUSIONS):
@@ -32,6 +32,8 @@ def render(console: Console, bench: Bench) -> None:
             out.add_row(m.name, f"{m.value:,}", *cells, m.unit)
         console.print(out)
         console.print()
+    for chart in bench.charts:
+        charts.render(console, chart)
     for m in bench.results:
         if not isinstance(m.analysis, UnsetType):
             console.print(f"{m.name}: {m.analysis}\n", markup=False)

@@ -106,10 +106,33 @@ def test_sensitivity(pmupass: Callable, tmp_path: Path) -> None:
     assert c["text"] in titles
 
 
+def test_charts(pmupass: Callable, tmp_path: Path) -> None:
+    """Tables, a document that fits its schema, and a picture; the same of all three, each time."""
+    svg, document = tmp_path / "e.svg", tmp_path / "e.json"
+    words = ("exits", "--no-host", "--svg", str(svg), f"--json={document}")
+    outcome = pmupass("bench", *words)
+    assert outcome.status == 0, outcome.err
+    found = json.loads(document.read_text(encoding="utf-8"))
+    text = (resources.files("pmupass") / "schemas" / "bench.json").read_text(encoding="utf-8")
+    jsonschema.validate(found, json.loads(text))
+    assert {chart["suite"] for chart in found["charts"]} == {"exits"}
+    titles = [t.text for t in ET.parse(svg).getroot().iter("{http://www.w3.org/2000/svg}text")]  # noqa: S314
+    for chart in found["charts"]:
+        assert f"{chart['text']}, {chart['unit']}" in titles
+        for series in chart["series"]:
+            assert len(series["values"]) == len(chart["points"])
+            assert f"{series['values'][-1]:,.{chart['digits']}f}" in outcome.out
+    assert max(map(len, outcome.out.splitlines())) <= 100
+    written = svg.read_bytes(), document.read_bytes()
+    pmupass("bench", *words)
+    assert (svg.read_bytes(), document.read_bytes()) == written
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (("--svg", "x.svg"), "name a suite that draws a picture: sensitivity"),
+        (("--svg", "x.svg"), "name a suite that draws a picture: sensitivity, exits"),
+        (("exits", "latency", "--svg", "x.svg"), "exits and latency both draw"),
         (("modes", "--svg", "x.svg"), "name a suite that draws a picture: sensitivity"),
         (("sensitivity", "--svg", "-"), "a picture goes to a file"),
         (("--svg", "sensitivity"), "name a suite"),
@@ -141,4 +164,5 @@ def test_sensitivity_that_is_stopped(pmupass: Callable, monkeypatch: pytest.Monk
         "schema": "pmupass.bench/1",
         "complete": False,
         "results": [],
+        "charts": [],
     }

@@ -78,6 +78,11 @@ def test_how_often(cpu: str) -> None:
     assert loads["lazy"] < loads["upstream"] // 4
 
 
+def hidden_share(machine: Machine) -> float:
+    """Return how much of the host's cycles are those that host perf cannot see."""
+    return machine.switch().host_blind_cycles / sum(c.cycles for c in machine.costs())
+
+
 @pytest.mark.parametrize("cpu", CPUS)
 def test_a_host_event_ends_laziness(cpu: str) -> None:
     """perf has something to count between two stays of the guest: lazy puts as upstream does."""
@@ -86,8 +91,9 @@ def test_a_host_event_ends_laziness(cpu: str) -> None:
     assert lazy.switch().loads == upstream.switch().loads
     assert lazy.switch().wrmsr == upstream.switch().wrmsr
     assert lazy.switch().host_blind_cycles == upstream.switch().host_blind_cycles
-    # vcpu-loop does not ask: what KVM does between exits is hidden from the host's event.
-    assert loop.switch().host_blind_cycles > upstream.switch().host_blind_cycles
+    # vcpu-loop does not ask: what KVM does between exits is hidden from the host's event. It is
+    # more of the host's work, which is less in all, without switches.
+    assert hidden_share(loop) > hidden_share(upstream) > 0.4
     (seen,), (hidden,) = upstream.host_events(), loop.host_events()
     assert hidden.count < seen.count // 2
 
