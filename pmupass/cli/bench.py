@@ -41,7 +41,7 @@ def command(
             exits (what an idle vPMU costs by the rate of exits, and the break-even)
             exposed (fewer counters for the guest: a smaller switch, and its price)
             latency (how late PMIs are, by design and switch policy)
-            switch (switch policies against each other; a minute or two)
+            switch (switch policies against each other)
             watchdog (lockup detectors of the host, and what they mean for guests)
     Without one, speed and modes run, in under a minute.
     """
