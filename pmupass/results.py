@@ -515,7 +515,7 @@ class Bench(Struct, frozen=True, kw_only=True):
     schema: Literal["pmupass.bench/1"] = "pmupass.bench/1"
     complete: bool
     results: list[Measurement]
-    charts: list[Chart]
+    charts: list[Chart] = []
     sensitivity: Sensitivity | UnsetType = UNSET
     host: Host | UnsetType = UNSET
 
