@@ -33,6 +33,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
     from types import TracebackType
 
+    from pmupass.workloads import Workload
+
 SLICE_SECONDS = 0.025
 UNLIMITED = 1 << 62
 ModeName = Literal["native", "emulated", "mediated"]
@@ -144,13 +146,18 @@ class Slices:
 class Session:
     """One experiment in one or more modes.
 
-    ``blocks`` fixes the budget of a slice in basic blocks; results do not depend on it.
+    ``blocks`` fixes the budget of a slice in basic blocks; results do not depend on it. A
+    ``workload`` that was put together in memory goes before the one that the options name.
     """
 
     def __init__(
-        self, options: Options, watch: Watch = unwatched, blocks: int | None = None
+        self,
+        options: Options,
+        watch: Watch = unwatched,
+        blocks: int | None = None,
+        workload: Workload | None = None,
     ) -> None:
-        self.plan = Plan(options)
+        self.plan = Plan(options, workload)
         self._watch = watch
         self._blocks = blocks
         self._sized = False

@@ -14,6 +14,7 @@ SUITES: dict[str, str] = {
     "exposed": "fewer counters exposed: a smaller switch, and what the guest then lacks",
     "latency": "how late PMIs are, by design and switch policy: cycles, and instructions of skid",
     "switch": "switch policies by exit rate, counters, their use and the host's events",
+    "features": "what PEBS, LBR, topdown and PT would add to a mediated switch; who has them",
     "watchdog": "the host's hard lockup detectors: what each leaves to guests, and costs",
 }
 DEFAULT = ("speed", "modes")  # without a suite's name

@@ -18,6 +18,7 @@ ENABLE_ALL = 0x430000  # EN, OS, USR
 WRMSR = b"\x0f\x30"
 RDPMC = b"\x0f\x33"
 CPUID = b"\x0f\xa2"
+WORK = bytes.fromhex("0f1f8001554d50")  # the work instruction: RCX instructions of profile RAX
 EXIT_ZERO = b"\x31\xc0\xe7\xf4"  # xor eax,eax; out 0xf4,eax
 
 # Ten or eleven plain instructions: loads, stores, arithmetic, and a branch now and then.
@@ -96,6 +97,11 @@ def cpuid(count: int) -> bytes:
 def empty(count: int) -> bytes:
     """Return the loop with nothing in it."""
     return loop(count, b"")
+
+
+def work(count: int) -> bytes:
+    """Return code that retires so many instructions of the first profile, in one step."""
+    return _load(0xB8, 0) + _load(0xB9, count) + WORK
 
 
 def wrmsr(msr: int, value: int) -> bytes:

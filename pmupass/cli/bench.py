@@ -42,6 +42,7 @@ def command(
             exposed (fewer counters for the guest: a smaller switch, and its price)
             latency (how late PMIs are, by design and switch policy)
             switch (switch policies against each other)
+            features (what PEBS, LBR, topdown and PT would add to a mediated switch)
             watchdog (lockup detectors of the host, and what they mean for guests)
     Without one, speed and modes run, in under a minute.
     """
