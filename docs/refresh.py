@@ -76,7 +76,7 @@ PICTURES = (
 # Likewise, of whole suites.
 CHARTS = tuple(
     ("bench", suite, "--no-host", "--svg", f"docs/pictures/{suite}.svg")
-    for suite in ("switch", "exits", "exposed", "latency")
+    for suite in ("switch", "exits", "exposed", "latency", "watchdog", "features")
 )
 
 # What a sanitizer build needs in Python and a compiler must not have (tests/conftest.py).

@@ -18,4 +18,12 @@ SUITES: dict[str, str] = {
     "watchdog": "the host's hard lockup detectors: what each leaves to guests, and costs",
 }
 DEFAULT = ("speed", "modes")  # without a suite's name
-PICTURES = ("sensitivity", "exits", "exposed", "latency", "switch")  # that --svg draws
+PICTURES = (
+    "sensitivity",
+    "exits",
+    "exposed",
+    "latency",
+    "switch",
+    "features",
+    "watchdog",
+)  # that --svg draws

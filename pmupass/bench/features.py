@@ -23,13 +23,14 @@ from pmupass import costs
 from pmupass.bench import images
 from pmupass.machine import Session
 from pmupass.options import Options
-from pmupass.results import Measurement
+from pmupass.results import Chart, Series
 from pmupass.workloads import Workload
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping, Sequence
 
     from pmupass.machine import Watch
+    from pmupass.results import Result
 
 Accesses = tuple[str, ...]  # IDs of costs
 
@@ -84,8 +85,8 @@ ALL_COUNTERS = (
 )
 PRICED = ("rdmsr", "wrmsr", "rdpmc")
 PRICES = ("cheapest", "as in the table", "dearest")
-REGISTERS = "registers that a switch reads and writes, load and put"
-CYCLES = "cycles of a switch, or of what it would have more"
+IN_TABLE = PRICES[1]
+TODAY = "today's switch, 11 counters"
 
 
 def prices(which: str) -> dict[str, int]:
@@ -131,25 +132,59 @@ def _cycles(which: str, accesses: list[str]) -> int:
     return sum(price[id_] for id_ in accesses)
 
 
-def _switches(watch: Watch) -> Iterator[Measurement]:
-    moved: dict[str, float] = {}
-    taken: dict[str, dict[str, float]] = {}
-    for used, words in ((False, "guest PMU idle"), (True, "guest counts on all 11 counters")):
-        name = f"today, {words}"
+def _switches(watch: Watch) -> Iterator[Chart]:
+    moved: dict[str, list[float]] = {}
+    taken: dict[str, list[float]] = {}
+    for used in (False, True):
         found = {which: today(watch, which, used=used) for which in PRICES}
-        moved[name] = found[PRICES[0]][0]
-        taken[name] = {which: cycles for which, (_, cycles) in found.items()}
+        moved.setdefault(TODAY, []).append(found[PRICES[0]][0])
+        taken.setdefault(TODAY, []).extend(
+            found[which][1] for which in (PRICES if used else (IN_TABLE,))
+        )
     for feature in load():
-        for used, words in ((False, "not in use"), (True, "in use")):
-            accesses = feature.accesses(used=used)
-            name = f"{feature.name}, {words}"
-            moved[name] = len(accesses)
-            taken[name] = {which: _cycles(which, accesses) for which in PRICES}
-    for name, value in moved.items():
-        yield Measurement(name, REGISTERS, round(value, 1), "accesses")
-    for name, by_price in taken.items():
-        for which, cycles in by_price.items():
-            yield Measurement(f"{name}, {which}", CYCLES, round(cycles), "cycles")
+        unused, in_use = (feature.accesses(used=used) for used in (False, True))
+        moved[feature.name] = [len(unused), len(in_use)]
+        taken[feature.name] = [
+            _cycles(IN_TABLE, unused),
+            *(_cycles(which, in_use) for which in PRICES),
+        ]
+    yield _chart(
+        "registers",
+        "Registers that a mediated switch reads and writes, and what it would have more",
+        "a load and put",
+        ("not in use", "in use"),
+        moved,
+    )
+    yield _chart(
+        "cycles",
+        "What these take",
+        "cycles",
+        ("not in use", "in use, low", "in use", "in use, high"),
+        taken,
+    )
+
+
+def _chart(
+    name: str,
+    text: str,
+    unit: str,
+    columns: tuple[str, ...],
+    rows: Mapping[str, Sequence[float]],
+    point: str = "feature",
+) -> Chart:
+    return Chart(
+        suite="features",
+        name=name,
+        text=text,
+        point=point,
+        points=list(rows),
+        unit=unit,
+        digits=0,
+        series=[
+            Series(column, [round(row[i], 4) for row in rows.values()])
+            for i, column in enumerate(columns)
+        ],
+    )
 
 
 # ---- PEBS and LBR of an emulated guest ----
@@ -161,21 +196,22 @@ BRANCHES = 0xC4
 # The CPUs on which KVM offers them.
 PEBS_CPUS = ("icelake-sp", "sapphire-rapids")
 LBR_CPUS = ("skylake-sp", "icelake-sp")
+ALL_CPUS = tuple(dict.fromkeys((*PEBS_CPUS, *LBR_CPUS)))
 # Loads of the host: a scenario, sessions beside it.
 LOADS: dict[str, tuple[str, tuple[str, ...]]] = {
     "nobody": ("idle", ()),
     "watchdog": ("watchdog", ()),
     "perf top": ("perf-top", ()),
-    "perf record -e cycles:pp, half of the time": ("idle", ("-F 1000 cycles:pp@25ms-75ms",)),
+    "cycles:pp, half the time": ("idle", ("-F 1000 cycles:pp@25ms-75ms",)),
     "perf record -b": ("idle", ("-F 1000 cycles/branch_type=any/",)),
-    "perf record -b, pinned, half of the time": (
+    "-b pinned, half the time": (
         "idle",
         ("-F 1000 cycles/branch_type=any/D@25ms-75ms",),
     ),
-    "an agent that leaves 3 GP counters": ("agent-leaves-three", ()),
-    "an agent that leaves 1 GP counter": ("monitoring-agent", ()),
-    "an agent that takes all counters": ("agent-takes-all", ()),
-    "profilers that come and go": ("profiling-storm", ()),
+    "agent leaves 3 GP counters": ("agent-leaves-three", ()),
+    "agent leaves 1 GP counter": ("monitoring-agent", ()),
+    "agent takes all counters": ("agent-takes-all", ()),
+    "profilers come and go": ("profiling-storm", ()),
 }
 
 
@@ -188,11 +224,12 @@ def guest(*, pebs: bool, lbr: bool) -> bytes:
     return images.loop(1 << 31, images.work(WORK) + images.CPUID, before)
 
 
-def available(watch: Watch, cpu: str, load_: str, *, pebs: bool, lbr: bool) -> dict[str, float]:
-    """Return of a guest's time with a feature on the share in which it has it, by feature."""
+def beside(watch: Watch, cpu: str, load_: str) -> Result:
+    """Return what becomes of an emulated guest that uses what its CPU has of the two."""
     scenario, host_perf = LOADS[load_]
+    pebs, lbr = cpu in PEBS_CPUS, cpu in LBR_CPUS
     options = Options(
-        "a guest with PEBS and LBR",
+        "features",
         cpu=cpu,
         time_ns=TIME_NS,
         scenario=scenario,
@@ -201,30 +238,33 @@ def available(watch: Watch, cpu: str, load_: str, *, pebs: bool, lbr: bool) -> d
         host=False,
     )
     image = Workload("features", "PEBS and LBR on", data=guest(pebs=pebs, lbr=lbr))
-    result = _session(watch, options, image).whole("emulated")
+    return _session(watch, options, image).whole("emulated")
+
+
+def available(watch: Watch, cpu: str, load_: str) -> dict[str, float]:
+    """Return of a guest's time with a feature on the share in which it has it, by feature."""
+    stats = beside(watch, cpu, load_).stats
     found = {}
     for feature, on, off in (
         ("PEBS", "pebs_on_cycles", "pebs_off_"),
         ("LBR", "lbr_active_cycles", "lbr_stolen_cycles"),
     ):
-        if on in result.stats:
-            has = result.stats[on]
-            lacks = sum(n for key, n in result.stats.items() if key.startswith(off))
-            found[feature] = has / (has + lacks)
+        if on in stats:
+            lacks = sum(n for key, n in stats.items() if key.startswith(off))
+            found[feature] = stats[on] / (stats[on] + lacks)
     return found
 
 
-def _availability(watch: Watch) -> Iterator[Measurement]:
-    for cpu in dict.fromkeys((*PEBS_CPUS, *LBR_CPUS)):
-        for load_ in LOADS:
-            shares = available(watch, cpu, load_, pebs=cpu in PEBS_CPUS, lbr=cpu in LBR_CPUS)
-            for feature, share in shares.items():
-                group = f"{feature} of an emulated guest: how much of the time it has it"
-                yield Measurement(f"{cpu}, {load_}", group, round(100 * share, 2), "%")
+def _availability(watch: Watch) -> Iterator[Chart]:
+    of = {(cpu, load_): available(watch, cpu, load_) for cpu in ALL_CPUS for load_ in LOADS}
+    for feature, cpus in (("PEBS", PEBS_CPUS), ("LBR", LBR_CPUS)):
+        rows = {load_: [100 * of[cpu, load_][feature] for cpu in cpus] for load_ in LOADS}
+        text = f"How much of the time an emulated guest has {feature}"
+        yield _chart(feature.lower(), text, "%", cpus, rows, "on the host")
 
 
-def measure(watch: Watch) -> Iterator[Measurement]:
-    """Yield the figures of the suite."""
+def measure(watch: Watch) -> Iterator[Chart]:
+    """Yield the charts of the suite."""
     yield from _switches(watch)
     yield from _availability(watch)
 

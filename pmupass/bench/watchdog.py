@@ -3,8 +3,8 @@
 
 Linux' own counts cycles of host and guests on a counter of each CPU: guests of the emulated design
 have one counter less, and a mediated VM is refused. ``buddy`` has CPUs look at each other, without
-a counter; ``hpet`` takes NMIs from a timer, as patches did that Linux never merged. ``perf, host
-only`` is no kernel's: a counter that leaves guests out, so that a mediated VM may run beside it.
+a counter; ``hpet`` takes NMIs from a timer, as patches did that Linux never merged. ``perf:H``
+is no kernel's: a counter that leaves guests out, so that a mediated VM may run beside it.
 
 All have a timer each two fifths of the threshold. The check itself is not modelled, nor how soon it
 would find something.
@@ -15,10 +15,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 from pmupass import cpus
+from pmupass.bench.experiment import cycles_of
 from pmupass.core import VmRefusedError
 from pmupass.machine import Session
 from pmupass.options import Options
-from pmupass.results import Measurement
+from pmupass.results import Chart, Measurement, Series
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -34,7 +35,7 @@ SHORT_NS = THRESHOLD_S * 10**9 // 4
 LONG_NS = SHORT_NS + PERIODS * THRESHOLD_S * 10**9
 SECONDS = PERIODS * THRESHOLD_S
 EXIT_NS, PROFILED_NS = 5_000_000, 100_000_000
-HOST_ONLY = "perf, host only"
+HOST_ONLY = "perf:H"
 DETECTORS = {  # host.nmi_watchdog
     "none": "none",
     "perf": "perf",
@@ -50,6 +51,7 @@ EVENTS = {
     "zen4": "branches:u,branches:k,branch-misses:u,branch-misses:k,instructions,cycles",
 }
 SAMPLED = ",".join(["instructions"] * 6)
+SEEN = f"host cycles that {HOST_ONLY} counts"
 GOOD = 0.01  # a counter that loses more than this share has lost
 
 
@@ -105,14 +107,13 @@ def row(watch: Watch, cpu: str, mode: str, detector: str) -> Row | None:
     sampled, stormed = run("perf-record"), run("exit-storm")
     short, long = run("short"), run("long")
     lost = [max(c.lost, 0) / c.true for c in counted.counters]
-    storm = [e for e in stormed.exits if e.reason.upper() == "CPUID"]
     seen = [e.count / long.cost_cycles for e in long.host_events]
     return Row(
         counters=sum(share < GOOD for share in lost),
         cycles_lost=lost[-1],
         sampling=sampled.overhead or 0.0,
         samples_lost=sum(c.lost for c in sampled.counters) / sum(c.true for c in sampled.counters),
-        exit_cycles=sum(e.cycles for e in storm) / sum(e.count for e in storm),
+        exit_cycles=cycles_of(stormed, "CPUID"),
         exits=_exits(long) - _exits(short),
         host_cycles=long.cost_cycles - short.cost_cycles,
         seen=seen[0] if seen else None,
@@ -123,8 +124,8 @@ def _exits(result: Result) -> int:
     return sum(e.count for e in result.exits)
 
 
-def measure(watch: Watch) -> Iterator[Measurement]:
-    """Yield the figures of the suite."""
+def measure(watch: Watch) -> Iterator[Chart | Measurement]:
+    """Yield the charts of the suite."""
     rows = {
         (cpu, mode, detector): row(watch, cpu, mode, detector)
         for cpu in EVENTS
@@ -132,41 +133,57 @@ def measure(watch: Watch) -> Iterator[Measurement]:
         for detector in DETECTORS
     }
 
-    def each(
-        group: str, unit: str, figure: Callable[[Row, Row], float | None]
-    ) -> Iterator[Measurement]:
-        for (cpu, mode, detector), found in rows.items():
-            without = rows[cpu, mode, "none"]
-            value = figure(found, without) if found and without else None
-            if value is not None:
-                yield Measurement(f"{cpu}, {mode}, {detector}", group, value, unit)
+    def chart(
+        name: str, text: str, unit: str, figure: Callable[[Row, Row], float], digits: int = 0
+    ) -> Chart:
+        def value(cpu: str, mode: str, detector: str) -> float | None:
+            found, without = rows[cpu, mode, detector], rows[cpu, mode, "none"]
+            return round(figure(found, without), 4) if found and without else None
 
-    for (cpu, mode, detector), found in rows.items():
-        if not found:
-            yield Measurement(f"{cpu}, {mode}, {detector}", "VMs that KVM refuses", 1, "VM")
-    yield from each(
-        "counters that count, of a guest that uses all it has", "counters", lambda r, _: r.counters
+        return Chart(
+            suite="watchdog",
+            name=name,
+            text=text,
+            point="detector",
+            points=list(DETECTORS),
+            unit=unit,
+            digits=digits,
+            series=[
+                Series(f"{cpu}, {mode}", [value(cpu, mode, detector) for detector in DETECTORS])
+                for cpu in EVENTS
+                for mode in MODES
+            ],
+        )
+
+    yield chart(
+        "counters",
+        "Counters that count, of a guest that uses all it has",
+        "counters",
+        lambda r, _: r.counters,
     )
-    yield from each("cycles that such a guest loses", "%", lambda r, _: _percent(r.cycles_lost))
-    yield from each("6 events sampled at 1000 Hz: overhead", "%", lambda r, _: _percent(r.sampling))
-    yield from each("6 events sampled at 1000 Hz: lost", "%", lambda r, _: _percent(r.samples_lost))
-    yield from each("CPUID exit, guest PMU idle", "cycles", lambda r, _: round(r.exit_cycles))
-    yield from each(
-        f"exits that the detector adds in {SECONDS} s",
-        "VM-exits",
-        lambda r, none: r.exits - none.exits,
+    yield chart(
+        "sampling", "6 events sampled at 1000 Hz: overhead", "%", lambda r, _: 100 * r.sampling, 2
     )
-    yield from each(
-        f"host cycles that it adds in {SECONDS} s",
-        "cycles",
-        lambda r, none: r.host_cycles - none.host_cycles,
-    )
-    yield from each(
-        "of the host's cycles, a counter that leaves guests out sees",
+    yield chart(
+        "lost",
+        "6 events sampled at 1000 Hz: what they lose",
         "%",
-        lambda r, _: None if r.seen is None else _percent(r.seen),
+        lambda r, _: 100 * r.samples_lost,
+        2,
     )
-
-
-def _percent(share: float) -> float:
-    return round(100 * share, 2)
+    yield chart("exit", "A CPUID exit, guest PMU idle", "cycles", lambda r, _: r.exit_cycles)
+    yield chart(
+        "exits",
+        f"What the detector adds in {SECONDS} s of a guest that computes",
+        "VM-exits",
+        lambda r, without: r.exits - without.exits,
+    )
+    yield chart(
+        "cycles",
+        "The same",
+        "host cycles",
+        lambda r, without: r.host_cycles - without.host_cycles,
+    )
+    seen = {key: found.seen for key, found in rows.items() if found and found.seen is not None}
+    for (cpu, mode, _), share in seen.items():
+        yield Measurement(f"{cpu}, {mode}", SEEN, round(100 * share, 2), "%")

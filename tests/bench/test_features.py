@@ -92,15 +92,14 @@ def test_fixed_counter_3_is_what_the_model_takes_for_it() -> None:
 
 def share(cpu: str, load: str, feature: str) -> float:
     """Return the share of its time in which a guest has a feature."""
-    flags = {"pebs": cpu in features.PEBS_CPUS, "lbr": cpu in features.LBR_CPUS}
-    return features.available(unwatched, cpu, load, **flags)[feature]
+    return features.available(unwatched, cpu, load)[feature]
 
 
 @pytest.mark.parametrize("cpu", features.PEBS_CPUS)
 def test_pebs_is_off_while_the_host_has_a_precise_event(cpu: str) -> None:
     """From 25 to 75 of 100 ms; the guest begins a little later than the clock."""
     assert share(cpu, "nobody", "PEBS") == 1
-    found = share(cpu, "perf record -e cycles:pp, half of the time", "PEBS")
+    found = share(cpu, "cycles:pp, half the time", "PEBS")
     assert found == pytest.approx(0.5, abs=0.01)
 
 
@@ -110,18 +109,21 @@ def test_pebs_needs_its_own_counter() -> None:
     On Sapphire Rapids KVM asks for the precise distribution, which GP 0 alone has: the agent's
     events go elsewhere, and perf top's precise event has no counter as long as the guest's is on.
     """
-    for load in ("an agent that leaves 3 GP counters", "perf top"):
+    for load in ("agent leaves 3 GP counters", "perf top"):
         assert share("icelake-sp", load, "PEBS") == 0
         assert share("sapphire-rapids", load, "PEBS") == 1
+    for cpu, state in (("icelake-sp", "active"), ("sapphire-rapids", "inactive")):
+        (host,) = features.beside(unwatched, cpu, "perf top").host_events
+        assert host.state == state
     for cpu in features.PEBS_CPUS:
-        assert share(cpu, "an agent that takes all counters", "PEBS") == 0
+        assert share(cpu, "agent takes all counters", "PEBS") == 0
 
 
 @pytest.mark.parametrize("cpu", features.LBR_CPUS)
 def test_who_has_the_lbr(cpu: str) -> None:
     """A pinned user takes it at 25 of 100 ms, and the guest does not have it back when it goes."""
     assert share(cpu, "perf record -b", "LBR") == 1
-    found = share(cpu, "perf record -b, pinned, half of the time", "LBR")
+    found = share(cpu, "-b pinned, half the time", "LBR")
     assert found == pytest.approx(0.25, abs=0.01)
 
 
@@ -130,7 +132,23 @@ def test_the_lbr_counts_as_an_event() -> None:
 
     An agent's six and the guest's own leave no place for the LBR's; on Ice Lake-SP there are 8 + 4.
     """
-    load = "an agent that leaves 1 GP counter"
+    load = "agent leaves 1 GP counter"
     assert share("skylake-sp", load, "LBR") == 0
     assert share("icelake-sp", load, "LBR") == 1
-    assert share("skylake-sp", "an agent that leaves 3 GP counters", "LBR") == 1
+    assert share("skylake-sp", "agent leaves 3 GP counters", "LBR") == 1
+
+
+def test_charts() -> None:
+    """A row for each feature beside today's, a row for each load of the host."""
+    registers, taken, pebs, lbr = features.measure(unwatched)
+    assert registers.points == taken.points == [features.TODAY, *FEATURES]
+    i = registers.points.index("PT")
+    assert [s.values[i] for s in registers.series] == [1, 34]
+    # 17 RDMSR and 17 WRMSR; unused, one RDMSR.
+    by_price = [{id_: features.prices(which)[id_] for id_ in features.PRICED} for which in PRICES]
+    assert [s.values[i] for s in taken.series] == [
+        costs.load()["rdmsr"].cycles,
+        *(17 * (price["rdmsr"] + price["wrmsr"]) for price in by_price),
+    ]
+    assert pebs.points == lbr.points == list(features.LOADS)
+    assert [s.name for s in lbr.series] == list(features.LBR_CPUS)

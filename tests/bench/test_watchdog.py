@@ -12,6 +12,7 @@ from pmupass import costs, cpus
 from pmupass.bench import watchdog
 from pmupass.bench.watchdog import DETECTORS, EVENTS, HOST_ONLY, MODES, Row
 from pmupass.machine import Session, unwatched
+from pmupass.results import Chart, Measurement
 
 CPUS = tuple(EVENTS)
 each_cpu = pytest.mark.parametrize("cpu", CPUS)
@@ -128,3 +129,26 @@ def test_a_counter_that_leaves_guests_out_is_moved_at_each_switch(row: Get, cpu:
     assert exits["mediated", HOST_ONLY] > 1.4 * exits["mediated", "none"]
     assert row(cpu, "mediated", HOST_ONLY).seen < 0.2
     assert row(cpu, "emulated", HOST_ONLY).seen > 0.9
+
+
+def test_charts(row: Get) -> None:
+    """The figures of the rows, none where KVM refuses the VM; what is added is none without one."""
+    found = list(watchdog.measure(unwatched))
+    charts = {c.name: c for c in found if isinstance(c, Chart)}
+    values = {
+        (name, s.name, point): value
+        for name, c in charts.items()
+        for s in c.series
+        for point, value in zip(c.points, s.values, strict=True)
+    }
+    for name in charts:
+        assert [key[1:] for key, value in values.items() if key[0] == name and value is None] == [
+            (f"{cpu}, mediated", "perf") for cpu in CPUS
+        ]
+    assert values["counters", "zen4, emulated", "perf"] == 5
+    assert values["sampling", "zen4, mediated", "buddy"] == pytest.approx(
+        100 * row("zen4", "mediated", "buddy").sampling, abs=1e-4
+    )
+    assert {v for (name, _, at), v in values.items() if name == "cycles" and at == "none"} == {0}
+    seen = [m for m in found if isinstance(m, Measurement)]
+    assert len(seen) == len(CPUS) * len(MODES)
