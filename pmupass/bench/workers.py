@@ -6,11 +6,9 @@ from __future__ import annotations
 import concurrent.futures
 import multiprocessing
 import os
-import signal
-import threading
-from multiprocessing import connection
 from typing import TYPE_CHECKING, Self, TypeVar
 
+from pmupass import spawned
 from pmupass.machine import InterruptedRunError
 
 if TYPE_CHECKING:
@@ -25,19 +23,6 @@ Item = TypeVar("Item")
 Made = TypeVar("Made")
 
 
-def _begin() -> None:
-    """Leave Ctrl-C to the parent, and end when it does, however that happens."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    threading.Thread(target=_end_with_parent, daemon=True).start()
-
-
-def _end_with_parent() -> None:
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-        connection.wait([parent.sentinel])
-    os._exit(1)
-
-
 class Workers:
     """Processes that work side by side, to be used as a context.
 
@@ -50,7 +35,7 @@ class Workers:
         number = number or len(os.sched_getaffinity(0))
         if number > 1:
             self._pool = concurrent.futures.ProcessPoolExecutor(
-                number, multiprocessing.get_context("spawn"), _begin
+                number, multiprocessing.get_context("spawn"), spawned.begin
             )
 
     def __enter__(self) -> Self:
@@ -83,7 +68,8 @@ class Workers:
                 self._go_on((before + i) / total)
                 yield item, work(item)
             return
-        futures = {self._pool.submit(work, item): item for item in items}
+        with spawned.interrupts_blocked():
+            futures = {self._pool.submit(work, item): item for item in items}
         waiting = set(futures)
         while waiting:
             done, waiting = concurrent.futures.wait(

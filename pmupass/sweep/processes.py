@@ -10,12 +10,11 @@ from __future__ import annotations
 
 import contextlib
 import multiprocessing
-import os
 import signal
-import threading
 from multiprocessing import connection
 from typing import TYPE_CHECKING, Self
 
+from pmupass import spawned
 from pmupass.sweep.cell import Job, Order, WorkerError, work
 
 if TYPE_CHECKING:
@@ -27,17 +26,9 @@ TRIES = 3
 TICK_SECONDS = 0.1
 
 
-def _end_with_parent() -> None:
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-        connection.wait([parent.sentinel])
-    os._exit(1)
-
-
 def _serve(pipe: Connection, order: Order) -> None:
-    """Run cells until there are no more. Ctrl-C is the parent's business."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    threading.Thread(target=_end_with_parent, daemon=True).start()
+    """Run cells until there are no more."""
+    spawned.begin()
     while True:
         job: Job | None = pipe.recv()
         if job is None:
@@ -59,11 +50,8 @@ class _Worker:
         self.process = context.Process(
             target=_serve, args=(theirs, order), name="pmupass-sweep", daemon=True
         )
-        before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-        try:
+        with spawned.interrupts_blocked():
             self.process.start()
-        finally:
-            signal.pthread_sigmask(signal.SIG_SETMASK, before)
         theirs.close()
 
     def give(self, job: Job) -> None:
