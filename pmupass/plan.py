@@ -677,6 +677,9 @@ class Plan:
         ]
         if s.flag("kvm.pmu_hint"):
             words.append("hint=1")
+        if s.integer("guest.tasks") > 1:
+            words.append(f"tasks={s.integer('guest.tasks')}")
+            words.append(f"slice_us={s.integer('guest.slice_us')}")
         if self.guest_cpus > 1:
             words.append(f"cpus={self.guest_cpus}")
         if perf:

@@ -72,6 +72,7 @@ class GuestReport:
     pmis_empty: int
     pmi_cycles: int
     rotations: int
+    task_switches: int
     throttles: int
     max_sample_rate: int
     reads: int

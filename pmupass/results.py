@@ -56,6 +56,7 @@ class GuestReport(Struct, frozen=True):
     pmis_empty: int
     pmi_cycles: int
     rotations: int
+    task_switches: int
     throttles: int
     max_sample_rate: int
     reads: int

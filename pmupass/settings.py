@@ -357,6 +357,23 @@ SETTINGS: tuple[Setting, ...] = (
         "the PMU (pmupass list kernel-work)",
         most=1000,
     ),
+    Setting(
+        "guest.tasks",
+        int,
+        1,
+        "tasks of each of the guest's CPUs, which take turns; events are those of the first, as "
+        "without perf's -a",
+        least=1,
+        most=2,
+    ),
+    Setting(
+        "guest.slice_us",
+        int,
+        3000,
+        "how long a task of the guest runs before the other, us: Linux's base slice of 8 CPUs",
+        least=10,
+        most=1_000_000,
+    ),
     Setting("guest.mux_interval_ms", int, 1, "multiplexing interval, ms", least=1, most=10000),
     Setting(
         "guest.pmu",

@@ -38,6 +38,7 @@ struct percpu {
 	struct timer_queue timers;
 	struct timer tick_timer;
 	struct timer mux_timer;
+	struct timer slice_timer;
 	struct perf_context perf_context;
 	struct cpu_hw_events hw_events;
 	struct perf_event perf_events[PP_GUEST_MAX_EVENTS];

@@ -17,9 +17,11 @@
  *	start		GLOBAL_CTRL = 0, in, LVTPC, [FIXED_CTR_CTRL], GLOBAL_CTRL = all
  *	rotation	GLOBAL_CTRL = 0, all out, as many as fit in, LVTPC, [FIXED_CTR_CTRL],
  *			GLOBAL_CTRL = all
+ *	task out	GLOBAL_CTRL = 0, all out, [FIXED_CTR_CTRL], GLOBAL_CTRL = all
+ *	task in		as a rotation, with nothing to take out
  *	exit		GLOBAL_CTRL = 0, all out, [FIXED_CTR_CTRL], GLOBAL_CTRL = all
  * [FIXED_CTR_CTRL] is written when the value to be differs from the one last written: by a start, a
- * rotation or the exit with a fixed counter in it. A PMI that hit while the PMU was off leaves it
+ * rotation, a task that goes or comes, or the exit with a fixed counter in it. A PMI that hit while the PMU was off leaves it
  * off. No tick access without an event that samples at a frequency. The first GLOBAL_CTRL = 0 after
  * boot is left out, since perf has not turned the PMU on yet.
  *
@@ -36,7 +38,7 @@
  *	PMI		LVTPC, per active event RDPMC and per overflow counter; counters go on meanwhile
  *
  * Several CPUs: each opens the events of the settings for itself, as `perf -a` does, and nothing goes from
- * one to another.
+ * one to another. With tasks=2 they are of the first of a CPU's two tasks, as without `-a`.
  *
  * Contract: everything but perf_nmi() is called with interrupts off; perf_nmi() may come anywhere.
  *
@@ -159,17 +161,18 @@ struct cpu_hw_events {
 	u64 active_fixed_ctrl_val; /* in the register */
 };
 
-/* The events of the one task of a CPU, all flexible. */
+/* The events of one task of a CPU, all flexible. */
 struct perf_context {
 	struct perf_event *flexible[PP_GUEST_MAX_EVENTS]; /* enabled; in the order of their turns */
 	u32 nr_flexible;
 	u32 nr_freq; /* active ones that sample at a frequency */
-	u64 time;    /* TSC as of the operation under way: one time for all its events */
+	u64 time; /* TSC as of the operation under way, or when its task went: one for all its events */
 	u32 pmu_disable_count;
 	u64 throttled_seq;	   /* number of the tick */
 	u32 throttled_count;	   /* events stopped in it for too many samples */
 	u64 running_sample_length; /* of PMIs: 128 times the mean, nanoseconds */
 	bool rotate_necessary;	   /* not all of them fit */
+	bool task_is_out;	   /* another task runs */
 };
 
 struct percpu; /* percpu.h: a CPU's perf_context, cpu_hw_events, and the settings' events */
@@ -197,6 +200,8 @@ void amd_pmu_init(void);
 /* perf_context.c: what a task's events go through. With perf=0 they do nothing. */
 void perf_event_enable(u32 nr);	 /* of the settings' events */
 void perf_event_exit_task(void); /* all events off, times and counts final */
+void perf_event_task_sched_out(void);
+void perf_event_task_sched_in(void);
 void perf_report(void);
 void perf_pmu_disable(void);
 void perf_pmu_enable(void);

@@ -6,8 +6,11 @@
  * Events are tried in list order; after the first that does not fit no more are tried. Then every
  * mux_us the first one that runs goes to the end of the list and all are scheduled anew.
  *
- * Not modelled: several contexts on a CPU, task switches, pinned events, groups, error state. Enabling an
- * event adds that one; Linux (ctx_resched()) also takes the others out and in again.
+ * The events are of one task. While another one runs none of them is on a counter, and their context's time
+ * stands still: what is enabled meanwhile waits for the task to come back.
+ *
+ * Not modelled: several contexts on a CPU, pinned events, groups, error state. Enabling an event adds that
+ * one; Linux (ctx_resched()) also takes the others out and in again.
  */
 #include "guest/insn.h"
 #include "guest/kernel_work.h"
@@ -146,10 +149,45 @@ void perf_event_enable(u32 nr)
 
 	if (!settings.perf)
 		return;
-	ctx->time = rdtsc();
+	if (!ctx->task_is_out)
+		ctx->time = rdtsc();
 	set_state(event, PERF_EVENT_STATE_INACTIVE);
 	ctx->flexible[ctx->nr_flexible++] = event;
-	flexible_sched_in(event);
+	if (!ctx->task_is_out)
+		flexible_sched_in(event);
+}
+
+void perf_event_task_sched_out(void)
+{
+	struct perf_context *ctx = &this_cpu()->perf_context;
+
+	ctx->task_is_out = true;
+	ctx->time = rdtsc();
+	if (!ctx->nr_flexible)
+		return;
+	kernel_work(KERNEL_WORK_CONTEXT_OUT);
+	perf_pmu_disable();
+	sched_out_all();
+	perf_pmu_enable();
+}
+
+void perf_event_task_sched_in(void)
+{
+	struct perf_context *ctx = &this_cpu()->perf_context;
+	u64 now = rdtsc();
+	u32 i;
+
+	for (i = 0; i < ctx->nr_flexible; i++)
+		ctx->flexible[i]->tstamp += now - ctx->time;
+	ctx->time = now;
+	ctx->task_is_out = false;
+	if (!ctx->nr_flexible)
+		return;
+	kernel_work(KERNEL_WORK_CONTEXT_IN);
+	perf_pmu_disable();
+	for (i = 0; i < ctx->nr_flexible; i++)
+		flexible_sched_in(ctx->flexible[i]);
+	perf_pmu_enable();
 }
 
 void perf_event_exit_task(void)
@@ -159,10 +197,12 @@ void perf_event_exit_task(void)
 
 	if (!ctx->nr_flexible)
 		return;
-	ctx->time = rdtsc();
-	perf_pmu_disable();
-	sched_out_all();
-	perf_pmu_enable();
+	if (!ctx->task_is_out) {
+		ctx->time = rdtsc();
+		perf_pmu_disable();
+		sched_out_all();
+		perf_pmu_enable();
+	}
 	for (i = 0; i < ctx->nr_flexible; i++)
 		set_state(ctx->flexible[i], PERF_EVENT_STATE_OFF);
 	ctx->nr_flexible = 0;

@@ -42,7 +42,8 @@ struct pp_guest_report {
 	uint64_t pmis_empty; /* of these, with no status bit set */
 	uint64_t pmi_cycles; /* TSC cycles in the PMI handler, in all */
 	uint64_t rotations;  /* multiplexing rotations */
-	uint64_t throttles;  /* times that an event was stopped for too many samples in a tick */
+	uint64_t task_switches;
+	uint64_t throttles; /* times that an event was stopped for too many samples in a tick */
 	uint64_t
 		max_sample_rate; /* samples a second that an event may bring, at the end; 0 without perf */
 	uint64_t reads;		 /* counter reads by RDPMC in the monitored code (self-monitor) */
@@ -63,6 +64,8 @@ struct pp_guest_report {
  *	hz=N		timer interrupts a second (0: none)
  *	linux=6.8|6.9	GLOBAL_CTRL around each sampling event at the tick, or once per PMU
  *	mux_us=N	multiplexing interval, microseconds
+ *	tasks=1|2	of each CPU; the events are the first one's
+ *	slice_us=N	how long one runs before the other, microseconds
  *	perf_work=N	percent of the instructions that Linux's kernel retires for perf and its ticks
  *	hint=0|1	tell KVM which counters are in use, if CPUID says that it wants to know
  *	perf=0|1	leave the PMU alone, or run the events

@@ -8,7 +8,11 @@
  * User side: user_main() does the work piece by piece and asks for each event's start when its
  * phase has come. While a start is due, a piece is cut finer, to meet the phase.
  *
- * Not modelled: more than one task on a CPU, a task that moves, idling but at the begin and at the end.
+ * With tasks=2 a CPU has two tasks that do the same work and take turns, slice_us each; the second has no
+ * events. So one loop does for both, and a switch of tasks is one of the kernel's work and of perf's context.
+ *
+ * Not modelled: more tasks, which run for other times than a slice; a task that moves; idling but at the
+ * begin and at the end.
  */
 #include "guest/program.h"
 
@@ -119,6 +123,22 @@ static bool tick(void)
 	return true;
 }
 
+/* The slice is over. */
+static bool schedule(void)
+{
+	struct percpu *cpu = this_cpu();
+
+	cpu->report->task_switches++;
+	if (!cpu->perf_context.task_is_out) {
+		perf_event_task_sched_out();
+		kernel_work(KERNEL_WORK_SCHEDULE);
+	} else {
+		kernel_work(KERNEL_WORK_SCHEDULE);
+		perf_event_task_sched_in();
+	}
+	return true;
+}
+
 void trap(struct trap_frame *frame)
 {
 	switch (frame->vector) {
@@ -170,6 +190,8 @@ static void run(struct percpu *cpu)
 	report->tsc_begin = rdtsc();
 	if (settings.hz)
 		tick_start(cpu);
+	if (settings.tasks > 1)
+		timer_start(&cpu->slice_timer, schedule, us_to_tsc(settings.slice_us));
 	run_user(user_main, cpu->user_stack + USER_STACK_SIZE);
 	perf_event_exit_task();
 	report->tsc_end = rdtsc();

@@ -176,6 +176,7 @@ static bool parse_number_key(struct word *w)
 		{"kernel", &settings.kernel},	{"tsc_khz", &settings.tsc_khz},
 		{"hz", &settings.hz},		{"mux_us", &settings.mux_us},
 		{"cpus", &settings.cpus},	{"perf_work", &settings.perf_work},
+		{"tasks", &settings.tasks},	{"slice_us", &settings.slice_us},
 	};
 	u32 i;
 
@@ -243,6 +244,10 @@ static void check(bool perf_given)
 		die("settings: tsc_khz is out of range");
 	if (settings.hz > settings.tsc_khz)
 		die("settings: hz is out of range");
+	if (!settings.tasks || settings.tasks > 2)
+		die("settings: tasks is 1 or 2");
+	if (!settings.slice_us)
+		die("settings: slice_us must not be 0");
 	if (!settings.mux_us)
 		die("settings: mux_us must not be 0");
 	if (settings.perf_work > 1000)
@@ -258,6 +263,8 @@ void settings_parse(const char *cmdline)
 	settings.chunk = 1000000;
 	settings.hz = 1000;
 	settings.mux_us = 1000;
+	settings.tasks = 1;
+	settings.slice_us = 3000;
 	settings.perf_work = 100;
 	settings.per_pmu_tick = true;
 	for (w.end = cmdline;; first = false) {

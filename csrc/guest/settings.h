@@ -4,7 +4,7 @@
  *
  * A setting that makes no sense ends the guest with exit value 1 and a line that names it.
  * Defaults: cpus 1, hint 0, profile 0, chunk 1000000, kernel 0, hz 1000, linux 6.9, mux_us 1000, perf_work 100,
- * perf 1 if an ev= is given, tsc_khz from CPUID 0x15.
+ * perf 1 if an ev= is given, slice_us 3000, tasks 1, tsc_khz from CPUID 0x15.
  */
 #ifndef GUEST_SETTINGS_H_
 #define GUEST_SETTINGS_H_
@@ -26,6 +26,8 @@ struct settings {
 	u64 work; /* instructions; 0: time counts */
 	u64 time; /* TSC cycles */
 	u64 cpus;
+	u64 tasks; /* of each */
+	u64 slice_us;
 	u64 profile;
 	u64 chunk;  /* instructions */
 	u64 kernel; /* of 1024 */
