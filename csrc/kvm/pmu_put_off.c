@@ -23,7 +23,8 @@
  *    behind none of which an access had to wait: a perf driver switches its PMU off for a few exits, and
  *    goes on with it. A vCPU that has not run begins with a load that is put off;
  *  - not where KVM would answer otherwise than silicon, which the guest has direct: counters narrower than
- *    silicon's, RDPMC or GLOBAL_* that show counters the guest lacks (kvm.interception=rfc2024 and none).
+ *    silicon's, RDPMC or GLOBAL_* that show counters the guest lacks (kvm.interception=rfc2024 and none),
+ *    selectors, whose reserved bits KVM has for itself (none).
  *
  * It ends before the next entry once something can count, or with the guest's first access to a register
  * that is direct otherwise: KVM has served it, the PMU is loaded, and all is direct again.
@@ -80,7 +81,7 @@ static bool answers_as_silicon(const struct kvm_vcpu *vcpu)
 	const struct pp_pmu *hw = &vcpu->config->hw;
 	const struct kvm_pmu *pmu = &vcpu->pmu;
 
-	if (!kvm_counters_are_as_wide_as_silicons(vcpu))
+	if (!kvm_counters_are_as_wide_as_silicons(vcpu) || kvm->selectors_direct)
 		return false;
 	if (pmu->nr_gp == hw->nr_gp && pmu->nr_fixed == hw->nr_fixed)
 		return true;

@@ -189,6 +189,7 @@ def test_what_can_count_is_loaded(cpu: str) -> None:
     [
         ("sapphire-rapids", ("kvm.interception=rfc2024",)),
         ("sapphire-rapids", ("kvm.interception=none",)),
+        ("skylake-sp", ("kvm.interception=none",)),
         ("skylake-sp", ("guest.gp_width=40",)),
         ("skylake-sp", ("guest.fixed_width=40",)),
     ],

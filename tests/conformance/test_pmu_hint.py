@@ -192,6 +192,18 @@ def test_a_hint_may_be_false(ops: list[tuple], host: tuple[str, ...]) -> None:
     assert found[0] == found[1]
 
 
+def test_selectors_that_the_guest_writes_directly() -> None:
+    """Silicon takes AnyThread and KVM does not: with a hint, too, the guest has silicon."""
+    any_thread, fixed_any_thread = 1 << 21 | asm.OS | 0xC0, 4
+    ops: list[tuple] = [("wr", HINT, VALID)]
+    for msr, value in ((asm.EVTSEL0, any_thread), (asm.FIXED_CTR_CTRL, fixed_any_thread)):
+        # Another exit, behind which a load may be put off.
+        ops += [("rd", HINT), ("wr", msr, value), ("rd", msr)]
+    expected = [0, VALID, 0, any_thread, VALID, 0, fixed_any_thread]
+    given_ = {"settings": ("kvm.interception=none",)}
+    assert results(ops, "skylake-sp", **given_) == expected
+
+
 @pytest.mark.parametrize("cpu", CPUS)
 def test_it_moves_with_the_vcpu(cpu: str) -> None:
     """A VMM saves the register and restores it, and what was parked is parked where it arrives."""
