@@ -188,8 +188,9 @@ class Plan:
         modes = set(modes)
         if modes == {"native"}:
             return tuple(self._unused_natively())
-        found = [self._unused_by_emulated()] if "mediated" not in modes else []
-        return (*(text for text in found if text), *self._filter_warnings())
+        mediated = "mediated" in modes
+        found = self._unused_by_policy() if mediated else self._unused_by_emulated()
+        return (*found, *self._filter_warnings())
 
     def _unused_natively(self) -> Iterator[str]:
         options = self.options
@@ -203,9 +204,15 @@ class Plan:
         yield from _unused("native has no host", of_host)
         yield from _unused("native has no KVM", [*self._policy(), *self._set_in("kvm.")])
 
-    def _unused_by_emulated(self) -> str:
+    def _unused_by_emulated(self) -> Iterator[str]:
         found = [*self._policy(), *self._set_in(*settings.OF_MEDIATED)]
-        return next(_unused("the emulated vPMU does not lend the PMU to the guest", found), "")
+        return _unused("the emulated vPMU does not lend the PMU to the guest", found)
+
+    def _unused_by_policy(self) -> Iterator[str]:
+        mine = self.options.switch
+        for policy, (keys, lacks) in settings.OF_SWITCH_POLICY.items():
+            if policy != mine:
+                yield from _unused(f"--switch {mine} {lacks}", self._set_in(keys))
 
     def _policy(self) -> list[str]:
         policy = self.options.switch
@@ -675,7 +682,7 @@ class Plan:
             f"perf_work={s.integer('guest.perf_work')}",
             f"perf={int(perf)}",
         ]
-        if s.flag("kvm.pmu_hint"):
+        if self._switch_policy is SwitchPolicy.HINTED:
             words.append("hint=1")
         if s.integer("guest.tasks") > 1:
             words.append(f"tasks={s.integer('guest.tasks')}")

@@ -498,7 +498,12 @@ BY_KEY = {setting.key: setting for setting in SETTINGS}
 # What a VM has of its own beside its guest; the rest of kvm. is KVM's or its modules'.
 OF_VM = ("kvm.cap_pmu_disable", "kvm.irqchip", "kvm.msr_filter")
 # What a mediated vPMU alone looks at, beside --switch.
-OF_MEDIATED = ("kvm.interception", "kvm.elide_wrmsr", "kvm.pmi")
+OF_MEDIATED = ("kvm.interception", "kvm.elide_wrmsr", "kvm.pmi", "kvm.lazy", "kvm.pmu_hint")
+# The settings of one switch policy, and what the others lack.
+OF_SWITCH_POLICY = {
+    "lazy": ("kvm.lazy", "does not wait"),
+    "enlightened": ("kvm.pmu_hint", "takes no hints"),
+}
 # What --guest-cpuid sets: the fields of a guest's CPUID, each a setting guest.NAME.
 GUEST_CPUID = (
     "pmu_version",

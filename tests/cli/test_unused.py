@@ -42,6 +42,28 @@ def test_emulated_has_no_switch(pmupass: Callable) -> None:
     assert said(pmupass("run", "perf-stat", *QUICK, *KVM)) == []
 
 
+def test_settings_of_another_switch_policy(pmupass: Callable) -> None:
+    """They are said to be of no use, and have none: the run is what it is without them."""
+    given = ("--set=kvm.lazy=put", "--set=kvm.lazy_idle_loads=3", "--set=kvm.pmu_hint=1")
+    lazy = "does not wait: --set kvm.lazy, --set kvm.lazy_idle_loads are not used"
+    hint = "takes no hints: --set kvm.pmu_hint is not used"
+    for policy, wanted in {
+        "upstream": (lazy, hint),
+        "lazy": (hint,),
+        "enlightened": (lazy,),
+    }.items():
+        run = ("run", "exit-storm", "--mode=mediated", *QUICK, f"--switch={policy}")
+        outcome = pmupass(*run, *given)
+        assert said(outcome) == [f"pmupass: --switch {policy} {text}" for text in wanted]
+        if policy == "upstream":
+            assert outcome.out == pmupass(*run).out
+    emulated = pmupass("run", "exit-storm", "--mode=emulated", *QUICK, *given)
+    (line,) = said(emulated)
+    assert line.endswith(
+        "--set kvm.lazy, --set kvm.lazy_idle_loads, --set kvm.pmu_hint are not used"
+    )
+
+
 def test_modes_that_have_a_use_for_them_are_enough(pmupass: Callable) -> None:
     outcome = pmupass("diff-modes", "perf-stat", *QUICK, "--host-perf=cycles:H", *KVM)
     assert outcome.status == 0
