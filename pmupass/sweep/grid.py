@@ -140,10 +140,12 @@ class _File:
                 self.fail(f"no such key{near(key, _KEYS)}; there is {', '.join(_KEYS)}", key)
         common = self._options(self._table("common"), "common")
         axes = self._axes(self._table("grid"))
-        cells = [*self._grid(axes, common), *self._cells(common)]
-        cells = self._without_excluded(cells, axes)
-        if not cells:
+        every = [*self._grid(axes, common), *self._cells(common)]
+        if not every:
             self.fail("no cells: a sweep has [grid], with at least one axis, or [[cell]]")
+        cells = self._without_excluded(every, axes)
+        if not cells:
+            self.fail(f"no cells: [[exclude]] leaves none of {len(every)}")
         jobs = tuple(
             Job(i, tuple(cell.labels.items()), words.command(cell.given))
             for i, cell in enumerate(cells, 1)
@@ -262,7 +264,11 @@ class _File:
         for axis in axes:
             for i, point in enumerate(axis.points):
                 if point.given in [other.given for other in axis.points[:i]]:
-                    self.fail(f"{point.label!r} says what another one says", f"grid.{axis.name}", i)
+                    self.fail(
+                        f"{_in_toml(point.label)} says what another one says",
+                        f"grid.{axis.name}",
+                        i,
+                    )
                 for name in point.given:
                     owner = owners.setdefault(name, axis.name)
                     if owner != axis.name:
@@ -356,6 +362,10 @@ class _File:
                 hint = near(column, known)
                 self.fail(f"{column!r}: no such axis or figure{hint}", "columns", i)
         return tuple(columns)
+
+
+def _in_toml(value: object) -> str:
+    return str(value).lower() if isinstance(value, bool) else repr(value)
 
 
 def _matches(cell: Cell, rule: Mapping[str, list[Any]], points: Mapping[str, Axis]) -> bool:

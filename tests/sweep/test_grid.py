@@ -165,6 +165,14 @@ def test_every_option_of_run_can_be_an_axis() -> None:
         ("[grid]\nseed = []\n", ":2: grid.seed: an axis without values"),
         ("[grid]\nseed = [1.5]\n", ":2: grid.seed: text, a whole number, true or false"),
         ("[grid]\nseed = [1, 2, 1]\n", ":2: grid.seed: 1 says what another one says"),
+        (
+            "[grid]\nset.kvm.elide_wrmsr = [1, true]\n",
+            ":2: grid.set.kvm.elide_wrmsr: true says what another one says",
+        ),
+        (
+            "[grid]\nseed = [1, 2]\n[[exclude]]\nseed = [1, 2]\n",
+            "no cells: [[exclude]] leaves none of 2",
+        ),
         ("[grid.seed]\na = {}\n", ":1: grid.seed: an axis is an array"),
         ("[grid.a]\nx = 1\n", ":2: grid.a.x: a table of options"),
         ("[grid]\nset = [1]\n", ":2: grid.set: settings with their keys"),
