@@ -85,7 +85,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--workers", type=int, default=2)
-    parser.add_argument("--time", default="20ms", help="guest time of a cell")
+    parser.add_argument("--time", default="100ms", help="guest time of a cell; as run has it")
     parser.add_argument("--limit", type=float, default=LIMIT)
     parser.add_argument("--quiet", action="store_true", help="count undisturbed rounds alone")
     arguments = parser.parse_args()

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from pmupass import cpus
 from pmupass.bench.break_even import Design, share_to_profile
 from pmupass.bench.exit_rate import chunk
-from pmupass.bench.experiment import Cell, cycles_of, run_all, share_lost
+from pmupass.bench.experiment import Cell, cycles_of, overhead_of, run_all, share_lost
 from pmupass.options import Options
 from pmupass.results import Chart, Result, Series
 
@@ -44,7 +44,7 @@ class Kept(NamedTuple):
 
 def keep(result: Result) -> Kept:
     """Return what is kept of a run."""
-    overhead = result.overhead or 0.0
+    overhead = overhead_of(result)
     return Kept(share_lost(result), overhead / (1 - overhead), cycles_of(result, "CPUID"))
 
 

@@ -54,9 +54,19 @@ def share_lost(result: Result) -> float:
     """Return the share of its time that a guest loses to its vPMU and to using it.
 
     Against the same work unprofiled in a VM without a vPMU: of the two figures of a result,
-    overhead and standing cost, each is a share of what the other leaves.
+    overhead and standing cost, each is a share of what the other leaves. ValueError if one is
+    missing, as natively the second.
     """
-    return 1 - (1 - (result.overhead or 0.0)) * (1 - (result.standing_cost or 0.0))
+    if result.standing_cost is None:
+        raise ValueError("a result without a standing cost")
+    return 1 - (1 - overhead_of(result)) * (1 - result.standing_cost)
+
+
+def overhead_of(result: Result) -> float:
+    """Return the overhead of a result; ValueError if it has none."""
+    if result.overhead is None:
+        raise ValueError("a result without an overhead")
+    return result.overhead
 
 
 def cycles_of(result: Result, reason: str) -> float:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
-from pmupass.bench.experiment import Cell, cycles_of, run_all
+from pmupass.bench.experiment import Cell, cycles_of, overhead_of, run_all
 from pmupass.options import Options
 from pmupass.results import Chart, Result, Series
 
@@ -51,7 +51,7 @@ def keep(result: Result) -> Kept:
     return Kept(
         cycles_of(result, "CPUID"),
         moved / sum(e.count for e in result.exits),
-        result.overhead or 0.0,
+        overhead_of(result),
         sum(shares) / len(shares) if shares else 0.0,
     )
 

@@ -4,17 +4,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING
 
 from pmupass.bench.conclusions import Case, Outcome, outcome
-from pmupass.bench.workers import Workers
 from pmupass.machine import Session
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
-    from types import TracebackType
 
-    from pmupass.machine import Watch
+    from pmupass.bench.workers import Workers
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,27 +41,12 @@ def run(key: Key) -> Outcome:
 
 
 class Runs:
-    """Outcomes of runs, to be used as a context.
+    """Outcomes of runs. ``moving`` has the factors that can change a case, once they are known."""
 
-    ``moving`` has the factors that can change a case, once they are known.
-    """
-
-    def __init__(self, watch: Watch, workers: int | None = None) -> None:
+    def __init__(self, workers: Workers) -> None:
         self.made: dict[Key, Outcome] = {}
         self.moving: dict[Case, tuple[Factor, ...]] = {}
-        self._workers = Workers(watch, "bench sensitivity", workers)
-
-    def __enter__(self) -> Self:
-        self._workers.__enter__()
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self._workers.__exit__(kind, error, trace)
+        self._workers = workers
 
     def outcome(self, case: Case, values: Mapping[Factor, int]) -> Outcome:
         """Return a run's outcome."""

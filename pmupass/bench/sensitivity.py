@@ -34,6 +34,7 @@ from msgspec import UNSET
 from pmupass import costs
 from pmupass.bench.conclusions import CONCLUSIONS
 from pmupass.bench.runs import Factor, Runs
+from pmupass.bench.workers import Workers
 from pmupass.options import DEFAULT_CPU
 from pmupass.results import ConclusionReport, Drawn, Measurement, Sensitivity, Swing, Verdict
 
@@ -190,7 +191,8 @@ def study(
     workers: int = 1,
 ) -> Sensitivity:
     """Return how each conclusion fares. InterruptedRunError if the watch says so."""
-    with Runs(watch, workers) as runs:
+    with Workers(watch, "bench sensitivity", workers) as hands:
+        runs = Runs(hands)
         cases = list(dict.fromkeys(case for c in conclusions for case in c.cases))
         known = {case.cpu: cost_factors(case.cpu) for case in cases}
         joint = {cpu: Joint.of(factors, draws) for cpu, factors in known.items()}

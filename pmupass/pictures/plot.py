@@ -28,8 +28,8 @@ NAMES = 220  # of dots, for names
 CHARACTER = 6.2  # pixels, of the legend
 # Told apart by people who do not see all colours, too: after Okabe and Ito, and two greys.
 COLOURS = (
-    *("#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#d55e00", "#000000", "#b8a800"),
-    *("#888888", "#5d3a9b"),
+    *("#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#d55e00", "#000000", "#5d3a9b"),
+    *("#888888", "#b8a800"),
 )
 
 

@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Workers on this computer: processes that live for the whole sweep and get one cell at a time.
+"""Workers on this computer: processes that live for the whole sweep and get cell after cell.
+
+Each has the next cell while it works on one, so that it need not wait until this process has had
+its turn; but not towards the end, where what is left is for whoever is free.
 
 They are spawned, not forked: the parent has threads. A worker that dies (no memory, say) gets a
 successor, and its cell another try; a cell that takes its worker with it again and again ends the
@@ -11,6 +14,7 @@ from __future__ import annotations
 import contextlib
 import multiprocessing
 import signal
+from collections import deque
 from multiprocessing import connection
 from typing import TYPE_CHECKING, Self
 
@@ -23,6 +27,7 @@ if TYPE_CHECKING:
     from types import TracebackType
 
 TRIES = 3
+AHEAD = 2  # cells that a worker has: the one it works on, and what follows
 TICK_SECONDS = 0.1
 
 
@@ -41,12 +46,12 @@ def _serve(pipe: Connection, order: Order) -> None:
 
 
 class _Worker:
-    """A process and the pipe to it; ``job`` is what it works on."""
+    """A process and the pipe to it; ``jobs`` are its cells, the first is what it works on."""
 
     def __init__(self, order: Order) -> None:
         context = multiprocessing.get_context("spawn")
         self.pipe, theirs = context.Pipe()
-        self.job: Job | None = None
+        self.jobs: deque[Job] = deque()
         self.process = context.Process(
             target=_serve, args=(theirs, order), name="pmupass-sweep", daemon=True
         )
@@ -56,7 +61,7 @@ class _Worker:
 
     def give(self, job: Job) -> None:
         """Have it run a cell. That it is dead shows when one asks for the answer."""
-        self.job = job
+        self.jobs.append(job)
         with contextlib.suppress(OSError):
             self.pipe.send(job)
 
@@ -98,51 +103,46 @@ class Processes:
 
         WorkerError for a worker that cannot do its work, or a cell that no worker survives.
         """
-        waiting = iter(jobs)
-        again: list[Job] = []
-
-        def next_job() -> Job | None:
-            return again.pop() if again else next(waiting, None)
-
-        while len(self._workers) < self._number and (job := next_job()) is not None:
+        waiting = deque(jobs)
+        while len(self._workers) < self._number and waiting:
             self._workers.append(_Worker(self._order))
-            self._workers[-1].give(job)
-        while busy := [worker for worker in self._workers if worker.job]:
+            self._workers[-1].give(waiting.popleft())
+        while busy := [worker for worker in self._workers if worker.jobs]:
             ready = connection.wait([worker.pipe for worker in busy], TICK_SECONDS)
             for worker in busy:
                 if worker.pipe not in ready:
                     continue
                 done = self._done(worker)
                 if done is None:
-                    again.append(self._lost(worker))
+                    waiting.extendleft(reversed(self._lost(worker)))
                     worker = self._replace(worker)  # noqa: PLW2901
-                worker.job = None
-                if (job := next_job()) is not None:
-                    worker.give(job)
+                self._supply(worker, waiting)
                 if done is not None:
                     yield done
             if not ready:
                 yield None
 
+    def _supply(self, worker: _Worker, waiting: deque[Job]) -> None:
+        while waiting and len(worker.jobs) < (AHEAD if len(waiting) > 2 * self._number else 1):
+            worker.give(waiting.popleft())
+
     def _done(self, worker: _Worker) -> tuple[int, bytes] | None:
         """Return the line that a worker made of its cell, None if it died."""
-        assert worker.job is not None  # noqa: S101 - one waits for busy workers only
         try:
             answer = worker.answer()
         except (EOFError, OSError):
             return None
         if isinstance(answer, WorkerError):
             raise answer
-        return worker.job.cell, answer
+        return worker.jobs.popleft().cell, answer
 
-    def _lost(self, worker: _Worker) -> Job:
-        """Return the cell of a worker that died; WorkerError if that happened too often."""
+    def _lost(self, worker: _Worker) -> deque[Job]:
+        """Return the cells of a worker that died; WorkerError if the first did that too often."""
         worker.process.join()
-        job = worker.job
-        assert job is not None  # noqa: S101 - one waits for busy workers only
+        job = worker.jobs[0]
         tries = self._tries[job.cell] = self._tries.get(job.cell, 0) + 1
         if tries < TRIES:
-            return job
+            return worker.jobs
         status = worker.process.exitcode or 0
         how = signal.Signals(-status).name if status < 0 else f"status {status}"
         raise WorkerError(

@@ -13,6 +13,7 @@ from pmupass.bench import runs, sensitivity
 from pmupass.bench.conclusions import CONCLUSIONS, Case, Conclusion, Outcome
 from pmupass.bench.runs import Factor, Runs
 from pmupass.bench.sensitivity import GUEST_WORK, cost_factors, study
+from pmupass.bench.workers import Workers
 from pmupass.machine import InterruptedRunError
 
 TIME_NS = 1_000_000
@@ -48,7 +49,8 @@ RATIO = Conclusion(
 
 
 def cycles(case: Case) -> float:
-    with Runs(go_on, 1) as made:
+    with Workers(go_on, "test", 1) as hands:
+        made = Runs(hands)
         return made.outcome(case, {}).cpuid_cycles
 
 
@@ -128,7 +130,8 @@ def test_together_costs_end_what_none_ends_alone() -> None:
 
 def test_a_cost_that_is_not_charged_changes_nothing() -> None:
     """What study() takes for granted of costs that a run is not charged, one by one."""
-    with Runs(go_on, 1) as made:
+    with Workers(go_on, "test", 1) as hands:
+        made = Runs(hands)
         before = made.outcome(EMULATED, {})
         rest = [f for name, f in cost_factors().items() if name not in before.charged]
         assert len(rest) > 50
@@ -202,7 +205,8 @@ def test_all_conclusions_hold_with_the_tables_costs() -> None:
     """They are what the documents say; a change of the model that ends one has to change them."""
     assert len({c.name for c in CONCLUSIONS}) == len(CONCLUSIONS)
     assert all(len({case.cpu for case in c.cases}) == 1 for c in CONCLUSIONS), "one cost table"
-    with Runs(go_on, 1) as made:
+    with Workers(go_on, "test", 1) as hands:
+        made = Runs(hands)
         for c in CONCLUSIONS:
             value = c.value(*(made.outcome(case, {}) for case in c.cases))
             assert c.holds(value), f"{c.name}: {value} is not {c.relation} {c.bound}"

@@ -75,4 +75,6 @@ def test_the_share_that_a_guest_loses() -> None:
     """A tenth to the standing vPMU, of the rest a half to profiling: 0.55 of all."""
     result = Session(STORM).whole("mediated")
     assert share_lost(msgspec.structs.replace(result, overhead=0.5, standing_cost=0.1)) == 0.55
-    assert share_lost(msgspec.structs.replace(result, overhead=None, standing_cost=None)) == 0
+    for missing in ("overhead", "standing_cost"):
+        with pytest.raises(ValueError, match="a result without"):
+            share_lost(msgspec.structs.replace(result, **{missing: None}))
