@@ -184,6 +184,11 @@ class Switch(Struct, frozen=True):
     cycles: int
     host_blind_cycles: int
 
+    @property
+    def accesses(self) -> int:
+        """Registers that it has read and written."""
+        return self.rdmsr + self.wrmsr + self.rdpmc + self.lvtpc
+
 
 class Cost(Struct, frozen=True):
     """Cycles spent in the innermost function of one call stack, callees apart."""

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Literal
 from pmupass import cpus
 from pmupass.bench import published
 from pmupass.bench.break_even import Design, share_to_profile
+from pmupass.bench.experiment import cycles_of
 from pmupass.options import DEFAULT_CPU, Options
 
 if TYPE_CHECKING:
@@ -96,11 +97,9 @@ def outcome(result: Result) -> Outcome:
         charged.add(frames[-1])
         for frame in dict.fromkeys(frames):
             inclusive[frame] = inclusive.get(frame, 0) + cost.cycles
-    cpuid = [e for e in result.exits if e.reason.upper() == "CPUID"]
-    count = sum(e.count for e in cpuid)
     return Outcome(
         overhead=result.overhead or 0.0,
-        cpuid_cycles=sum(e.cycles for e in cpuid) / count if count else 0.0,
+        cpuid_cycles=cycles_of(result, "CPUID"),
         pmi_latency=result.pmi.latency_cycles.p50,
         host_cycles=result.cost_cycles,
         inclusive=inclusive,

@@ -8,6 +8,7 @@ from functools import cache
 from msgspec import UnsetType
 
 from pmupass import cpus
+from pmupass.errors import ModelError
 from pmupass.machine import Session
 from pmupass.options import Options
 
@@ -21,7 +22,7 @@ def instructions_a_second(cpu: str) -> float:
     options = Options("exit-storm", cpu=cpu, time_ns=WORK_NS, settings=(PIECE,), host=False)
     report = Session(options).whole("native").guest.report
     if isinstance(report, UnsetType):
-        raise TypeError("the guest has left no report")
+        raise ModelError("the guest exit-storm left no report; its speed is not known")
     seconds = (report.tsc_end - report.tsc_begin) / (cpus.load(cpu).tsc_khz * 1000)
     return report.work / seconds
 

@@ -9,21 +9,30 @@ profiles saves that again: break_even.py.
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
 from pmupass import cpus
 from pmupass.bench.break_even import Design, share_to_profile
 from pmupass.bench.exit_rate import chunk
-from pmupass.bench.experiment import Cell, cycles_of, overhead_of, run_all, share_lost
+from pmupass.bench.experiment import (
+    CPUS,
+    Cell,
+    cycles_of,
+    overhead_of,
+    percent,
+    run_all,
+    series,
+    share_lost,
+)
 from pmupass.options import Options
-from pmupass.results import Chart, Result, Series
+from pmupass.results import Chart, Result
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from pmupass.machine import Watch
 
-CPUS = ("sapphire-rapids", "skylake-sp", "zen4")
 RATES = (1_000, 3_000, 10_000, 30_000, 100_000, 300_000)
 MODES = ("emulated", "mediated")
 TIME_NS = 10_000_000
@@ -79,36 +88,36 @@ def measure(watch: Watch, workers: int | None = None) -> Iterator[Chart]:
         yield _chart(
             f"idle-{mode}",
             f"What the {mode} vPMU costs a guest that never uses it",
-            "% of the guest's time",
-            [
-                Series(cpu, [round(100 * made[_idle(cpu, mode, rate)].lost, 4) for rate in RATES])
-                for cpu in CPUS
-            ],
+            partial(_standing, made, mode),
         )
     for use in USES:
         yield _chart(
             f"break-even-{use.partition(' ')[0]}",
             f"How much of its time has to go into {use} for both designs to cost the same",
-            "% of the guest's time",
-            [Series(cpu, [_break_even(made, cpu, use, rate) for rate in RATES]) for cpu in CPUS],
+            partial(_break_even, made, use),
         )
 
 
-def _chart(name: str, text: str, unit: str, series: list[Series]) -> Chart:
+def _chart(name: str, text: str, value: Callable[[str, int], float | None]) -> Chart:
     return Chart(
         suite="exits",
         name=name,
         text=text,
         point="exits a second",
         points=list(map(float, RATES)),
-        unit=unit,
+        unit="% of the guest's time",
         digits=2,
         scale="log",
-        series=series,
+        series=series(CPUS, RATES, value),
     )
 
 
-def _break_even(made: dict[Cell, Kept], cpu: str, use: str, rate: int) -> float | None:
+def _standing(made: dict[Cell, Kept], mode: str, cpu: str, rate: int) -> float:
+    """Return the share of its time that a guest loses to a vPMU that it never uses, in per cent."""
+    return percent(made[_idle(cpu, mode, rate)].lost)
+
+
+def _break_even(made: dict[Cell, Kept], use: str, cpu: str, rate: int) -> float | None:
     """Return the share of its time that a guest has to profile, in per cent."""
     emulated, mediated = (
         Design(
@@ -120,4 +129,4 @@ def _break_even(made: dict[Cell, Kept], cpu: str, use: str, rate: int) -> float 
     )
     hertz = cpus.load(cpu).core_khz * 1000
     share = share_to_profile(emulated, mediated, rate=rate, hertz=hertz)
-    return None if share is None else round(100 * share, 4)
+    return None if share is None else percent(share)

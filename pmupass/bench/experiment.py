@@ -9,15 +9,32 @@ from typing import TYPE_CHECKING, TypeVar
 
 from pmupass.bench.workers import Workers
 from pmupass.machine import Session
+from pmupass.results import Series
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Sequence
 
     from pmupass.machine import Watch
     from pmupass.options import Options
     from pmupass.results import Result
 
+# CPUs that differ: RDPMC and GLOBAL_* exit, nothing but selectors does, and the same of AMD's.
+CPUS = ("sapphire-rapids", "skylake-sp", "zen4")
+# Switch policies and their variants: what --switch and --set say.
+POLICIES: dict[str, tuple[str, tuple[str, ...]]] = {
+    "upstream": ("upstream", ()),
+    "entry-exit": ("entry-exit", ()),
+    "vcpu-loop": ("vcpu-loop", ()),
+    "lazy put": ("lazy", ("kvm.lazy=put",)),
+    "lazy load": ("lazy", ("kvm.lazy=load",)),
+    "lazy": ("lazy", ()),
+    "enlightened": ("enlightened", ()),
+    "hint": ("enlightened", ("kvm.pmu_hint=1",)),
+}
+
 Kept = TypeVar("Kept")
+Name = TypeVar("Name")
+Point = TypeVar("Point")
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +65,18 @@ def run_all(
     with Workers(watch, label, workers) as hands:
         made = dict(hands.each(partial(run, keep), wanted))
     return {cell: made[cell] for cell in wanted}
+
+
+def series(
+    names: Iterable[Name], points: Sequence[Point], value: Callable[[Name, Point], float | None]
+) -> list[Series]:
+    """Return a chart's series, a value for each name and point."""
+    return [Series(str(name), [value(name, point) for point in points]) for name in names]
+
+
+def percent(share: float) -> float:
+    """Return a share as a chart has it."""
+    return round(100 * share, 4)
 
 
 def share_lost(result: Result) -> float:

@@ -10,9 +10,17 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
-from pmupass.bench.experiment import Cell, cycles_of, overhead_of, run_all
+from pmupass.bench.experiment import (
+    POLICIES,
+    Cell,
+    cycles_of,
+    overhead_of,
+    percent,
+    run_all,
+    series,
+)
 from pmupass.options import Options
-from pmupass.results import Chart, Result, Series
+from pmupass.results import Chart, Result
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -22,13 +30,12 @@ if TYPE_CHECKING:
 GP = tuple(range(1, 9))
 EXIT_NS = 5_000_000
 PROFILED_NS = 50_000_000
-# Which guest: its CPU, the mode, the policy, further settings.
-GUESTS = {
+# Which guest: the mode, the policy, further settings.
+GUESTS: dict[str, tuple[str, str, tuple[str, ...]]] = {
     "emulated": ("emulated", "upstream", ()),
     "mediated": ("mediated", "upstream", ()),
     "mediated, 4 fixed counters": ("mediated", "upstream", ("kvm.max_fixed_counters=4",)),
-    "enlightened": ("mediated", "enlightened", ()),
-    "hint": ("mediated", "enlightened", ("kvm.pmu_hint=1",)),
+    **{policy: ("mediated", *POLICIES[policy]) for policy in ("enlightened", "hint")},
 }
 # Six events that any GP counter takes and no fixed one: the guest needs six.
 EVENTS = "branches,branch-misses,loads,stores,cache-references,cache-misses"
@@ -45,12 +52,10 @@ class Kept(NamedTuple):
 
 def keep(result: Result) -> Kept:
     """Return what is kept of a run."""
-    switch = result.switch
-    moved = switch.rdmsr + switch.wrmsr + switch.rdpmc + switch.lvtpc
     shares = [c.running_cycles / c.enabled_cycles for c in result.counters if c.enabled_cycles]
     return Kept(
         cycles_of(result, "CPUID"),
-        moved / sum(e.count for e in result.exits),
+        result.switch.accesses / result.exit_count,
         overhead_of(result),
         sum(shares) / len(shares) if shares else 0.0,
     )
@@ -83,7 +88,10 @@ def measure(watch: Watch, workers: int | None = None) -> Iterator[Chart]:
     made = run_all(watch, "bench exposed", cells, keep, workers)
 
     def chart(name: str, text: str, unit: str, digits: int, workload: str, of: str) -> Chart:
-        factor = 100 if unit == "%" else 1
+        def value(guest: str, gp: int) -> float:
+            figure: float = getattr(made[_cell(guest, gp, workload)], of)
+            return percent(figure) if unit == "%" else round(figure, 4)
+
         return Chart(
             suite="exposed",
             name=name,
@@ -92,13 +100,7 @@ def measure(watch: Watch, workers: int | None = None) -> Iterator[Chart]:
             points=list(map(float, GP)),
             unit=unit,
             digits=digits,
-            series=[
-                Series(
-                    guest,
-                    [round(factor * getattr(made[_cell(guest, gp, workload)], of), 4) for gp in GP],
-                )
-                for guest in GUESTS
-            ],
+            series=series(GUESTS, GP, value),
         )
 
     yield chart("idle", "A CPUID exit, guest PMU idle", "cycles", 0, "exit-storm", "exit_cycles")

@@ -119,8 +119,7 @@ def today(watch: Watch, which: str, *, used: bool) -> tuple[float, float]:
             host=False,
         )
         switch = _session(watch, options).whole("mediated").switch
-        moved = switch.rdmsr + switch.wrmsr + switch.rdpmc + switch.lvtpc
-        return switch.loads, moved, switch.cycles
+        return switch.loads, switch.accesses, switch.cycles
 
     short, long = (total(time_ns) for time_ns in EXIT_NS)
     loads, moved, cycles = (b - a for a, b in zip(short, long, strict=True))

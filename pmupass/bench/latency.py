@@ -10,56 +10,62 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
-from pmupass.bench.experiment import Cell, run_all
+from pmupass.bench.experiment import CPUS, POLICIES, Cell, run_all, series
 from pmupass.options import Options
-from pmupass.results import Chart, Measurement, Result, Series
+from pmupass.results import Chart, Measurement, Quantiles, Result
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from pmupass.machine import Watch
 
-CPUS = ("sapphire-rapids", "skylake-sp", "zen4")
 PERIOD = 200_000
 TIME_NS = 50_000_000
 HOST = ("cycles:H",)
-HINT = ("kvm.pmu_hint=1",)
-# The design, its switch policy, further settings, what the host counts.
-DESIGNS: dict[str, tuple[str, str, tuple[str, ...], tuple[str, ...]]] = {
-    "native": ("native", "upstream", (), ()),
-    "emulated": ("emulated", "upstream", (), ()),
-    "emulated, the host counts": ("emulated", "upstream", (), HOST),
-    "emulated, host under perf top": ("emulated", "upstream", (), ()),
-    "mediated": ("mediated", "upstream", (), ()),
-    "mediated, the host counts": ("mediated", "upstream", (), HOST),
-    "mediated, entry-exit": ("mediated", "entry-exit", (), ()),
-    "mediated, vcpu-loop": ("mediated", "vcpu-loop", (), ()),
-    "mediated, lazy": ("mediated", "lazy", (), ()),
-    "mediated, enlightened": ("mediated", "enlightened", (), ()),
-    "mediated, hint": ("mediated", "enlightened", HINT, ()),
+
+
+class Design(NamedTuple):
+    """A design, its switch policy, and what the host does."""
+
+    mode: str
+    policy: str = "upstream"
+    host_perf: tuple[str, ...] = ()
+    scenario: str = "idle"
+
+
+DESIGNS = {
+    "native": Design("native"),
+    "emulated": Design("emulated"),
+    "emulated, the host counts": Design("emulated", host_perf=HOST),
+    "emulated, host under perf top": Design("emulated", scenario="perf-top"),
+    "mediated": Design("mediated"),
+    "mediated, the host counts": Design("mediated", host_perf=HOST),
+    **{
+        f"mediated, {policy}": Design("mediated", policy)
+        for policy in ("entry-exit", "vcpu-loop", "lazy", "enlightened", "hint")
+    },
 }
-SCENARIOS = {"emulated, host under perf top": "perf-top"}
 
 
 class Kept(NamedTuple):
     """What is kept of a run."""
 
-    cycles: tuple[int, int]  # median, 99 of 100
-    instructions: tuple[int, int]
-    lost: int  # PMIs that were due and dropped
+    cycles: Quantiles
+    instructions: Quantiles
+    dropped: int  # PMIs
 
 
 def keep(result: Result) -> Kept:
     """Return what is kept of a run."""
     pmi = result.pmi
-    cycles, skid = pmi.latency_cycles, pmi.latency_instructions
-    return Kept((cycles.p50, cycles.p99), (skid.p50, skid.p99), pmi.dropped)
+    return Kept(pmi.latency_cycles, pmi.latency_instructions, pmi.dropped)
 
 
-def _cell(cpu: str, design: str) -> Cell:
-    mode, switch, settings, host = DESIGNS[design]
+def _cell(cpu: str, name: str) -> Cell:
+    design = DESIGNS[name]
+    switch, settings = POLICIES[design.policy]
     return Cell(
-        mode,
+        design.mode,
         Options(
             "perf-record",
             cpu=cpu,
@@ -68,8 +74,8 @@ def _cell(cpu: str, design: str) -> Cell:
             time_ns=TIME_NS,
             switch=switch,
             settings=settings,
-            host_perf=host,
-            scenario=SCENARIOS.get(design, "idle"),
+            host_perf=design.host_perf,
+            scenario=design.scenario,
         ),
     )
 
@@ -78,14 +84,9 @@ def measure(watch: Watch, workers: int | None = None) -> Iterator[Chart | Measur
     """Yield the charts of the suite."""
     cells = [_cell(cpu, design) for cpu in CPUS for design in DESIGNS]
     made = run_all(watch, "bench latency", cells, keep, workers)
-    for name, i, unit, text in (
-        ("cycles", 0, "TSC cycles", "From an overflow to the guest's handler, median"),
-        ("cycles-99", 1, "TSC cycles", "From an overflow to the guest's handler, 99 of 100"),
-        ("instructions", 0, "instructions", "What the guest retires in between, median"),
-        ("instructions-99", 1, "instructions", "What the guest retires in between, 99 of 100"),
-    ):
-        field = name.partition("-")[0]
-        yield Chart(
+
+    def chart(name: str, text: str, unit: str, figure: Callable[[Kept], int]) -> Chart:
+        return Chart(
             suite="latency",
             name=name,
             text=text,
@@ -93,16 +94,17 @@ def measure(watch: Watch, workers: int | None = None) -> Iterator[Chart | Measur
             points=list(DESIGNS),
             unit=unit,
             digits=0,
-            series=[
-                Series(
-                    cpu, [float(getattr(made[_cell(cpu, design)], field)[i]) for design in DESIGNS]
-                )
-                for cpu in CPUS
-            ],
+            series=series(
+                CPUS, list(DESIGNS), lambda cpu, design: float(figure(made[_cell(cpu, design)]))
+            ),
         )
-    yield Measurement(
-        "PMIs dropped, in all",
-        "accuracy",
-        sum(k.lost for k in made.values()),
-        "PMIs",
+
+    cycles, skid = "From an overflow to the guest's handler", "What the guest retires in between"
+    yield chart("cycles", f"{cycles}, median", "TSC cycles", lambda k: k.cycles.p50)
+    yield chart("cycles-99", f"{cycles}, 99 of 100", "TSC cycles", lambda k: k.cycles.p99)
+    yield chart("instructions", f"{skid}, median", "instructions", lambda k: k.instructions.p50)
+    yield chart(
+        "instructions-99", f"{skid}, 99 of 100", "instructions", lambda k: k.instructions.p99
     )
+    dropped = sum(k.dropped for k in made.values())
+    yield Measurement("PMIs dropped, in all", "accuracy", dropped, "PMIs")

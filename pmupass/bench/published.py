@@ -21,6 +21,7 @@ import msgspec
 from msgspec import UNSET, UnsetType
 
 from pmupass import cpus
+from pmupass.bench.experiment import cycles_of
 from pmupass.machine import InterruptedRunError, Session, Watch
 from pmupass.options import Options
 from pmupass.results import Measurement, Result
@@ -194,9 +195,7 @@ def analysis(result: Result, published: float) -> str:
 
 def _cpuid_cycles(watch: Watch, cpu: str, mode: str, *settings: str) -> float:
     options = Options("exit-storm", cpu=cpu, settings=settings, time_ns=EXIT_TIME_NS)
-    result = _run(watch, options, mode, f"CPUID on {cpu}")
-    found = [e for e in result.exits if e.reason.upper() == "CPUID"]
-    return sum(e.cycles for e in found) / sum(e.count for e in found)
+    return cycles_of(_run(watch, options, mode, f"CPUID on {cpu}"), "CPUID")
 
 
 def _idle_exits(watch: Watch) -> Iterator[Measurement]:

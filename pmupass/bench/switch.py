@@ -17,12 +17,20 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
 from pmupass.bench.exit_rate import chunk
-from pmupass.bench.experiment import Cell, run_all, share_lost
+from pmupass.bench.experiment import (
+    CPUS,
+    POLICIES,
+    Cell,
+    percent,
+    run_all,
+    series,
+    share_lost,
+)
 from pmupass.options import Options
-from pmupass.results import Chart, Measurement, Result, Series
+from pmupass.results import Chart, Measurement, Result
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
     from pmupass.machine import Watch
 
@@ -30,17 +38,6 @@ RATES = (1_000, 10_000, 50_000, 200_000)
 STORM_NS = 50_000_000
 SAMPLING_NS = 50_000_000
 HOST = ("cycles:H",)
-# What --switch and --set say.
-POLICIES: dict[str, tuple[str, tuple[str, ...]]] = {
-    "upstream": ("upstream", ()),
-    "entry-exit": ("entry-exit", ()),
-    "vcpu-loop": ("vcpu-loop", ()),
-    "lazy put": ("lazy", ("kvm.lazy=put",)),
-    "lazy load": ("lazy", ("kvm.lazy=load",)),
-    "lazy": ("lazy", ()),
-    "enlightened": ("enlightened", ()),
-    "hint": ("enlightened", ("kvm.pmu_hint=1",)),
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +92,6 @@ SCENES = (
 
 
 IDLE_LOADS = (0, 1, 2, 4, 8, 16, 64)
-IDLE_LOADS_CPUS = ("sapphire-rapids", "skylake-sp", "zen4")
 
 
 class Kept(NamedTuple):
@@ -104,7 +100,7 @@ class Kept(NamedTuple):
     lost: float  # share of the guest's time
     missed: float  # share of its cycles that the host's event did not count
     wrong: int  # events of the guest whose counts are not true, but for what errata add
-    pmis: int  # PMIs dropped
+    dropped: int  # PMIs
 
 
 def keep(result: Result) -> Kept:
@@ -155,36 +151,46 @@ def measure(watch: Watch, workers: int | None = None) -> Iterator[Chart | Measur
         for use in USES
         for policy in POLICIES
     }
-    waiting = [_waiting(cpu, loads) for cpu in IDLE_LOADS_CPUS for loads in IDLE_LOADS]
+    waiting = [_waiting(cpu, loads) for cpu in CPUS for loads in IDLE_LOADS]
     made = run_all(watch, "bench switch", (*cells.values(), *waiting), keep, workers)
+
+    def chart(
+        scene: Scene, name: str, text: str, unit: str, share: Callable[[Kept], float]
+    ) -> Chart:
+        return Chart(
+            suite="switch",
+            name=name,
+            text=text,
+            point="use, exits/s",
+            points=[str(use) for use in USES],
+            unit=unit,
+            digits=2,
+            best="lowest",
+            series=series(
+                POLICIES, USES, lambda policy, use: percent(share(made[cells[scene, use, policy]]))
+            ),
+        )
+
     charts = [
-        _chart(
+        chart(
+            scene,
             scene.name,
             f"{scene.text}: what the vPMU takes",
             "% of the guest's time",
-            {
-                (use, policy): made[cells[scene, use, policy]].lost
-                for use in USES
-                for policy in POLICIES
-            },
+            lambda k: k.lost,
         )
         for scene in SCENES
-    ]
-    charts += [
-        _chart(
-            f"{scene.name}-missed",
-            f"Cycles that the host's event misses, {scene.cpu}",
-            "% of the host's cycles",
-            {
-                (use, policy): made[cells[scene, use, policy]].missed
-                for use in USES
-                for policy in POLICIES
-            },
-        )
-        for scene in SCENES
-        if scene.host
     ]
     yield from charts
+    for scene in SCENES:
+        if scene.host:
+            yield chart(
+                scene,
+                f"{scene.name}-missed",
+                f"Cycles that the host's event misses, {scene.cpu}",
+                "% of the host's cycles",
+                lambda k: k.missed,
+            )
     yield Chart(
         suite="switch",
         name="idle-loads",
@@ -193,37 +199,16 @@ def measure(watch: Watch, workers: int | None = None) -> Iterator[Chart | Measur
         points=list(map(float, IDLE_LOADS)),
         unit="% of the guest's time",
         digits=2,
-        series=[
-            Series(cpu, [round(100 * made[_waiting(cpu, loads)].lost, 4) for loads in IDLE_LOADS])
-            for cpu in IDLE_LOADS_CPUS
-        ],
+        series=series(
+            CPUS, IDLE_LOADS, lambda cpu, loads: percent(made[_waiting(cpu, loads)].lost)
+        ),
     )
-    yield from _wins(charts[: len(SCENES)])
+    yield from _wins(charts)
     for policy in POLICIES:
         runs = [made[c] for (_, _, p), c in cells.items() if p == policy]
-        yield Measurement(f"{policy}: guest events miscounted", "accuracy", _sum(runs, 2), "events")
-        yield Measurement(f"{policy}: PMIs dropped", "accuracy", _sum(runs, 3), "PMIs")
-
-
-def _sum(runs: Iterable[Kept], field: int) -> int:
-    return int(sum(run[field] for run in runs))
-
-
-def _chart(name: str, text: str, unit: str, shares: dict[tuple[Use, str], float]) -> Chart:
-    return Chart(
-        suite="switch",
-        name=name,
-        text=text,
-        point="use, exits/s",
-        points=[str(use) for use in USES],
-        unit=unit,
-        digits=2,
-        best="lowest",
-        series=[
-            Series(policy, [round(100 * shares[use, policy], 4) for use in USES])
-            for policy in POLICIES
-        ],
-    )
+        wrong, dropped = sum(k.wrong for k in runs), sum(k.dropped for k in runs)
+        yield Measurement(f"{policy}: guest events miscounted", "accuracy", wrong, "events")
+        yield Measurement(f"{policy}: PMIs dropped", "accuracy", dropped, "PMIs")
 
 
 def _wins(charts: Iterable[Chart]) -> Iterator[Measurement]:

@@ -15,7 +15,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 from pmupass import cpus
-from pmupass.bench.experiment import cycles_of
+from pmupass.bench.experiment import cycles_of, overhead_of
 from pmupass.core import VmRefusedError
 from pmupass.machine import Session
 from pmupass.options import Options
@@ -111,17 +111,13 @@ def row(watch: Watch, cpu: str, mode: str, detector: str) -> Row | None:
     return Row(
         counters=sum(share < GOOD for share in lost),
         cycles_lost=lost[-1],
-        sampling=sampled.overhead or 0.0,
+        sampling=overhead_of(sampled),
         samples_lost=sum(c.lost for c in sampled.counters) / sum(c.true for c in sampled.counters),
         exit_cycles=cycles_of(stormed, "CPUID"),
-        exits=_exits(long) - _exits(short),
+        exits=long.exit_count - short.exit_count,
         host_cycles=long.cost_cycles - short.cost_cycles,
         seen=seen[0] if seen else None,
     )
-
-
-def _exits(result: Result) -> int:
-    return sum(e.count for e in result.exits)
 
 
 def measure(watch: Watch) -> Iterator[Chart | Measurement]:

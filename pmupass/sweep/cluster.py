@@ -18,7 +18,6 @@ from pmupass.sweep.cell import Job, Order, WorkerError, work
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
-    from types import TracebackType
 
     from distributed import Client, Future
 
@@ -63,12 +62,7 @@ class Cluster:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         if self._under_way:
             self._client.cancel(list(self._under_way), force=True)
         self._client.close()

@@ -23,7 +23,6 @@ from pmupass.results import SweepLine
 
 if TYPE_CHECKING:
     from pathlib import Path
-    from types import TracebackType
 
 SUFFIX = ".partial"
 BEGINNING = b'{"schema":"pmupass.sweep'
@@ -103,12 +102,7 @@ class Journal:
             raise
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         if self._file >= 0 and not self.lines:
             self._path.unlink(missing_ok=True)
         self._close()

@@ -24,7 +24,6 @@ from pmupass.sweep.cell import Job, Order, WorkerError, work
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
     from multiprocessing.connection import Connection
-    from types import TracebackType
 
 TRIES = 3
 AHEAD = 2  # cells that a worker has: the one it works on, and what follows
@@ -89,12 +88,7 @@ class Processes:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         for worker in self._workers:
             worker.end()
 
