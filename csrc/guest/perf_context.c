@@ -103,6 +103,15 @@ static void sched_out_all(void)
 	ctx->rotate_necessary = false;
 }
 
+/* As many as fit. */
+static void sched_in_all(struct perf_context *ctx)
+{
+	u32 i;
+
+	for (i = 0; i < ctx->nr_flexible; i++)
+		flexible_sched_in(ctx->flexible[i]);
+}
+
 /* Move the first running event to the end. */
 static void rotate_ctx(void)
 {
@@ -126,7 +135,6 @@ static void rotate_ctx(void)
 static bool perf_rotate_context(void)
 {
 	struct perf_context *ctx = &this_cpu()->perf_context;
-	u32 i;
 
 	if (!ctx->rotate_necessary)
 		return false;
@@ -135,8 +143,7 @@ static bool perf_rotate_context(void)
 	perf_pmu_disable();
 	rotate_ctx();
 	sched_out_all();
-	for (i = 0; i < ctx->nr_flexible; i++)
-		flexible_sched_in(ctx->flexible[i]);
+	sched_in_all(ctx);
 	perf_pmu_enable();
 	this_cpu()->report->rotations++;
 	return true;
@@ -185,8 +192,7 @@ void perf_event_task_sched_in(void)
 		return;
 	kernel_work(KERNEL_WORK_CONTEXT_IN);
 	perf_pmu_disable();
-	for (i = 0; i < ctx->nr_flexible; i++)
-		flexible_sched_in(ctx->flexible[i]);
+	sched_in_all(ctx);
 	perf_pmu_enable();
 }
 

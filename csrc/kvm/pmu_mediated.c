@@ -127,7 +127,7 @@ static void trace_switch(struct kvm_vcpu *vcpu, enum trace_type type,
  */
 static bool selector_moves(const struct kvm_pmc *pmc)
 {
-	return kvm_pmu_moves_all(pmc->vcpu) || pmc->eventsel_hw & ARCH_PERFMON_EVENTSEL_ENABLE;
+	return kvm_pmu_moves_all(pmc->vcpu) || pmc_runs(pmc);
 }
 
 /* Of the guest's it holds 0, so that this is all that may be left there: a value of the host. */
